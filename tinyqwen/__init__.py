@@ -1,0 +1,25 @@
+"""tinyqwen: Qwen2 from scratch in NumPy, gradients included."""
+
+from tinyqwen import functional, nn
+from tinyqwen.gradcheck import gradcheck
+from tinyqwen.ops import concat, einsum, stack, where
+from tinyqwen.random import manual_seed
+from tinyqwen.tensor import Tensor, checkpoint, enable_grad, grad, no_grad, primitive
+
+__all__ = [
+    "Tensor",
+    "checkpoint",
+    "concat",
+    "einsum",
+    "enable_grad",
+    "functional",
+    "grad",
+    "gradcheck",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "primitive",
+    "stack",
+    "where",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,200 @@
+"""Scaled dot-product attention: grouped, masked, in blocks, with its VJP.
+
+One primitive, the one where most of a Transformer's subtlety lives. Three ideas make it fast:
+
+*Folding.* The H / H_kv query heads that share a key/value head are laid one after another along
+the time axis, (B, H_kv, G·T, D). One matrix product serves the whole group, K and V are not copied,
+and in the backward pass the product sums the gradients of the group by itself.
+
+*Blocks.* Queries are taken BLOCK at a time, against the keys that some of them may see: causal
+attention skips the upper half of the scores, and a sliding window all but a band.
+
+*Late division.* The exponentials E stay unnormalized; their row sums l divide the output, which is
+D wide, and not the scores, which are S wide (as Dao et al. 2022, section 3.1).
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from tinyqwen.random import dropout_mask
+from tinyqwen.tensor import primitive
+
+BLOCK = 64  # queries at a time
+CHUNK = 1 << 17  # scores at a time: half a megabyte, so that the passes over them stay in L2
+
+
+@primitive
+def scaled_dot_product_attention(
+    query,
+    key,
+    value,
+    mask=None,
+    causal=False,
+    window=None,
+    scale=None,
+    dropout=0.0,
+    return_weights=False,
+):
+    """softmax(Q Kᵀ · scale + mask) V   (Vaswani et al. 2017, eq. 1).
+
+    query (B, H, T, D); key (B, H_kv, S, D); value (B, H_kv, S, D_v). H is a multiple of H_kv: query
+    head h reads key/value head h // (H / H_kv)  (GQA, Ainslie et al. 2023).
+    mask:   boolean, True where attention is allowed, or float, added to the scores; broadcasts to
+            (B, H, T, S). causal: query t sees keys up to t + S - T, so the last sees all.
+            window: it sees only the last `window` of these. All three combine.
+    scale:  1/√D by default.  dropout: of the weights, drawn from `default_rng()`.
+    Returns (B, H, T, D_v), with return_weights also the weights (B, H, T, S). A query that may see
+    nothing gives zeros.
+
+    With P = softmax(S) and O = P V, row by row:
+        dV = Pᵀ g,    dP = g Vᵀ,    dS = P (dP - Σ_keys P dP),
+        dQ = dS K · scale,    dK = dSᵀ Q · scale,    and Σ_keys P dP = Σ_features g O.
+    """
+    batch, heads, length, depth = query.shape
+    groups = _groups(query, key, value)
+    scale = 1 / math.sqrt(depth) if scale is None else float(scale)
+    out = np.empty((batch, heads, length, value.shape[-1]), query.dtype)
+    weights = (
+        np.zeros((batch, heads, length, key.shape[2]), query.dtype) if return_weights else None
+    )
+    saved = []
+    for b, t, s in _blocks(query.shape, key.shape[2], causal, window):
+        rows = _fold(query[b, :, t], groups) * scale
+        scores = rows @ key[b, :, s].swapaxes(-1, -2)  # (b, H_kv, G·t, s)
+        _add_masks(scores, groups, mask, (b, t, s), key.shape[2] - length, causal, window)
+        e, l = _exponentials(scores)
+        kept = dropout_mask(e.shape, dropout, e.dtype) if dropout else None
+        dropped = e if kept is None else e * kept
+        part = dropped @ value[b, :, s]
+        part /= l
+        out[b, :, t] = _unfold(part, groups)
+        if return_weights:
+            weights[b, :, t, s] = _unfold(dropped / l, groups)
+        saved.append((b, t, s, rows, e, l, kept))
+
+    def vjp(g):
+        g, dweights = g if return_weights else (g, None)
+        dquery, dkey, dvalue = np.empty_like(query), np.zeros_like(key), np.zeros_like(value)
+        for b, t, s, rows, e, l, kept in saved:
+            g_rows = _fold(g[b, :, t], groups) / l
+            dvalue[b, :, s] += (e if kept is None else e * kept).swapaxes(-1, -2) @ g_rows
+            de = g_rows @ value[b, :, s].swapaxes(-1, -2)
+            if return_weights:
+                de += _fold(dweights[b, :, t, s], groups) / l
+            if kept is not None:
+                de *= kept
+            if return_weights:
+                mean = np.vecdot(de, e)[..., None] / l
+            else:
+                mean = np.vecdot(g_rows, _fold(out[b, :, t], groups))[..., None]
+            de -= mean
+            de *= e  # dS
+            dquery[b, :, t] = _unfold(de @ key[b, :, s] * scale, groups)
+            dkey[b, :, s] += de.swapaxes(-1, -2) @ rows
+        return dquery, dkey, dvalue
+
+    return ((out, weights) if return_weights else out), vjp
+
+
+def _groups(query, key, value):
+    batch, heads, _, depth = query.shape
+    kv_batch, kv_heads, _, kv_depth = key.shape
+    if (kv_batch, kv_depth) != (batch, depth) or value.shape[:3] != key.shape[:3]:
+        raise ValueError(
+            f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit; "
+            "expected (B, H, T, D), (B, H_kv, S, D) and (B, H_kv, S, D_v)"
+        )
+    if heads % kv_heads:
+        raise ValueError(f"attention: {heads} query heads do not share {kv_heads} key/value heads")
+    return heads // kv_heads
+
+
+def _fold(x, groups):
+    """(B, H, T, D) -> (B, H_kv, G·T, D)."""
+    b, h, t, d = x.shape
+    return x.reshape(b, h // groups, groups * t, d)
+
+
+def _unfold(x, groups):
+    """(B, H_kv, G·T, D) -> (B, H, T, D)."""
+    b, h, t, d = x.shape
+    return x.reshape(b, h * groups, t // groups, d)
+
+
+def _blocks(query_shape, keys, causal, window):
+    """Slices (batch, queries, keys) that together cover all scores that may be seen."""
+    batch, heads, length, _ = query_shape
+    size = BLOCK if causal or window else max(length, 1)
+    for start in range(0, length, size):
+        stop = min(start + size, length)
+        first, last = 0, keys
+        if causal:
+            last = max(0, stop + keys - length)
+        if window:
+            first = max(0, start + keys - length - window + 1)
+            first = min(first, last)
+        step = max(1, CHUNK // max(1, heads * (stop - start) * (last - first)))
+        for b in range(0, batch, step):
+            yield slice(b, b + step), slice(start, stop), slice(first, last)
+
+
+def _add_masks(scores, groups, mask, block, offset, causal, window):
+    _, t, s = block
+    batch, kv_heads, rows, keys = scores.shape
+    grouped = scores.reshape(batch, kv_heads, groups, rows // groups, keys)
+    if causal or window:
+        bias = _band(t.start + offset - s.start, rows // groups, keys, causal, window)
+        if bias is not None:
+            first, values = bias
+            grouped[..., first:] += values.astype(scores.dtype, copy=False)
+    if mask is not None:
+        grouped += _mask_block(mask, block, kv_heads, groups, scores.dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _band(diagonal, rows, keys, causal, window):
+    """0 and -inf for a block whose row 0 is at key position `diagonal`.
+
+    Returns (first, bias): the bias of the columns from `first` on, the others being all allowed;
+    or None if all are.
+    """
+    distance = diagonal + np.arange(rows)[:, None] - np.arange(keys)
+    forbidden = np.zeros((rows, keys), bool)
+    if causal:
+        forbidden |= distance < 0
+    if window:
+        forbidden |= distance >= window
+    columns = np.flatnonzero(forbidden.any(0))
+    if not len(columns):
+        return None
+    return columns[0], np.where(forbidden, np.float32(-np.inf), np.float32(0))[:, columns[0] :]
+
+
+def _mask_block(mask, block, kv_heads, groups, dtype):
+    """The block's part of a mask that broadcasts to (B, H, T, S), as numbers to be added."""
+    mask = np.asarray(mask)
+    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    b, t, s = (
+        part if n > 1 else slice(None)
+        for part, n in zip(block, (mask.shape[0], mask.shape[2], mask.shape[3]))
+    )
+    part = mask[b, :, t, s]
+    if part.dtype == bool:
+        part = np.where(part, np.asarray(0, dtype), np.asarray(-np.inf, dtype))
+    heads = (1, 1) if mask.shape[1] == 1 else (kv_heads, groups)
+    return part.reshape(part.shape[0], *heads, *part.shape[2:]).astype(dtype, copy=False)
+
+
+def _exponentials(scores):
+    """e^(scores - max), in place, and the sums of its rows; a row of -inf becomes zeros, sum 1."""
+    if not scores.shape[-1]:
+        return scores, np.ones((*scores.shape[:-1], 1), scores.dtype)
+    top = scores.max(-1, keepdims=True)
+    top[top == -np.inf] = 0
+    scores -= top
+    e = np.exp(scores, out=scores)
+    l = e.sum(-1, keepdims=True)
+    l[l == 0] = 1
+    return e, l

@@ -1,0 +1,264 @@
+"""The fused primitives: one NumPy function each, with a VJP derived by hand.
+
+What a graph of elementary operations would do in ten passes over memory is done here in three. The
+derivations are in the docstrings; g is always the gradient of the loss with respect to the output.
+Usually imported as F. Attention, the longest of them, has a room of its own (`attention.py`), and
+so have the losses (`losses.py`).
+"""
+
+import math
+
+import numpy as np
+
+from tinyqwen.attention import scaled_dot_product_attention
+from tinyqwen.losses import cross_entropy, linear_cross_entropy
+from tinyqwen.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
+from tinyqwen.random import dropout_mask
+from tinyqwen.tensor import primitive
+
+__all__ = [
+    "apply_rope",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "gelu",
+    "layer_norm",
+    "linear",
+    "linear_cross_entropy",
+    "log_softmax",
+    "relu",
+    "rms_norm",
+    "rope_tables",
+    "scaled_dot_product_attention",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "swiglu",
+    "tanh",
+]
+
+
+def _column_sums(x):
+    """Sum over all axes but the last.  As a product with ones it runs at BLAS's speed."""
+    rows = x.reshape(-1, x.shape[-1])
+    return np.ones(len(rows), x.dtype) @ rows
+
+
+@primitive
+def linear(x, weight, bias=None):
+    """y = x Wᵀ + b.
+
+    x (..., in_features), weight (out_features, in_features), bias (out_features,) or None.
+    Returns (..., out_features).
+
+    y_o = Σ_i x_i W_oi + b_o for every row, so by the chain rule, summed over rows where shared:
+        dx_i  = Σ_o g_o W_oi            dx = g W
+        dW_oi = Σ_rows g_o x_i          dW = gᵀ x
+        db_o  = Σ_rows g_o
+    """
+    if x.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            f"linear: x has {x.shape[-1]} features in its last axis, "
+            f"weight {weight.shape} takes {weight.shape[-1]}"
+        )
+    rows = x.reshape(-1, x.shape[-1])
+    out = rows @ weight.T
+    if bias is not None:
+        out += bias
+
+    def vjp(g):
+        g = g.reshape(-1, g.shape[-1])
+        dx, dweight = (g @ weight).reshape(x.shape), g.T @ rows
+        return (dx, dweight) if bias is None else (dx, dweight, _column_sums(g))
+
+    return out.reshape(*x.shape[:-1], len(weight)), vjp
+
+
+@primitive
+def embedding(ids, weight, padding_idx=None):
+    """y = W[ids], a table look-up: the product of one-hot rows with W without multiplying.
+
+    ids: integers of any shape (...); weight (num_embeddings, dim). Returns (..., dim).
+    padding_idx: this row gets no gradient, so it stays as it was initialized.
+
+    W_v reaches the loss through every place where ids == v:  dW_v = Σ_{ids == v} g  (scatter-add).
+    Raises ValueError where an id is outside [0, num_embeddings).
+    """
+    check_ids(ids, len(weight))
+    ids = np.asarray(ids)
+
+    def vjp(g):
+        # np.add.at adds entry by entry. Sorted by id, equal ids stand together, and one reduceat
+        # adds whole runs of rows.
+        order = np.argsort(ids, axis=None, kind="stable")
+        in_order = ids.reshape(-1)[order]
+        starts = np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]])
+        dweight = np.zeros_like(weight)
+        if len(order):
+            rows = g.reshape(-1, g.shape[-1])[order]
+            dweight[in_order[starts]] = np.add.reduceat(rows, starts, axis=0)
+        if padding_idx is not None:
+            dweight[padding_idx] = 0
+        return None, dweight
+
+    return weight[ids], vjp
+
+
+def check_ids(ids, vocab_size):
+    """Raise TypeError or ValueError unless ids are integers in [0, vocab_size)."""
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"token ids must be integers, these are {ids.dtype}")
+    if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
+        bad = ids[(ids < 0) | (ids >= vocab_size)][0]
+        raise ValueError(
+            f"token id {bad} is out of range for a vocabulary of {vocab_size} "
+            f"(0 … {vocab_size - 1}); is this the model's own tokenizer?"
+        )
+
+
+@primitive
+def rms_norm(x, weight, eps=1e-6):
+    """y = w x̂,  x̂ = x r,  r = 1/√(mean(x²) + ε)   (Zhang & Sennrich 2019, eq. 4).
+
+    x (..., d), weight (d,). Returns (..., d).
+
+    With h = g w:  dw = Σ_rows g x̂, and since ∂r/∂x_j = -r³ x_j / d,
+        dx_j = r h_j + Σ_i h_i x_i ∂r/∂x_j = r (h_j - x̂_j Σ_i h_i x̂_i / d).
+    """
+    d = x.shape[-1]
+    r = 1 / np.sqrt(np.vecdot(x, x)[..., None] / d + eps)
+    xhat = x * r
+
+    def vjp(g):
+        gx = g * xhat
+        dx = g * weight
+        dx -= xhat * (gx @ weight / d)[..., None]
+        dx *= r
+        return dx, _column_sums(gx)
+
+    return xhat * weight, vjp
+
+
+@primitive
+def layer_norm(x, weight, bias, eps=1e-5):
+    """y = w x̂ + b,  x̂ = (x - mean) r,  r = 1/√(var + ε)   (Ba et al. 2016, eq. 4).
+
+    x (..., d), weight (d,), bias (d,). Mean and (biased) variance over the last axis.
+
+    As for rms_norm, and the mean takes its share: with h = g w,
+        dx = r (h - mean(h) - x̂ mean(h x̂)),  dw = Σ_rows g x̂,  db = Σ_rows g.
+    """
+    centered = x - x.mean(-1, keepdims=True)
+    r = 1 / np.sqrt(np.vecdot(centered, centered)[..., None] / x.shape[-1] + eps)
+    xhat = centered * r
+
+    def vjp(g):
+        h = g * weight
+        dx = h - h.mean(-1, keepdims=True)
+        dx -= xhat * (h * xhat).mean(-1, keepdims=True)
+        dx *= r
+        return dx, _column_sums(g * xhat), _column_sums(g)
+
+    return xhat * weight + bias, vjp
+
+
+def rope_tables(positions, dim, theta=10000.0, dtype=np.float32):
+    """Cosines and sines of RoPE's angles  position · θ^(-2i/dim),  i = 0 … dim/2 - 1.
+
+    positions: integers (...), dim: head size (even), theta: the base of the wavelengths.
+    Returns cos, sin, each (..., dim/2), computed in float64 and then cast: at position 30,000 a
+    float32 angle would be off by a thousandth of a radian.  (Su et al. 2021, section 3.2.2.)
+    """
+    frequencies = float(theta) ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
+    angles = np.asarray(positions)[..., None] * frequencies
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
+@primitive
+def apply_rope(x, cos, sin):
+    """Rotate the pairs (x_i, x_{i + d/2}) by the angles of their position (Su et al. 2021, eq. 34).
+
+    x (..., T, d); cos, sin (..., T, d/2) as `rope_tables` gives, broadcast over the other axes.
+    The pairing is half-split, as in Hugging Face's Qwen2: entry i goes with entry i + d/2. (The
+    paper pairs neighbors 2i, 2i+1: the same rotation with the entries in another order.)
+
+        y_1 = x_1 cos - x_2 sin        dx_1 =  g_1 cos + g_2 sin
+        y_2 = x_2 cos + x_1 sin        dx_2 =  g_2 cos - g_1 sin
+    A rotation's transpose is its inverse, so the VJP rotates g by the opposite angles.
+    """
+    return _rotate(x, cos, sin), lambda g: (_rotate(g, cos, -sin),)
+
+
+def _rotate(x, cos, sin):
+    half = x.shape[-1] // 2
+    x1, x2 = x[..., :half], x[..., half:]
+    out = np.empty_like(x)
+    y1, y2 = out[..., :half], out[..., half:]
+    np.multiply(x1, cos, out=y1)
+    y1 -= x2 * sin
+    np.multiply(x2, cos, out=y2)
+    y2 += x1 * sin
+    return out
+
+
+@primitive
+def swiglu(gate, up):
+    """silu(gate) · up, elementwise: the gated half of a feed-forward block (Shazeer 2020, eq. 6).
+
+    gate, up (...). With s = σ(gate):
+        d up   = g · gate s
+        d gate = g · up · s (1 + gate (1 - s))
+    """
+    s = np.tanh(0.5 * gate)  # σ(x) = (1 + tanh(x/2))/2: half the price of exp, and no overflow
+    s *= 0.5
+    s += 0.5
+    activated = gate * s
+
+    def vjp(g):
+        slope = 1 - s
+        slope *= activated
+        slope += s  # s + gate s (1 - s)
+        slope *= up
+        slope *= g
+        return slope, g * activated
+
+    return activated * up, vjp
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])  # NumPy has none
+
+
+@primitive
+def gelu(x, approximate="none"):
+    """x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
+
+    approximate: "none" for Φ(x) = (1 + erf(x/√2))/2, or "tanh" for (1 + tanh(u))/2 with
+    u = √(2/π) (x + 0.044715 x³).
+
+    dx = g (Φ + x Φ'), where Φ' is the normal density e^(-x²/2)/√(2π), or (1 - tanh² u) u'/2.
+    """
+    if approximate == "none":
+        phi = (0.5 + 0.5 * _erf(x / math.sqrt(2))).astype(x.dtype)
+        slope = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    elif approximate == "tanh":
+        t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+        phi = 0.5 + 0.5 * t
+        slope = 0.5 * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    else:
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
+    return x * phi, lambda g: (g * (phi + x * slope),)
+
+
+@primitive
+def dropout(x, p=0.5, training=True):
+    """Entries zeroed with probability p, the others scaled by 1/(1-p) (Srivastava et al. 2014).
+
+    The expectation stays x. dx = g times the same mask. Draws from `default_rng()`.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be between 0 and 1, not {p}")
+    if not training or p == 0:
+        return x, lambda g: (g,)
+    mask = dropout_mask(x.shape, p, x.dtype)
+    return x * mask, lambda g: (g * mask,)

@@ -1,0 +1,554 @@
+"""The elementary primitives, each beside its VJP, and the methods they give to Tensor.
+
+Every function takes arrays (or Tensors) that broadcast as NumPy's do. In the VJPs, g is the
+gradient of the loss with respect to the output and has the output's shape.
+"""
+
+import numpy as np
+
+from tinyqwen.tensor import Tensor, primitive
+
+
+def unbroadcast(g, shape):
+    """Sum g over the axes along which an array of `shape` was broadcast.
+
+    Broadcasting copies a value to many places; the blame of the value is the sum over its copies.
+
+    >>> unbroadcast(np.ones((2, 3)), (3,))
+    array([2., 2., 2.])
+    >>> unbroadcast(np.ones((2, 3)), (2, 1))
+    array([[3.],
+           [3.]])
+    """
+    if g.shape == shape:
+        return g
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
+    return g.sum(axis=stretched, keepdims=True)
+
+
+def _for(x, g):
+    """g as the gradient of operand x; Python numbers are constants and get none."""
+    return unbroadcast(g, x.shape) if isinstance(x, (np.ndarray, np.generic)) else None
+
+
+# ---------------------------------------------------------------------------------------------
+# Arithmetic
+# ---------------------------------------------------------------------------------------------
+
+
+@primitive
+def add(x, y):
+    """x + y.  d/dx = 1, d/dy = 1."""
+    return x + y, lambda g: (_for(x, g), _for(y, g))
+
+
+@primitive
+def sub(x, y):
+    """x - y.  d/dx = 1, d/dy = -1."""
+    return x - y, lambda g: (_for(x, g), _for(y, -g))
+
+
+@primitive
+def mul(x, y):
+    """x * y.  d/dx = y, d/dy = x."""
+    return x * y, lambda g: (_for(x, g * y), _for(y, g * x))
+
+
+@primitive
+def div(x, y):
+    """x / y.  d/dx = 1/y, d/dy = -x/y²."""
+    return x / y, lambda g: (_for(x, g / y), _for(y, -g * x / (y * y)))
+
+
+@primitive
+def neg(x):
+    """-x."""
+    return -x, lambda g: (-g,)
+
+
+@primitive
+def pow(x, y):
+    """x ** y.  d/dx = y x^(y-1), d/dy = x^y ln x (0 where x is 0, as 0^y does not depend on y)."""
+    out = x**y
+
+    def vjp(g):
+        # 0 * inf at x = 0, y = 0 is avoided: the derivative of the constant 1 is 0
+        dx = g * np.where(np.equal(y, 0), 0 * x, y * x ** np.where(np.equal(y, 0), 1, y - 1))
+        if not isinstance(y, (np.ndarray, np.generic)):
+            return (_for(x, dx.astype(g.dtype, copy=False)),)
+        log_x = np.log(np.where(np.equal(x, 0), 1, x)).astype(g.dtype, copy=False)
+        return _for(x, dx.astype(g.dtype, copy=False)), _for(y, g * out * log_x)
+
+    return out, vjp
+
+
+@primitive
+def matmul(x, y):
+    """x @ y with NumPy's rules: batched, broadcast, and 1-D operands.
+
+    dx = g yᵀ and dy = xᵀ g, summed over broadcast batch axes. A 1-D operand is a row (left) or a
+    column (right) whose extra axis is dropped from the result; the VJP puts it back first.
+    """
+    out = x @ y
+
+    def vjp(g):
+        a = x[None, :] if x.ndim == 1 else x
+        b = y[:, None] if y.ndim == 1 else y
+        g = g if x.ndim > 1 else np.expand_dims(g, -1 if y.ndim == 1 else -2)
+        g = g if y.ndim > 1 else np.expand_dims(g, -1)
+        dx = unbroadcast(g @ b.swapaxes(-1, -2), a.shape)
+        dy = unbroadcast(a.swapaxes(-1, -2) @ g, b.shape)
+        return dx.reshape(x.shape), dy.reshape(y.shape)
+
+    return out, vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# Elementwise functions
+# ---------------------------------------------------------------------------------------------
+
+
+@primitive
+def exp(x):
+    """eˣ.  Its own derivative."""
+    out = np.exp(x)
+    return out, lambda g: (g * out,)
+
+
+@primitive
+def log(x):
+    """ln x.  d/dx = 1/x."""
+    return np.log(x), lambda g: (g / x,)
+
+
+@primitive
+def sqrt(x):
+    """√x.  d/dx = 1/(2√x)."""
+    out = np.sqrt(x)
+    return out, lambda g: (0.5 * g / out,)
+
+
+@primitive
+def rsqrt(x):
+    """1/√x.  d/dx = -1/(2 x√x)."""
+    out = 1.0 / np.sqrt(x)
+    return out, lambda g: (-0.5 * g * out / x,)
+
+
+@primitive
+def abs(x):
+    """|x|.  d/dx = sign(x), 0 at 0."""
+    return np.abs(x), lambda g: (g * np.sign(x),)
+
+
+@primitive
+def sin(x):
+    """sin x.  d/dx = cos x."""
+    return np.sin(x), lambda g: (g * np.cos(x),)
+
+
+@primitive
+def cos(x):
+    """cos x.  d/dx = -sin x."""
+    return np.cos(x), lambda g: (-g * np.sin(x),)
+
+
+@primitive
+def tanh(x):
+    """tanh x.  d/dx = 1 - tanh² x."""
+    out = np.tanh(x)
+    return out, lambda g: (g * (1 - out * out),)
+
+
+def _sigmoid(x):
+    return 0.5 * np.tanh(0.5 * x) + 0.5  # the same function, and no exp to overflow
+
+
+@primitive
+def sigmoid(x):
+    """σ(x) = 1/(1 + e⁻ˣ).  d/dx = σ(1 - σ)."""
+    out = _sigmoid(x)
+    return out, lambda g: (g * out * (1 - out),)
+
+
+@primitive
+def relu(x):
+    """max(x, 0).  d/dx = 1 where x > 0, else 0."""
+    return np.maximum(x, 0), lambda g: (g * (x > 0),)
+
+
+@primitive
+def silu(x):
+    """x σ(x) (Elfwing et al. 2017).  By the product rule d/dx = σ + xσ(1 - σ)."""
+    s = _sigmoid(x)
+    return x * s, lambda g: (g * s * (1 + x * (1 - s)),)
+
+
+# ---------------------------------------------------------------------------------------------
+# Choosing
+# ---------------------------------------------------------------------------------------------
+
+
+@primitive
+def maximum(x, y):
+    """Elementwise maximum.  The larger operand gets g; a tie is shared half and half."""
+    return np.maximum(x, y), _extremum_vjp(x, y, np.greater)
+
+
+@primitive
+def minimum(x, y):
+    """Elementwise minimum.  The smaller operand gets g; a tie is shared half and half."""
+    return np.minimum(x, y), _extremum_vjp(x, y, np.less)
+
+
+def _extremum_vjp(x, y, wins):
+    def vjp(g):
+        tie = 0.5 * g * np.equal(x, y)
+        return _for(x, g * wins(x, y) + tie), _for(y, g * wins(y, x) + tie)
+
+    return vjp
+
+
+@primitive
+def clip(x, minimum=None, maximum=None):
+    """x limited to [minimum, maximum].  d/dx = 1 inside and on the bounds, 0 outside."""
+    out = np.clip(x, minimum, maximum)
+    return out, lambda g: (g * (out == x),)
+
+
+@primitive
+def where(condition, x, y):
+    """x where condition holds, else y.  Each operand gets g where it was chosen."""
+    condition = np.asarray(condition, dtype=bool)
+    out = np.where(condition, x, y)
+    return out, lambda g: (None, _for(x, g * condition), _for(y, g * ~condition))
+
+
+@primitive
+def masked_fill(x, mask, value):
+    """x with the number `value` where the boolean mask holds.  No gradient flows through there."""
+    mask = np.asarray(mask, dtype=bool)
+    return np.where(mask, np.asarray(value, x.dtype), x), lambda g: (_for(x, g * ~mask),)
+
+
+# ---------------------------------------------------------------------------------------------
+# Reductions over axis (None: all; an int; a tuple)
+# ---------------------------------------------------------------------------------------------
+
+
+def _spread(g, shape, axis, keepdims):
+    """A reduction's gradient, copied back over the axes that were reduced away (a view)."""
+    if axis is not None and not keepdims:
+        g = np.expand_dims(g, axis)
+    return np.broadcast_to(g, shape)
+
+
+@primitive
+def sum(x, axis=None, keepdims=False):
+    """Σ x.  Every entry has slope 1, so each gets a copy of g."""
+    out = np.sum(x, axis=axis, keepdims=keepdims)
+    return out, lambda g: (_spread(g, x.shape, axis, keepdims),)
+
+
+@primitive
+def mean(x, axis=None, keepdims=False):
+    """Σ x / n.  Each entry gets g/n."""
+    out = np.mean(x, axis=axis, keepdims=keepdims)
+    n = x.size // max(out.size, 1)
+    return out, lambda g: (_spread(g / n, x.shape, axis, keepdims),)
+
+
+@primitive
+def var(x, axis=None, keepdims=False, correction=0):
+    """Variance Σ (x - mean)² / (n - correction).  d/dx = 2 (x - mean)/(n - correction).
+
+    The mean moves with x too, but the deviations sum to zero, so that this term vanishes.
+    """
+    out = np.var(x, axis=axis, keepdims=keepdims, ddof=correction)
+    n = x.size // max(out.size, 1)
+
+    def vjp(g):
+        centered = x - np.mean(x, axis=axis, keepdims=True)
+        return (_spread(g, x.shape, axis, keepdims) * centered * (2 / (n - correction)),)
+
+    return out, vjp
+
+
+@primitive
+def max(x, axis=None, keepdims=False):
+    """Maximum.  Where several entries are the largest they share g equally."""
+    return _extreme(x, np.max, axis, keepdims)
+
+
+@primitive
+def min(x, axis=None, keepdims=False):
+    """Minimum.  Where several entries are the smallest they share g equally."""
+    return _extreme(x, np.min, axis, keepdims)
+
+
+def _extreme(x, reduce, axis, keepdims):
+    out = reduce(x, axis=axis, keepdims=keepdims)
+
+    def vjp(g):
+        chosen = x == _spread(out, x.shape, axis, keepdims)
+        count = np.sum(chosen, axis=axis, keepdims=True)
+        return (_spread(g, x.shape, axis, keepdims) * (chosen / count.astype(x.dtype)),)
+
+    return out, vjp
+
+
+@primitive
+def cumsum(x, axis=-1):
+    """Running sum.  x_i is in every later sum, so its gradient is g summed from i to the end."""
+    return np.cumsum(x, axis=axis), lambda g: (np.flip(np.cumsum(np.flip(g, axis), axis), axis),)
+
+
+@primitive
+def logsumexp(x, axis=-1, keepdims=False):
+    """ln Σ eˣ, shifted by the maximum so that nothing overflows.  d/dx = softmax(x)."""
+    out = _logsumexp(x, axis)
+
+    def vjp(g):
+        return (_spread(g, x.shape, axis, keepdims) * np.exp(x - out),)
+
+    return out if keepdims else np.squeeze(out, axis), vjp
+
+
+def _logsumexp(x, axis):
+    top = np.max(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)  # a row of -inf has the logarithm of 0, not NaN
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))
+
+
+@primitive
+def softmax(x, axis=-1):
+    """eˣ / Σ eˣ, shifted by the maximum so that nothing overflows; a row of -inf gives zeros.
+
+    d p_i / d x_j = p_i (δ_ij - p_j), so  dx_j = Σ_i g_i p_i (δ_ij - p_j) = p_j (g_j - Σ_i g_i p_i).
+    """
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    out = np.exp(x - np.where(np.isfinite(top), top, 0))
+    total = np.sum(out, axis=axis, keepdims=True)
+    out /= np.where(total == 0, 1, total)
+
+    def vjp(g):
+        return (out * (g - np.sum(g * out, axis=axis, keepdims=True)),)
+
+    return out, vjp
+
+
+@primitive
+def log_softmax(x, axis=-1):
+    """x - ln Σ eˣ.  dx = g - softmax(x) Σ g."""
+    out = x - _logsumexp(x, axis)
+    return out, lambda g: (g - np.exp(out) * np.sum(g, axis=axis, keepdims=True),)
+
+
+# ---------------------------------------------------------------------------------------------
+# Shape: the VJP undoes the movement
+# ---------------------------------------------------------------------------------------------
+
+
+@primitive
+def reshape(x, shape):
+    """The same entries in another shape (a tuple; one entry may be -1)."""
+    return x.reshape(shape), lambda g: (g.reshape(x.shape),)
+
+
+@primitive
+def transpose(x, axes=None):
+    """Axes permuted: axis i of the result is axis axes[i] of x; None reverses them."""
+    inverse = None if axes is None else np.argsort(axes)
+    return np.transpose(x, axes), lambda g: (np.transpose(g, inverse),)
+
+
+@primitive
+def swapaxes(x, axis1, axis2):
+    """Two axes exchanged."""
+    return np.swapaxes(x, axis1, axis2), lambda g: (np.swapaxes(g, axis1, axis2),)
+
+
+@primitive
+def expand_dims(x, axis):
+    """New axes of length 1."""
+    return np.expand_dims(x, axis), lambda g: (g.reshape(x.shape),)
+
+
+@primitive
+def squeeze(x, axis=None):
+    """Axes of length 1 removed."""
+    return np.squeeze(x, axis), lambda g: (g.reshape(x.shape),)
+
+
+@primitive
+def broadcast_to(x, shape):
+    """x stretched to shape.  Its gradient is the sum over the copies."""
+    return np.broadcast_to(x, shape), lambda g: (unbroadcast(g, x.shape),)
+
+
+@primitive
+def flip(x, axis=None):
+    """The order of entries reversed along axis."""
+    return np.flip(x, axis), lambda g: (np.flip(g, axis),)
+
+
+@primitive
+def tril(x, k=0):
+    """Lower triangle of the last two axes, zeros above diagonal k."""
+    return np.tril(x, k), lambda g: (np.tril(g, k),)
+
+
+@primitive
+def triu(x, k=0):
+    """Upper triangle of the last two axes, zeros below diagonal k."""
+    return np.triu(x, k), lambda g: (np.triu(g, k),)
+
+
+@primitive
+def getitem(x, index):
+    """x[index], for every index NumPy knows: slices, integer arrays, boolean masks.
+
+    An entry that was picked several times gets the sum of its gradients: `np.add.at` adds for every
+    occurrence, where `dx[index] += g` would keep only one.
+    """
+
+    def vjp(g):
+        dx = np.zeros_like(x)
+        if _picks_once(index):
+            dx[index] = g
+        else:
+            np.add.at(dx, index, g)
+        return (dx,)
+
+    return x[index], vjp
+
+
+def _picks_once(index):
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or isinstance(part, (int, slice, type(...))) for part in parts)
+
+
+@primitive
+def _concat(*arrays, axis):
+    ends = np.cumsum([a.shape[axis] for a in arrays])[:-1]
+    return np.concatenate(arrays, axis), lambda g: tuple(np.split(g, ends, axis))
+
+
+def concat(tensors, axis=0):
+    """Tensors joined along an existing axis.  Each gets its own piece of g."""
+    return _concat(*tensors, axis=axis)
+
+
+@primitive
+def _stack(*arrays, axis):
+    return np.stack(arrays, axis), lambda g: tuple(np.moveaxis(g, axis, 0))
+
+
+def stack(tensors, axis=0):
+    """Tensors of one shape joined along a new axis.  Each gets its own piece of g."""
+    return _stack(*tensors, axis=axis)
+
+
+@primitive
+def split(x, indices_or_sections, axis=0):
+    """x cut into equal sections (an int) or at the given indices; a tuple of tensors."""
+    pieces = tuple(np.split(x, indices_or_sections, axis))
+    if len(pieces) == 1:
+        return pieces, lambda g: (g,)
+    return pieces, lambda gs: (np.concatenate(gs, axis),)
+
+
+@primitive
+def _einsum(*operands, subscripts):
+    inputs, output = subscripts.split("->")
+    terms = inputs.split(",")
+    sizes = {letter: n for term, x in zip(terms, operands) for letter, n in zip(term, x.shape)}
+
+    def vjp(g):
+        gradients = []
+        for i, (term, x) in enumerate(zip(terms, operands)):
+            others = [*terms[:i], *terms[i + 1 :]]
+            arrays = [*operands[:i], *operands[i + 1 :]]
+            # An index that only this operand has was summed away: its gradient is constant there.
+            lone = "".join(c for c in term if c not in output + "".join(others))
+            kept = "".join(c for c in term if c not in lone)
+            part = np.einsum(",".join([output, *others]) + "->" + kept, g, *arrays, optimize=True)
+            part = np.broadcast_to(
+                part.reshape([1 if c in lone else sizes[c] for c in term]), x.shape
+            )
+            gradients.append(part)
+        return tuple(gradients)
+
+    return np.einsum(subscripts, *operands, optimize=True), vjp
+
+
+def einsum(subscripts, *operands):
+    """Sum of products in Einstein's notation, "bij,bjk->bik".
+
+    The output's indices must be written after "->"; an operand may not repeat an index, and "..."
+    is not supported: use `matmul`, whose batch axes broadcast.
+    The gradient of an operand is again an einsum: g and the others, to that operand's indices.
+    """
+    subscripts = subscripts.replace(" ", "")
+    terms = subscripts.split("->")[0].split(",")
+    if "->" not in subscripts or "." in subscripts or any(len(set(t)) < len(t) for t in terms):
+        raise ValueError(
+            f"einsum: {subscripts!r} must name its output after '->', "
+            "without '...' and without an index repeated in one operand"
+        )
+    return _einsum(*operands, subscripts=subscripts)
+
+
+# ---------------------------------------------------------------------------------------------
+# Methods and operators of Tensor
+# ---------------------------------------------------------------------------------------------
+
+
+def _add_methods():
+    for op in (add, sub, mul, matmul, pow):
+        setattr(Tensor, f"__{op.__name__}__", op)
+        setattr(Tensor, f"__r{op.__name__}__", lambda self, other, op=op: op(_operand(other), self))
+    Tensor.__truediv__ = div
+    Tensor.__rtruediv__ = lambda self, other: div(_operand(other), self)
+    Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = neg, abs, _getitem
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(Tensor, f"__{name}__", _comparison(name))
+    for op in (
+        *(exp, log, sqrt, rsqrt, abs, sin, cos, tanh, sigmoid, relu, silu, pow, matmul),
+        *(clip, masked_fill, sum, mean, var, max, min, cumsum, logsumexp, softmax, log_softmax),
+        *(swapaxes, expand_dims, squeeze, broadcast_to, flip, tril, triu, split),
+    ):
+        setattr(Tensor, op.__name__, op)
+    Tensor.reshape = lambda self, *shape: reshape(self, _unpacked(shape))
+    Tensor.transpose = lambda self, *axes: transpose(self, _unpacked(axes) or None)
+    Tensor.T = property(transpose)
+
+
+def _operand(value):
+    """A left operand that is no Tensor: lists become arrays, numbers stay weakly typed."""
+    return value if isinstance(value, (int, float, np.ndarray, np.generic)) else np.asarray(value)
+
+
+def _unpacked(values):
+    """x.reshape(2, 3) and x.reshape((2, 3)) are both usual; so is transpose(None)."""
+    return values[0] if len(values) == 1 and not isinstance(values[0], int) else values
+
+
+def _getitem(x, index):
+    if isinstance(index, tuple):
+        index = tuple(i.data if isinstance(i, Tensor) else i for i in index)
+    return getitem(x, index)
+
+
+def _comparison(name):
+    def compare(self, other):
+        other = other.data if isinstance(other, Tensor) else other
+        return Tensor(getattr(np.asarray(self.data), f"__{name}__")(other))
+
+    compare.__name__ = f"__{name}__"
+    return compare
+
+
+_add_methods()
