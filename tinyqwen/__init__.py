@@ -3,10 +3,22 @@
 from tinyqwen import functional, nn
 from tinyqwen.gradcheck import gradcheck
 from tinyqwen.ops import concat, einsum, stack, where
+from tinyqwen.qwen2 import (
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+    Qwen2ForTokenClassification,
+    Qwen2Model,
+)
 from tinyqwen.random import manual_seed
 from tinyqwen.tensor import Tensor, checkpoint, enable_grad, grad, no_grad, primitive
 
 __all__ = [
+    "Qwen2Config",
+    "Qwen2ForCausalLM",
+    "Qwen2ForSequenceClassification",
+    "Qwen2ForTokenClassification",
+    "Qwen2Model",
     "Tensor",
     "checkpoint",
     "concat",

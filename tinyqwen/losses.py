@@ -35,7 +35,7 @@ def linear_cross_entropy(
     """cross_entropy(hidden Wᵀ, labels), without ever holding all the logits.
 
     hidden (..., d), weight (V, d), labels (...); the rest as for `cross_entropy`. A few hundred
-    rows of logits are made, turned into their gradient while they are still in cache, multiplied into
+    rows of logits are made, turned into their gradient while still in cache, multiplied into
     d hidden = dz W and dW = dzᵀ hidden, and forgotten.
     """
     rows, labels, count = _flatten(hidden, labels, ignore_index, num_items)

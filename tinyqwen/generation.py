@@ -1,0 +1,5 @@
+"""Generation."""
+
+
+class GenerationMixin:
+    """placeholder being written"""

@@ -1,0 +1,524 @@
+"""Qwen2, read from top to bottom: config, rotary positions, attention, MLP, layer, model, heads.
+
+Shapes: B batch, T new tokens, S tokens in all (cached and new), C hidden size, H query heads, H_kv
+key/value heads, D head size, V vocabulary. Names are those of Hugging Face's Qwen2, so a checkpoint
+loads by name and `print(model)` reads the same. (Yang et al. 2024, "Qwen2 technical report", 2.2.)
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen import nn
+from tinyqwen.cache import KVCache
+from tinyqwen.checkpoint import PreTrainedModel
+from tinyqwen.generation import GenerationMixin
+from tinyqwen.tensor import Tensor, checkpoint, is_grad_enabled
+
+# ---------------------------------------------------------------------------------------------
+# Config
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Qwen2Config:
+    """The hyperparameters, with Hugging Face's names and defaults.
+
+    `from_dict` reads what any version of transformers writes; keys it does not know are kept in
+    `extra` and written back. Raises ValueError for a model that cannot be, naming the field.
+    """
+
+    vocab_size: int = 151936
+    hidden_size: int = 4096
+    intermediate_size: int = 22016
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int | None = 32
+    head_dim: int | None = None
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 32768
+    initializer_range: float = 0.02
+    rms_norm_eps: float = 1e-6
+    use_cache: bool = True
+    tie_word_embeddings: bool = False
+    rope_theta: float = 10000.0
+    use_sliding_window: bool = False
+    sliding_window: int | None = 4096
+    max_window_layers: int = 28
+    layer_types: list[str] | None = None
+    attention_dropout: float = 0.0
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    num_labels: int = 2
+    classifier_dropout: float = 0.1
+    attn_implementation: str = "sdpa"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+        self._check()
+        if self.head_dim is None:
+            self.head_dim = self.hidden_size // self.num_attention_heads
+        if self.head_dim % 2:
+            raise ValueError(
+                f"head_dim must be even, for RoPE rotates pairs; it is {self.head_dim}"
+            )
+        if not self.use_sliding_window:
+            self.sliding_window = None
+        if self.layer_types is None:
+            self.layer_types = [
+                "sliding_attention"
+                if self.sliding_window is not None and i >= self.max_window_layers
+                else "full_attention"
+                for i in range(self.num_hidden_layers)
+            ]
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} entries, "
+                f"num_hidden_layers is {self.num_hidden_layers}; they must be equal"
+            )
+
+    def _check(self):
+        for name in (
+            *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+            *("num_attention_heads", "num_key_value_heads", "max_position_embeddings"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        for name in ("rms_norm_eps", "rope_theta", "initializer_range"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise ValueError(f"{name} must be a positive number, not {value!r}")
+        if self.head_dim is None and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not divisible by "
+                f"num_attention_heads {self.num_attention_heads}; change one, or give head_dim"
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} is not divisible by "
+                f"num_key_value_heads {self.num_key_value_heads}; every key/value head must serve "
+                "the same number of query heads"
+            )
+        if self.hidden_act != "silu":
+            raise ValueError(f"hidden_act {self.hidden_act!r} is not Qwen2's; expected 'silu'")
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"pad_token_id {self.pad_token_id} is not in the vocabulary of {self.vocab_size}"
+            )
+        if not 0 <= self.attention_dropout < 1:
+            raise ValueError(f"attention_dropout must be in [0, 1), not {self.attention_dropout}")
+        if self.attn_implementation not in ("sdpa", "eager"):
+            raise ValueError(
+                f"attn_implementation must be 'sdpa' or 'eager', not {self.attn_implementation!r}"
+            )
+
+    @classmethod
+    def from_dict(cls, values):
+        """Read a config.json's content, of transformers 4 (rope_theta) or 5 (rope_parameters)."""
+        values = dict(values)
+        model_type = values.pop("model_type", "qwen2")
+        if model_type != "qwen2":
+            raise ValueError(f"model_type is {model_type!r}; only 'qwen2' can be loaded")
+        rope = values.pop("rope_parameters", None) or values.pop("rope_scaling", None) or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default":
+            raise ValueError(f"rope_type {kind!r} is not supported; expected 'default'")
+        if "rope_theta" in rope:
+            values["rope_theta"] = rope["rope_theta"]
+        known = {f.name for f in fields(cls)} - {"extra"}
+        extra = {name: values.pop(name) for name in list(values) if name not in known}
+        return cls(**values, extra=extra)
+
+    def to_dict(self):
+        """The content of a config.json that transformers 4 and 5 both read."""
+        values = asdict(self)
+        values = {**values.pop("extra"), **values}
+        for name in ("num_labels", "classifier_dropout", "attn_implementation"):
+            if values[name] == getattr(Qwen2Config, name):
+                del values[name]
+        return {
+            **values,
+            "model_type": "qwen2",
+            "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default"},
+        }
+
+
+# ---------------------------------------------------------------------------------------------
+# The parts of a layer
+# ---------------------------------------------------------------------------------------------
+
+
+class Qwen2RMSNorm(nn.RMSNorm):
+    """nn.RMSNorm under the name that Qwen2's module tree gives it."""
+
+
+class SiLUActivation(nn.Module):
+    """x σ(x). It stands in the module tree; the MLP computes it fused with the gate."""
+
+    def forward(self, x):
+        return F.silu(x)
+
+
+class Qwen2RotaryEmbedding(nn.Module):
+    """Tables of the angles by which RoPE rotates queries and keys at each position."""
+
+    def __init__(self, config):
+        self._dim, self._theta = config.head_dim, config.rope_theta
+        self._max_positions = config.max_position_embeddings
+
+    def forward(self, position_ids, dtype):
+        """position_ids (B or 1, T) -> cos, sin, each (B or 1, 1, T, D/2)."""
+        if position_ids.size and position_ids.max() >= self._max_positions:
+            raise ValueError(
+                f"position {position_ids.max()} is past max_position_embeddings "
+                f"{self._max_positions}; shorten the text, or raise it in the config"
+            )
+        return F.rope_tables(position_ids[:, None], self._dim, self._theta, dtype)
+
+
+class Qwen2Attention(nn.Module):
+    """Grouped-query self-attention; Q, K and V have biases, the output projection has none."""
+
+    def __init__(self, config, layer):
+        self._layer, self._config = layer, config
+        self._window = (
+            config.sliding_window if config.layer_types[layer] == "sliding_attention" else None
+        )
+        C, D = config.hidden_size, config.head_dim
+        H, H_kv = config.num_attention_heads, config.num_key_value_heads
+        self.q_proj = nn.Linear(C, H * D)
+        self.k_proj = nn.Linear(C, H_kv * D)
+        self.v_proj = nn.Linear(C, H_kv * D)
+        self.o_proj = nn.Linear(H * D, C, bias=False)
+
+    def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
+        """x (B, T, C) -> (B, T, C), and the weights (B, H, T, S) if asked for, else None."""
+        B, T, _ = x.shape
+        D = self._config.head_dim
+        q, k, v = (
+            projection(x).reshape(B, T, -1, D).swapaxes(1, 2)  # (B, T, H·D) -> (B, H, T, D)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k = F.apply_rope(q, *rope), F.apply_rope(k, *rope)
+        if past_key_values is not None:
+            k, v = past_key_values.update(self._layer, _array(k), _array(v))  # (B, H_kv, S, D)
+        dropout = self._config.attention_dropout if self.training else 0.0
+        if output_attentions or self._config.attn_implementation == "eager":
+            y, weights = eager_attention(q, k, v, mask, self._window, dropout)
+        else:
+            y = F.scaled_dot_product_attention(
+                q, k, v, mask=mask, causal=True, window=self._window, dropout=dropout
+            )
+            weights = None
+        y = y.swapaxes(1, 2).reshape(B, T, -1)  # (B, H, T, D) -> (B, T, H·D)
+        return self.o_proj(y), weights if output_attentions else None
+
+
+def _array(x):
+    return x.data if isinstance(x, Tensor) else x
+
+
+def repeat_kv(x, groups):
+    """(B, H_kv, S, D) -> (B, H_kv·groups, S, D): each head repeated `groups` times in a row."""
+    B, H_kv, S, D = x.shape
+    x = x[:, :, None] if isinstance(x, Tensor) else Tensor(x)[:, :, None]
+    return x.broadcast_to((B, H_kv, groups, S, D)).reshape(B, H_kv * groups, S, D)
+
+
+def eager_attention(q, k, v, mask=None, window=None, dropout=0.0):
+    """Attention as one reads it in a book, out of elementary operations; it shows its weights.
+
+    q (B, H, T, D); k, v (B, H_kv, S, D); mask boolean or additive, broadcast to (B, H, T, S).
+    Returns (B, H, T, D) and the weights (B, H, T, S).
+    """
+    groups = q.shape[1] // k.shape[1]
+    T, S = q.shape[2], k.shape[2]
+    k, v = repeat_kv(k, groups), repeat_kv(v, groups)
+    scores = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5  # (B, H, T, S)
+    distance = np.arange(S - T, S)[:, None] - np.arange(S)  # query position - key position
+    hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+    scores = scores.masked_fill(hidden, -np.inf)
+    if mask is not None and mask.dtype == bool:
+        scores = scores.masked_fill(~mask, -np.inf)
+    elif mask is not None:
+        scores = scores + mask.astype(q.dtype)
+    weights = F.dropout(F.softmax(scores), dropout, training=dropout > 0)
+    return weights @ v, weights
+
+
+class Qwen2MLP(nn.Module):
+    """down(silu(gate(x)) · up(x)), the SwiGLU feed-forward block; no biases."""
+
+    def __init__(self, config):
+        C, I = config.hidden_size, config.intermediate_size
+        self.gate_proj = nn.Linear(C, I, bias=False)
+        self.up_proj = nn.Linear(C, I, bias=False)
+        self.down_proj = nn.Linear(I, C, bias=False)
+        self.act_fn = SiLUActivation()
+
+    def forward(self, x):
+        """x (B, T, C) -> (B, T, C)."""
+        return self.down_proj(F.swiglu(self.gate_proj(x), self.up_proj(x)))
+
+
+class Qwen2DecoderLayer(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): pre-norm, around a residual stream."""
+
+    def __init__(self, config, layer):
+        self.self_attn = Qwen2Attention(config, layer)
+        self.mlp = Qwen2MLP(config)
+        self.input_layernorm = Qwen2RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = Qwen2RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
+        """x (B, T, C) -> (B, T, C), and the attention weights or None."""
+        y, weights = self.self_attn(
+            self.input_layernorm(x), rope, mask, past_key_values, output_attentions
+        )
+        x = x + y
+        return x + self.mlp(self.post_attention_layernorm(x)), weights
+
+
+# ---------------------------------------------------------------------------------------------
+# The body and its heads
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ModelOutput:
+    """What a model returns; what was not asked for is None.
+
+    last_hidden_state (B, T, C), of the body alone; logits (B, T, V) or (B, T, labels) or
+    (B, labels); loss, a scalar, if labels were given; past_key_values, the KVCache; hidden_states,
+    the embeddings, then the output of each layer but the last, then the final norm's, (B, T, C)
+    each; attentions, (B, H, T, S) of each layer.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    past_key_values: KVCache | None = None
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
+
+
+class Qwen2PreTrainedModel(PreTrainedModel):
+    """What all Qwen2 models share: config class, initialization, gradient checkpointing."""
+
+    config_class = Qwen2Config
+
+    def post_init(self):
+        """Linear and embedding weights normal(0, initializer_range), biases 0, norms 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.normal_(module.weight, self.config.initializer_range)
+                if module.bias is not None and nn.has_memory(module.bias):
+                    module.bias.data[...] = 0
+            elif isinstance(module, nn.Embedding):
+                module.init_(self.config.initializer_range)
+
+    def gradient_checkpointing_enable(self, enabled=True):
+        """Keep only each layer's input and compute the layer again in the backward pass."""
+        for module in self.modules():
+            if isinstance(module, Qwen2Model):
+                module._checkpointing = enabled
+
+
+class Qwen2Model(Qwen2PreTrainedModel):
+    """Token ids to hidden states: embedding, decoder layers, final norm."""
+
+    base_model_prefix = ""
+
+    def __init__(self, config):
+        self.config = config
+        self._checkpointing = False
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.layers = nn.ModuleList(
+            Qwen2DecoderLayer(config, i) for i in range(config.num_hidden_layers)
+        )
+        self.norm = Qwen2RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rotary_emb = Qwen2RotaryEmbedding(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        use_cache=False,
+        output_hidden_states=False,
+        output_attentions=False,
+    ):
+        """input_ids (B, T) integers -> ModelOutput.
+
+        attention_mask: (B, S), 1 for tokens and 0 for padding, or anything that broadcasts to
+            (B, H, T, S) with four axes, boolean or additive; causality is added to either.
+        position_ids: (B, T) or (T,); counted from the cache's length by default.
+        past_key_values: a KVCache, which is extended in place; use_cache=True makes one.
+        """
+        input_ids = np.asarray(_array(input_ids))
+        if input_ids.ndim != 2:
+            raise ValueError(f"input_ids must be (batch, time), they have shape {input_ids.shape}")
+        T = input_ids.shape[1]
+        if use_cache and past_key_values is None:
+            past_key_values = KVCache(self.config.num_hidden_layers)
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if position_ids is None:
+            position_ids = np.arange(past, past + T)
+        position_ids = np.atleast_2d(_array(position_ids))
+        mask = _attention_mask(attention_mask, past + T)
+
+        x = self.embed_tokens(input_ids)  # (B, T) -> (B, T, C)
+        rope = self.rotary_emb(position_ids, x.dtype)
+        hidden_states, attentions = [x], []
+        for layer in self.layers:
+            if self._checkpointing and is_grad_enabled() and past_key_values is None:
+                x, weights = self._recomputed(layer, x, rope, mask), None
+            else:
+                x, weights = layer(x, rope, mask, past_key_values, output_attentions)
+            hidden_states.append(x)
+            attentions.append(weights)
+        x = hidden_states[-1] = self.norm(x)
+        return ModelOutput(
+            last_hidden_state=x,
+            past_key_values=past_key_values if use_cache else None,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+    @staticmethod
+    def _recomputed(layer, x, rope, mask):
+        return checkpoint(lambda x: layer(x, rope, mask)[0], x, parameters=list(layer.parameters()))
+
+
+def _attention_mask(mask, length):
+    """A padding mask (B, S) as boolean (B, 1, 1, S), None if it masks nothing."""
+    if mask is None:
+        return None
+    mask = np.asarray(_array(mask))
+    if mask.ndim == 4:
+        return mask
+    if mask.ndim != 2 or mask.shape[1] != length:
+        raise ValueError(
+            f"attention_mask has shape {mask.shape}, expected (batch, {length}): "
+            "one entry for each token, cached ones included"
+        )
+    return None if mask.all() else mask.astype(bool)[:, None, None, :]
+
+
+class Qwen2ForCausalLM(GenerationMixin, Qwen2PreTrainedModel):
+    """The body and a linear head over the vocabulary: next-token logits."""
+
+    def __init__(self, config):
+        self.config = config
+        self.model = Qwen2Model(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+        self.tie_weights()
+
+    def tie_weights(self):
+        """Let the head read the embedding table, if the config says so."""
+        if self.config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(
+        self,
+        input_ids,
+        attention_mask=None,
+        position_ids=None,
+        labels=None,
+        past_key_values=None,
+        use_cache=False,
+        output_hidden_states=False,
+        output_attentions=False,
+        num_items_in_batch=None,
+        logits_to_keep=0,
+        skip_logits=False,
+    ):
+        """As Qwen2Model.forward, and:
+
+        labels: (B, T), usually input_ids themselves, with -100 where no loss is wanted. They are
+            shifted inside: position t is scored on labels[t + 1]. loss is the mean over the labels
+            that count, or their sum over num_items_in_batch where that is given.
+        logits_to_keep: logits of only that many last positions; 0 means all.
+        skip_logits: with labels, compute the loss without ever holding the logits.
+        """
+        out = self.model(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            use_cache,
+            output_hidden_states,
+            output_attentions,
+        )
+        hidden, out.last_hidden_state = out.last_hidden_state, None
+        if labels is not None:
+            labels = np.asarray(_array(labels))
+            shifted = np.full_like(labels, -100)  # the last position predicts nothing we know
+            shifted[:, :-1] = labels[:, 1:]
+            if skip_logits:
+                out.loss = F.linear_cross_entropy(
+                    hidden, self.lm_head.weight, shifted, num_items=num_items_in_batch
+                )
+                return out
+        out.logits = self.lm_head(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
+        if labels is not None:
+            out.loss = F.cross_entropy(out.logits, shifted, num_items=num_items_in_batch)
+        return out
+
+
+class Qwen2ForSequenceClassification(Qwen2PreTrainedModel):
+    """The body and a linear head on the last token that is not padding: one label a text."""
+
+    def __init__(self, config):
+        self.config = config
+        self.model = Qwen2Model(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, position_ids=None, labels=None):
+        """input_ids (B, T) -> logits (B, num_labels); labels (B,) integers."""
+        ids = np.asarray(_array(input_ids))
+        out = self.model(ids, attention_mask, position_ids)
+        hidden, out.last_hidden_state = out.last_hidden_state, None
+        logits = self.score(hidden)  # (B, T, num_labels)
+        out.logits = logits[np.arange(len(ids)), self._last_token(ids)]
+        if labels is not None:
+            out.loss = F.cross_entropy(out.logits, np.asarray(_array(labels)).reshape(-1))
+        return out
+
+    def _last_token(self, ids):
+        pad = self.config.pad_token_id
+        if pad is None:
+            if len(ids) > 1:
+                raise ValueError("a batch of several texts needs pad_token_id in the config")
+            return np.array([ids.shape[1] - 1])
+        return (np.arange(ids.shape[1]) * (ids != pad)).argmax(1)
+
+
+class Qwen2ForTokenClassification(Qwen2PreTrainedModel):
+    """The body, dropout, and a linear head on every token."""
+
+    def __init__(self, config):
+        self.config = config
+        self.model = Qwen2Model(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.score = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, position_ids=None, labels=None):
+        """input_ids (B, T) -> logits (B, T, num_labels); labels (B, T), -100 not counted."""
+        out = self.model(input_ids, attention_mask, position_ids)
+        hidden, out.last_hidden_state = out.last_hidden_state, None
+        out.logits = self.score(self.dropout(hidden))
+        if labels is not None:
+            out.loss = F.cross_entropy(out.logits, np.asarray(_array(labels)))
+        return out

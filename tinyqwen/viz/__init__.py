@@ -1,0 +1,1 @@
+"""The pictures. Every function draws one message and returns a matplotlib Figure."""
