@@ -1,0 +1,40 @@
+"""What the command lines share: how they end."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+
+def run(main):
+    """Run `main()` and exit: with its return value; 2 after bad input, told in one line; 130 after
+    Ctrl-C; 141 if the reader of a pipe left. Warnings are one line too.
+
+    Bad input is ValueError, OSError and MemoryError; any other exception is our mistake, and shows
+    its traceback.
+    """
+    program = f"tinyqwen.{Path(sys.argv[0]).stem}"
+
+    def show_warning(message, *_, **__):
+        print(f"{program}: warning: {_one_line(message)}", file=sys.stderr)
+
+    warnings.showwarning = show_warning
+    try:
+        status = main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the terminal has written ^C
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second complaint
+        status = 141
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"{program}: {_one_line(error)}", file=sys.stderr)
+        status = 2
+    sys.exit(status)
+
+
+def _one_line(error):
+    if isinstance(error, OSError) and error.filename is not None:
+        error = f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
