@@ -166,7 +166,10 @@ class Module:
     def astype(self, dtype):
         """Convert all parameters, in place."""
         for parameter in self.parameters():
-            parameter.data = parameter.data.astype(dtype)
+            if has_memory(parameter):
+                parameter.data = parameter.data.astype(dtype)
+            else:
+                parameter.data = np.broadcast_to(np.zeros((), dtype), parameter.shape)
             parameter.grad = None
         return self
 
@@ -297,7 +300,7 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
-        return f"{self.weight.shape}, eps={self.eps}, elementwise_affine=True"
+        return f"{self.weight.shape}, eps={self.eps}, elementwise_affine=True, bias=True"
 
 
 class Dropout(Module):

@@ -77,7 +77,8 @@ def pow(x, y):
         dx = g * np.where(np.equal(y, 0), 0 * x, y * x ** np.where(np.equal(y, 0), 1, y - 1))
         if not isinstance(y, (np.ndarray, np.generic)):
             return (_for(x, dx.astype(g.dtype, copy=False)),)
-        log_x = np.log(np.where(np.equal(x, 0), 1, x)).astype(g.dtype, copy=False)
+        with np.errstate(invalid="ignore"):  # below 0, x^y has a slope in x only: dy is NaN
+            log_x = np.log(np.where(np.equal(x, 0), 1, x)).astype(g.dtype, copy=False)
         return _for(x, dx.astype(g.dtype, copy=False)), _for(y, g * out * log_x)
 
     return out, vjp
@@ -255,7 +256,7 @@ def sum(x, axis=None, keepdims=False):
 def mean(x, axis=None, keepdims=False):
     """Σ x / n.  Each entry gets g/n."""
     out = np.mean(x, axis=axis, keepdims=keepdims)
-    n = x.size // max(out.size, 1)
+    n = x.size // (out.size or 1)
     return out, lambda g: (_spread(g / n, x.shape, axis, keepdims),)
 
 
@@ -266,11 +267,11 @@ def var(x, axis=None, keepdims=False, correction=0):
     The mean moves with x too, but the deviations sum to zero, so that this term vanishes.
     """
     out = np.var(x, axis=axis, keepdims=keepdims, ddof=correction)
-    n = x.size // max(out.size, 1)
+    n = x.size // (out.size or 1)
 
     def vjp(g):
         centered = x - np.mean(x, axis=axis, keepdims=True)
-        return (_spread(g, x.shape, axis, keepdims) * centered * (2 / (n - correction)),)
+        return (_spread(2 * g / (n - correction), x.shape, axis, keepdims) * centered,)
 
     return out, vjp
 
@@ -310,7 +311,8 @@ def logsumexp(x, axis=-1, keepdims=False):
     out = _logsumexp(x, axis)
 
     def vjp(g):
-        return (_spread(g, x.shape, axis, keepdims) * np.exp(x - out),)
+        finite = np.where(np.isfinite(out), out, 0)  # a row of -inf has zeros for its softmax
+        return (_spread(g, x.shape, axis, keepdims) * np.exp(x - finite),)
 
     return out if keepdims else np.squeeze(out, axis), vjp
 
@@ -360,7 +362,7 @@ def reshape(x, shape):
 @primitive
 def transpose(x, axes=None):
     """Axes permuted: axis i of the result is axis axes[i] of x; None reverses them."""
-    inverse = None if axes is None else np.argsort(axes)
+    inverse = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
     return np.transpose(x, axes), lambda g: (np.transpose(g, inverse),)
 
 
@@ -507,11 +509,9 @@ def einsum(subscripts, *operands):
 
 
 def _add_methods():
-    for op in (add, sub, mul, matmul, pow):
-        setattr(Tensor, f"__{op.__name__}__", op)
-        setattr(Tensor, f"__r{op.__name__}__", lambda self, other, op=op: op(_operand(other), self))
-    Tensor.__truediv__ = div
-    Tensor.__rtruediv__ = lambda self, other: div(_operand(other), self)
+    for name, op in dict(add=add, sub=sub, mul=mul, truediv=div, matmul=matmul, pow=pow).items():
+        setattr(Tensor, f"__{name}__", lambda self, other, op=op: op(self, _operand(other, self)))
+        setattr(Tensor, f"__r{name}__", lambda self, other, op=op: op(_operand(other, self), self))
     Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = neg, abs, _getitem
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
         setattr(Tensor, f"__{name}__", _comparison(name))
@@ -526,9 +526,12 @@ def _add_methods():
     Tensor.T = property(transpose)
 
 
-def _operand(value):
-    """A left operand that is no Tensor: lists become arrays, numbers stay weakly typed."""
-    return value if isinstance(value, (int, float, np.ndarray, np.generic)) else np.asarray(value)
+def _operand(value, tensor):
+    """The other operand: a list becomes an array, as weakly typed as the Python numbers in it."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    array = np.asarray(value)
+    return array.astype(np.result_type(tensor.dtype, array.dtype.type(0).item()))
 
 
 def _unpacked(values):

@@ -344,6 +344,7 @@ def primitive(fn):
     def operation(*args, **kwargs):
         if kwargs and any(isinstance(value, Tensor) for value in kwargs.values()):
             bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()  # else an option left out in between keeps later ones by name
             args, kwargs = bound.args, bound.kwargs
         return apply(operation.raw, *args, **kwargs)
 
@@ -354,7 +355,8 @@ def primitive(fn):
 def apply(fn, *args, **kwargs):
     """Call fn, which returns `(out, vjp)`, on the arrays behind args, and record it on the tape."""
     differentiable = [isinstance(a, Tensor) and a.requires_grad for a in args]
-    out, vjp = fn(*(a.data if isinstance(a, Tensor) else a for a in args), **kwargs)
+    kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
+    out, vjp = fn(*map(_as_argument, args), **kwargs)
     several = type(out) is tuple
     tensors = [Tensor(np.asarray(value)) for value in (out if several else (out,))]
     if _state.grad_enabled and any(differentiable):
@@ -363,6 +365,13 @@ def apply(fn, *args, **kwargs):
         for index, tensor in enumerate(tensors):
             tensor._node, tensor._index, tensor.requires_grad = node, index, True
     return tuple(tensors) if several else tensors[0]
+
+
+def _as_argument(value):
+    if isinstance(value, Tensor):
+        return value.data
+    # NumPy lets np.float64(2) promote a float32 array, but not the Python number 2.0.
+    return float(value) if isinstance(value, np.float64) else value
 
 
 @primitive
