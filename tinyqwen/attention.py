@@ -52,8 +52,9 @@ def scaled_dot_product_attention(
         dV = Pᵀ g,    dP = g Vᵀ,    dS = P (dP - Σ_keys P dP),
         dQ = dS K · scale,    dK = dSᵀ Q · scale,    and Σ_keys P dP = Σ_features g O.
     """
-    batch, heads, length, depth = query.shape
     groups = _groups(query, key, value)
+    batch, heads, length, depth = query.shape
+    _check_mask(mask, (batch, heads, length, key.shape[2]))
     scale = 1 / math.sqrt(depth) if scale is None else float(scale)
     out = np.empty((batch, heads, length, value.shape[-1]), query.dtype)
     weights = (
@@ -99,16 +100,31 @@ def scaled_dot_product_attention(
 
 
 def _groups(query, key, value):
-    batch, heads, _, depth = query.shape
-    kv_batch, kv_heads, _, kv_depth = key.shape
-    if (kv_batch, kv_depth) != (batch, depth) or value.shape[:3] != key.shape[:3]:
+    fit = query.ndim == key.ndim == value.ndim == 4
+    fit = fit and (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])
+    if not fit or value.shape[:3] != key.shape[:3]:
         raise ValueError(
             f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit; "
             "expected (B, H, T, D), (B, H_kv, S, D) and (B, H_kv, S, D_v)"
         )
+    heads, kv_heads = query.shape[1], key.shape[1]
     if heads % kv_heads:
         raise ValueError(f"attention: {heads} query heads do not share {kv_heads} key/value heads")
     return heads // kv_heads
+
+
+def _check_mask(mask, shape):
+    if mask is None:
+        return
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "bf":
+        raise TypeError(
+            f"attention: mask is {mask.dtype}; expected bool (True where attention is allowed) "
+            "or float (added to the scores)"
+        )
+    pairs = zip(reversed(mask.shape), reversed(shape))
+    if mask.ndim > 4 or any(n not in (1, expected) for n, expected in pairs):
+        raise ValueError(f"attention: mask {mask.shape} does not broadcast to {shape}")
 
 
 def _fold(x, groups):

@@ -62,6 +62,8 @@ def linear_cross_entropy(
 
 def _flatten(x, labels, ignore_index, num_items):
     labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: labels must be integers, these are {labels.dtype}")
     if labels.shape != x.shape[:-1]:
         raise ValueError(
             f"cross_entropy: labels have shape {labels.shape}, "
@@ -87,7 +89,7 @@ def _rows_cross_entropy(logits, labels, ignore_index, label_smoothing):
     p = np.exp(logits, out=logits)
     total = p.sum(-1)
     losses = np.log(total) - (1 - label_smoothing) * picked - label_smoothing * mean
-    loss = float(np.sum(losses * counts, dtype=np.float64))
+    loss = float(np.sum(losses, where=counts, dtype=np.float64))
 
     p *= (counts / total).astype(p.dtype)[:, None]
     p[index] -= (1 - label_smoothing) * counts
