@@ -1,0 +1,621 @@
+"""All primitives in one table: how to draw inputs for each, and what to compare it with.
+
+A new primitive costs one line. The tests that read the table: `test_ops.py` (gradients, dtypes),
+`test_functional.py` (twins), `test_parity_torch_ops.py` (against PyTorch where it is installed) and
+`test_reference_arrays.py` (against arrays that PyTorch once wrote). Each line draws its inputs from
+a `random.Random`, which hypothesis plays in the one case and a fixed seed in the other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import tinyqwen as tq
+from tinyqwen import functional as F
+from tinyqwen import ops
+
+# ---------------------------------------------------------------------------------------------
+# Drawing: functions Random -> (arrays, options)
+# ---------------------------------------------------------------------------------------------
+
+
+def normal(r, *shape):
+    """Normal numbers. (RandomState's stream is frozen for good, that of Generator is not.)"""
+    return np.random.RandomState(r.getrandbits(31)).standard_normal(shape)
+
+
+def positive(r, *shape):
+    return np.asarray(np.exp(0.5 * normal(r, *shape)) + 0.1)
+
+
+def integers(r, high, *shape):
+    return np.asarray(np.random.RandomState(r.getrandbits(31)).randint(0, high, shape))
+
+
+def booleans(r, *shape):
+    return np.asarray(integers(r, 2, *shape) == 1)
+
+
+def distinct(r, *shapes):
+    """Arrays whose entries are at least 1/2 apart, and 0.15 from 0 and 1: no tie, and no kink."""
+    count = sum(int(np.prod(shape)) for shape in shapes)
+    values = (np.random.RandomState(r.getrandbits(31)).permutation(count) - count // 2) / 2 + 0.15
+    pieces = np.split(values, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1])
+    return [piece.reshape(shape) for piece, shape in zip(pieces, shapes)]
+
+
+def shape(r, low=0, high=4, sides=(1, 2, 3, 3, 2, 0)):
+    return tuple(r.choice(sides) for _ in range(r.randint(low, high)))
+
+
+def nonempty(r, low=0, high=4):
+    return shape(r, low, high, sides=(1, 2, 3))
+
+
+def broadcastable(r, count):
+    """Shapes that broadcast together: axes dropped from the left, or shrunk to 1."""
+    full = shape(r)
+    return [
+        tuple(
+            1 if r.random() < 0.3 else n for n in full[r.choice((0, 0, r.randint(0, len(full)))) :]
+        )
+        for _ in range(count)
+    ]
+
+
+def some_axis(r, ndim):
+    return r.randint(-ndim, ndim - 1)
+
+
+def one(r):
+    return [normal(r, *shape(r))], {}
+
+
+def one_positive(r):
+    return [positive(r, *shape(r))], {}
+
+
+def one_distinct(r):
+    return distinct(r, shape(r)), {}
+
+
+def pair(r):
+    return [normal(r, *s) for s in broadcastable(r, 2)], {}
+
+
+def pair_distinct(r):
+    return distinct(r, *broadcastable(r, 2)), {}
+
+
+def quotient(r):
+    a, b = broadcastable(r, 2)
+    return [normal(r, *a), np.asarray(np.copysign(positive(r, *b), normal(r, *b)))], {}
+
+
+def power(r):
+    a, b = broadcastable(r, 2)
+    return [positive(r, *a), normal(r, *b)], {}
+
+
+def integer_power(r):
+    return [normal(r, *shape(r)), r.choice((0, 1, 2, 3, 2.0))], {}
+
+
+def product(r):
+    """Shapes of matmul: 1-D operands, and batch axes that broadcast."""
+    m, k, n = (r.choice((1, 2, 3, 4)) for _ in range(3))
+    batches = broadcastable(r, 2)
+    x = r.choice(((k,), (*batches[0][:2], m, k)))
+    y = r.choice(((k,), (*batches[0][:2], k, n), (k, n), (*(1 for _ in batches[0][:2]), k, n)))
+    return [normal(r, *x), normal(r, *y)], {}
+
+
+def reduction(r, draw=normal, tuples=True):
+    x = draw(r, *nonempty(r))
+    axes = [None] if tuples is True else []
+    if x.ndim:
+        axes.append(some_axis(r, x.ndim))
+        if tuples:
+            axes.append(tuple(r.sample(range(x.ndim), r.randint(1, x.ndim))))
+    elif not tuples:
+        axes.append(-1)
+        x = x.reshape(1)
+    return [x], {"axis": r.choice(axes), "keepdims": r.random() < 0.5}
+
+
+def reduction_distinct(r):
+    return reduction(r, lambda r, *s: distinct(r, s)[0])
+
+
+def reduction_axis(r):
+    return reduction(r, tuples=False)
+
+
+def variance(r):
+    (x,), options = reduction(r)
+    x = np.concatenate([x[..., None], normal(r, *x.shape, 1)], -1)  # at least two entries
+    options["axis"] = r.choice((None, -1, x.ndim - 1))
+    return [x], {**options, "correction": r.choice((0, 1))}
+
+
+def along_axis(r):
+    x = normal(r, *nonempty(r, low=1))
+    return [x], {"axis": some_axis(r, x.ndim)}
+
+
+def masked(r):
+    a, b = broadcastable(r, 2)
+    return [normal(r, *a), booleans(r, *b)], {"value": r.choice((-1e4, 0, 7.5))}
+
+
+def choice_of_two(r):
+    a, b, c = broadcastable(r, 3)
+    return [booleans(r, *a), normal(r, *b), normal(r, *c)], {}
+
+
+def reshaped(r):
+    x = normal(r, *nonempty(r))
+    return [x], {"shape": r.choice(((-1,), x.shape[::-1], (1, *x.shape), (x.size, 1)))}
+
+
+def transposed(r):
+    x = normal(r, *shape(r))
+    axes = r.sample(range(x.ndim), x.ndim)
+    return [x], {"axes": tuple(a - x.ndim * (r.random() < 0.5) for a in axes)}
+
+
+def swapped(r):
+    x = normal(r, *shape(r, low=1))
+    return [x], {"axis1": some_axis(r, x.ndim), "axis2": some_axis(r, x.ndim)}
+
+
+def expanded(r):
+    x = normal(r, *shape(r))
+    return [x], {"axis": some_axis(r, x.ndim + 1)}
+
+
+def squeezed(r):
+    (x,), options = expanded(r)
+    return [np.expand_dims(x, **options)], r.choice((options, {}))
+
+
+def stretched(r):
+    x = normal(r, *shape(r))
+    return [x], {"shape": np.broadcast_shapes(x.shape, (r.choice((1, 2)), *(1 for _ in x.shape)))}
+
+
+def picked(r):
+    """Every kind of index: integers, slices, new axes, repeated integer arrays, boolean masks."""
+    x = normal(r, 3, 4, 2)
+    return [x], {
+        "index": r.choice(
+            (
+                1,
+                -1,
+                (slice(None), 2),
+                (Ellipsis, 0),
+                slice(1, None),
+                (slice(None, None, 2), None, slice(3, 1)),
+                integers(r, 3, 5),
+                integers(r, 3, 2, 3),
+                (integers(r, 3, 4), integers(r, 4, 4)),
+                (slice(None), integers(r, 4, 6), 1),
+                (integers(r, 3, 2, 1), integers(r, 4, 3)),
+                booleans(r, 3),
+                booleans(r, 3, 4),
+                booleans(r, 3, 4, 2),
+                (2, 1, 0),
+            )
+        )
+    }
+
+
+def joined(r):
+    first = normal(r, *shape(r, low=1))
+    axis = some_axis(r, first.ndim)
+    others = [
+        normal(
+            r,
+            *(
+                n if i != axis % first.ndim else r.choice((0, 1, 3))
+                for i, n in enumerate(first.shape)
+            ),
+        )
+        for _ in range(r.randint(0, 2))
+    ]
+    return [first, *others], {"axis": axis}
+
+
+def stacked(r):
+    same = shape(r, high=3)
+    arrays = [normal(r, *same) for _ in range(r.randint(1, 3))]
+    return arrays, {"axis": some_axis(r, len(same) + 1)}
+
+
+def pieces(r):
+    x = normal(r, *nonempty(r, low=1, high=3))
+    axis = some_axis(r, x.ndim)
+    x = np.repeat(x, 2, axis)
+    return [x], {"indices_or_sections": r.choice((1, 2, (1,), (0, 1))), "axis": axis}
+
+
+def flipped(r):
+    x = normal(r, *shape(r, low=1))
+    return [x], {"axis": r.choice((some_axis(r, x.ndim), tuple(range(x.ndim))))}
+
+
+def triangle(r):
+    return [normal(r, *shape(r, high=2), r.choice((1, 3)), r.choice((1, 4)))], {
+        "k": r.randint(-2, 2)
+    }
+
+
+def summation(r):
+    """Einstein sums: transposes, traces over several, indices summed away, and outer products."""
+    subscripts = r.choice(
+        (
+            "ij,jk->ik",
+            "bij,bkj->bik",
+            "ij->ji",
+            "ij->",
+            "i,j->ij",
+            "ij,j->",
+            "ij,ik,il->jkl",
+            "bhd->hb",
+        )
+    )
+    size = dict(zip("bijklhd", (2, 3, 4, 2, 3, 2, 5)))
+    terms = subscripts.split("->")[0].split(",")
+    return [normal(r, *(size[c] for c in term)) for term in terms], {"subscripts": subscripts}
+
+
+# ---------------------------------------------------------------------------------------------
+# The elementary primitives
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Op:
+    """name: of the function, plus ", variant" where a function has several lines.
+
+    draw:  Random -> (arrays, options); floating-point arrays are differentiated
+    ours:  the function under test (Tensors, options); by default the one of that name
+    torch: its counterpart, called with the module torch first; by default torch's of that name
+    twin:  the same in elementary operations, for the fused primitives
+    """
+
+    name: str
+    draw: Callable
+    ours: Callable = None
+    torch: Callable = None
+    twin: Callable = None
+
+    @property
+    def function(self):
+        return self.name.split(",")[0]
+
+
+ELEMENTARY = [
+    Op("add", pair),
+    Op("sub", pair),
+    Op("mul", pair),
+    Op("div", quotient),
+    Op("neg", one),
+    Op("pow", power),
+    Op("pow, number", integer_power),
+    Op("matmul", product),
+    Op("exp", one),
+    Op("log", one_positive),
+    Op("sqrt", one_positive),
+    Op("rsqrt", one_positive),
+    Op("abs", one_distinct),
+    Op("sin", one),
+    Op("cos", one),
+    Op("tanh", one),
+    Op("sigmoid", one),
+    Op("relu", one_distinct),
+    Op("silu", one, torch=lambda t, x: t.nn.functional.silu(x)),
+    Op("maximum", pair_distinct),
+    Op("minimum", pair_distinct),
+    Op("clip", lambda r: (one_distinct(r)[0], {"minimum": r.choice((None, -1)), "maximum": 1}),
+       torch=lambda t, x, minimum, maximum: t.clip(x, minimum, maximum)),
+    Op("where", choice_of_two),
+    Op("masked_fill", masked, torch=lambda t, x, mask, value: t.where(mask, value, x)),
+    Op("sum", reduction),
+    Op("mean", reduction),
+    Op("var", variance),
+    Op("max", reduction_distinct,
+       torch=lambda t, x, axis, keepdims: t.amax(x, () if axis is None else axis, keepdims)),
+    Op("min", reduction_distinct,
+       torch=lambda t, x, axis, keepdims: t.amin(x, () if axis is None else axis, keepdims)),
+    Op("cumsum", along_axis),
+    Op("reshape", reshaped),
+    Op("transpose", transposed, torch=lambda t, x, axes: t.permute(x, axes)),
+    Op("swapaxes", swapped, torch=lambda t, x, axis1, axis2: t.swapaxes(x, axis1, axis2)),
+    Op("expand_dims", expanded, torch=lambda t, x, axis: t.unsqueeze(x, axis)),
+    Op("squeeze", squeezed),
+    Op("broadcast_to", stretched, torch=lambda t, x, shape: t.broadcast_to(x, shape)),
+    Op("getitem", picked, torch=lambda t, x, index: x[index]),
+    Op("concat", joined, ours=lambda *xs, axis: ops.concat(xs, axis),
+       torch=lambda t, *xs, axis: t.concat(xs, axis)),
+    Op("stack", stacked, ours=lambda *xs, axis: ops.stack(xs, axis),
+       torch=lambda t, *xs, axis: t.stack(xs, axis)),
+    Op("split", pieces,
+       torch=lambda t, x, indices_or_sections, axis: t.tensor_split(x, indices_or_sections, axis)),
+    Op("flip", flipped, torch=lambda t, x, axis: t.flip(x, [axis] if type(axis) is int else axis)),
+    Op("tril", triangle, torch=lambda t, x, k: t.tril(x, k)),
+    Op("triu", triangle, torch=lambda t, x, k: t.triu(x, k)),
+    Op("softmax", along_axis),
+    Op("log_softmax", along_axis),
+    Op("logsumexp", reduction_axis),
+    Op("einsum", summation, ours=lambda *xs, subscripts: ops.einsum(subscripts, *xs),
+       torch=lambda t, *xs, subscripts: t.einsum(subscripts, *xs)),
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------
+# The fused primitives, and their twins made of elementary ones
+# ---------------------------------------------------------------------------------------------
+
+
+def rows(r, width):
+    return normal(r, *nonempty(r, high=3), width)
+
+
+def affine(r):
+    bias = [normal(r, 3)] if r.random() < 0.7 else []
+    return [rows(r, 4), normal(r, 3, 4), *bias], {}
+
+
+def looked_up(r):
+    return [integers(r, 5, *shape(r, high=3)), normal(r, 5, 3)], {}
+
+
+def scaled(r):
+    d = r.choice((2, 5))
+    return [rows(r, d), normal(r, d)], {"eps": r.choice((1e-6, 0.1))}
+
+
+def scaled_and_shifted(r):
+    (x, weight), options = scaled(r)
+    return [x + 1, weight, normal(r, *weight.shape)], options
+
+
+def rotated(r):
+    length, dim = r.choice((1, 3)), r.choice((2, 6))
+    positions = np.arange(length) + r.choice((0, 100))
+    cos, sin = F.rope_tables(positions, dim, r.choice((1e4, 1e6)), np.float64)
+    return [normal(r, *shape(r, high=2), length, dim)], {"cos": cos, "sin": sin}
+
+
+def rotation_twin(x, cos, sin):
+    """x cos + rotate_half(x) sin, as Hugging Face writes it."""
+    half = x.shape[-1] // 2
+    rotated_half = ops.concat([-x[..., half:], x[..., :half]], -1)
+    return x * np.concatenate([cos, cos], -1) + rotated_half * np.concatenate([sin, sin], -1)
+
+
+def rotation_torch(t, x, cos, sin):
+    """The pair as a complex number, times e^(i angle), as Su et al. write it."""
+    turned = t.complex(*x.chunk(2, -1)) * t.complex(cos, sin)
+    return t.cat([turned.real, turned.imag], -1)
+
+
+def attended(r):
+    """Odd, unequal sizes: equal ones hide transposes."""
+    batch, kv_heads, groups, depth, width = (
+        r.choice(n) for n in ((1, 2), (1, 3), (1, 2), (2, 5), (3,))
+    )
+    queries, keys = r.choice(((1, 4), (3, 3), (4, 6), (5, 2)))
+    full = (batch, kv_heads * groups, queries, keys)
+    bits = r.getrandbits(4)
+    mask_shape = tuple(1 if bits >> i & 1 else n for i, n in enumerate(full))[
+        r.choice((0, 0, 1, 2)) :
+    ]
+    mask = r.choice((None, booleans(r, *mask_shape), normal(r, *mask_shape)))
+    arrays = [
+        normal(r, *full[:3], depth),
+        normal(r, batch, kv_heads, keys, depth),
+        normal(r, batch, kv_heads, keys, width),
+    ]
+    return arrays, {
+        "mask": mask,
+        "causal": r.random() < 0.5,
+        "window": r.choice((None, None, 2)),
+        "scale": r.choice((None, 0.3)),
+        "return_weights": r.random() < 0.5,
+    }
+
+
+def attention_bias(queries, keys, mask, causal, window):
+    """All masks of an attention as numbers to be added, by the definition: entry for entry."""
+    t = np.arange(queries)[:, None] + keys - queries
+    s = np.arange(keys)
+    bias = np.zeros((queries, keys))
+    if causal:
+        bias = np.where(s > t, -np.inf, bias)
+    if window:
+        bias = np.where(s <= t - window, -np.inf, bias)
+    if mask is not None:
+        bias = bias + (np.where(mask, 0, -np.inf) if mask.dtype == bool else mask)
+    return bias
+
+
+def attention_twin(q, k, v, mask=None, causal=False, window=None, scale=None, return_weights=False):
+    groups = q.shape[1] // k.shape[1]
+    repeat = np.repeat(np.arange(k.shape[1]), groups)
+    bias = attention_bias(q.shape[2], k.shape[2], mask, causal, window).astype(q.dtype)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    weights = (q @ k[:, repeat].swapaxes(-1, -2) * scale + bias).softmax(-1)
+    out = weights @ v[:, repeat]
+    return (out, weights) if return_weights else out
+
+
+def attention_torch(t, q, k, v, mask, causal, window, scale, return_weights):
+    groups = q.shape[1] // k.shape[1]
+    mask = None if mask is None else mask.numpy()
+    bias = t.as_tensor(attention_bias(q.shape[2], k.shape[2], mask, causal, window), dtype=q.dtype)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = q @ k.repeat_interleave(groups, 1).mT * scale + bias
+    empty = (scores == -t.inf).all(-1, keepdim=True)  # torch's softmax is NaN there
+    weights = t.where(empty, 0, t.softmax(t.where(empty, 0, scores), -1))
+    out = weights @ v.repeat_interleave(groups, 1)
+    return (out, weights) if return_weights else out
+
+
+def gated(r):
+    return [normal(r, *(s := shape(r))), normal(r, *s)], {}
+
+
+def activated(r):
+    return [normal(r, *shape(r))], {"approximate": r.choice(("none", "tanh"))}
+
+
+def gelu_tanh_twin(x):
+    return 0.5 * x * (1 + ((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)).tanh())
+
+
+def dropped(r):
+    return [normal(r, *shape(r))], {"p": r.choice((0, 0.3, 1)), "training": r.random() < 0.8}
+
+
+def seeded_dropout(x, **options):
+    tq.manual_seed(1)
+    return F.dropout(x, **options)
+
+
+def labeled(r):
+    arrays = [3 * rows(r, 5)]
+    labels = integers(r, 5, *arrays[0].shape[:-1])
+    labels = np.where(booleans(r, *labels.shape), labels, r.choice((labels, -100)))
+    labels.reshape(-1)[:1] = 3  # at least one counts
+    return [*arrays, labels], {"label_smoothing": r.choice((0.0, 0.1))}
+
+
+def labeled_hidden(r):
+    (_, labels), options = labeled(r)
+    return [normal(r, *labels.shape, 4), normal(r, 5, 4), labels], options
+
+
+def cross_entropy_twin(logits, labels, label_smoothing):
+    labels, logits = labels.data.reshape(-1), logits.reshape(-1, logits.shape[-1])
+    counts = labels != -100
+    log_p = logits.log_softmax(-1)[np.flatnonzero(counts)]
+    smoothed = (1 - label_smoothing) * log_p[np.arange(counts.sum()), labels[counts]]
+    return -(smoothed + label_smoothing * log_p.mean(-1)).mean()
+
+
+def cross_entropy_torch(t, logits, labels, label_smoothing):
+    logits, labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    return t.nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+FUSED = [
+    Op("linear", affine,
+       twin=lambda x, w, b=None: x @ w.T if b is None else x @ w.T + b,
+       torch=lambda t, x, w, b=None: t.nn.functional.linear(x, w, b)),
+    Op("embedding", looked_up,
+       torch=lambda t, ids, w: t.nn.functional.embedding(ids, w), twin=lambda ids, w: w[ids]),
+    Op("rms_norm", scaled,
+       twin=lambda x, w, eps: w * x * ((x * x).mean(-1, keepdims=True) + eps).rsqrt(),
+       torch=lambda t, x, w, eps: t.nn.functional.rms_norm(x, w.shape, w, eps)),
+    Op("layer_norm", scaled_and_shifted,
+       twin=lambda x, w, b, eps: w * (x - x.mean(-1, keepdims=True))
+       * (x.var(-1, keepdims=True) + eps).rsqrt() + b,
+       torch=lambda t, x, w, b, eps: t.nn.functional.layer_norm(x, w.shape, w, b, eps)),
+    Op("apply_rope", rotated,
+       twin=rotation_twin,
+       torch=rotation_torch),
+    Op("scaled_dot_product_attention", attended, twin=attention_twin, torch=attention_torch),
+    Op("swiglu", gated, twin=lambda gate, up: gate * gate.sigmoid() * up,
+       torch=lambda t, gate, up: t.nn.functional.silu(gate) * up),
+    Op("gelu", activated, torch=lambda t, x, **options: t.nn.functional.gelu(x, **options)),
+    Op("gelu, tanh", lambda r: ([normal(r, *shape(r))], {}),
+       ours=lambda x: F.gelu(x, approximate="tanh"), twin=gelu_tanh_twin,
+       torch=lambda t, x: t.nn.functional.gelu(x, approximate="tanh")),
+    Op("dropout", dropped, ours=seeded_dropout,
+       twin=lambda x, **options: x * seeded_dropout(np.ones(x.shape, x.dtype), **options)),
+    Op("cross_entropy", labeled, twin=cross_entropy_twin, torch=cross_entropy_torch),
+    Op("linear_cross_entropy", labeled_hidden,
+       twin=lambda x, w, labels, **more: cross_entropy_twin(x @ w.T, labels, **more),
+       torch=lambda t, x, w, labels, **more: cross_entropy_torch(t, x @ w.mT, labels, **more)),
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------
+# Running a line
+# ---------------------------------------------------------------------------------------------
+
+
+def ours(op):
+    """The function of that line, (Tensors, options) -> Tensor or tuple of Tensors."""
+    return op.ours or getattr(ops if op in ELEMENTARY else F, op.function)
+
+
+def as_dtype(value, dtype):
+    """Floating-point arrays in dtype; everything else as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return value.astype(dtype)
+    return value
+
+
+def outputs_and_gradients(fn, arrays, options, upstream=None):
+    """Run fn on Tensors: its outputs, and the gradients of all floating-point arrays.
+
+    upstream: function, outputs -> gradients of the outputs; a fixed random one by default.
+    """
+    tensors = [
+        tq.Tensor(a, requires_grad=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a
+        for a in arrays
+    ]
+    out = fn(*tensors, **options)
+    outs = [o.data for o in (out if isinstance(out, tuple) else (out,))]
+    leaves = [t for t in tensors if isinstance(t, tq.Tensor) and t.requires_grad]
+    gradients = (upstream or upstream_for)(outs)
+    total = sum((o * g).sum() for o, g in zip(out if isinstance(out, tuple) else (out,), gradients))
+    return outs, tq.grad(total, leaves)
+
+
+def upstream_for(outs):
+    """Random gradients of the outputs, the same in every run."""
+    state = np.random.RandomState(3)
+    return [state.standard_normal(o.shape).astype(o.dtype) for o in outs]
+
+
+def torch_outputs_and_gradients(torch, op, arrays, options):
+    """The same with op's counterpart in PyTorch."""
+
+    def convert(value):
+        if isinstance(value, np.ndarray):
+            return torch.from_numpy(value.copy())
+        if isinstance(value, tuple):
+            return tuple(map(convert, value))
+        return value
+
+    fn = op.torch or (lambda t, *a, **o: getattr(t, op.function)(*a, **o))
+    tensors = [convert(a) for a in arrays]
+    leaves = [t.requires_grad_() for t in tensors if torch.is_tensor(t) and t.is_floating_point()]
+    out = fn(torch, *tensors, **{name: convert(value) for name, value in options.items()})
+    outs = list(out) if isinstance(out, tuple) else [out]
+    gradients = [torch.from_numpy(g) for g in upstream_for([o.detach().numpy() for o in outs])]
+    found = torch.autograd.grad(outs, leaves, gradients, allow_unused=True)
+    zeros = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found)]
+    return [o.detach().numpy() for o in outs], [g.numpy() for g in zeros]
+
+
+def assert_close(actual, expected, tolerance, what):
+    """Every entry within tolerance · the largest expected entry.
+
+    actual, expected: arrays, or lists of arrays that are measured together: where one gradient is
+    zero for a reason (the scores' of a single key), the others say what size rounding may have.
+    """
+    if isinstance(expected, np.ndarray):
+        actual, expected = [actual], [expected]
+    largest = max((np.abs(b).max() for b in expected if b.size), default=0)
+    for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
+        a = np.zeros_like(b) if a is None else a
+        assert a.shape == b.shape, f"{what} {i}: shape {a.shape}, not {b.shape}"
+        error = np.abs(a.astype(np.float64) - b).max(initial=0)
+        limit = tolerance * largest
+        assert error <= limit, f"{what} {i}: off by {error:.3g}, allowed {limit:.3g}"

@@ -1,0 +1,218 @@
+"""The fused primitives against their composed twins, and what is particular to each.
+
+Gradients, dtypes and views of all of them are checked in `test_ops.py`, attention and the losses
+have files of their own.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from op_table import FUSED, as_dtype, assert_close, ours, outputs_and_gradients
+
+import tinyqwen as tq
+from tinyqwen import functional as F
+
+with_twin = [op for op in FUSED if op.twin]
+
+
+def test_every_fused_primitive_has_a_twin():
+    assert {op.function for op in with_twin} == {op.function for op in FUSED}
+
+
+@pytest.mark.parametrize("op", with_twin, ids=lambda op: op.name)
+@given(r=st.randoms(use_true_random=False))
+def test_twin(op, r):
+    """Values and gradients, under one random upstream gradient, in both precisions."""
+    arrays, options = op.draw(r)
+    expected = outputs_and_gradients(op.twin, arrays, options)
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
+        cast = [as_dtype(a, dtype) for a in arrays]
+        found = outputs_and_gradients(
+            ours(op), cast, {k: as_dtype(v, dtype) for k, v in options.items()}
+        )
+        if dtype == np.float32:  # what the inputs lost in the cast is not the primitive's fault
+            exact = [as_dtype(a, np.float64) for a in cast]
+            expected = outputs_and_gradients(op.twin, exact, options)
+        for part, reference in zip(found, expected):
+            assert_close(part, reference, tolerance, op.name)
+
+
+# ---------------------------------------------------------------------------------------------
+# One by one
+# ---------------------------------------------------------------------------------------------
+
+
+def test_linear_names_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"linear: x has 3 features.*\(2, 4\) takes 4"):
+        F.linear(np.ones((5, 3)), np.ones((2, 4)))
+
+
+def test_linear_by_hand():
+    out = F.linear(
+        np.array([[1.0, 2]]), np.array([[1.0, 0], [3, 4], [0, -1]]), np.array([0.5, 0, 0])
+    )
+    np.testing.assert_array_equal(out.data, [[1.5, 11, -2]])
+
+
+def test_embedding_adds_up_every_occurrence(rng):
+    ids = rng.integers(0, 4, (3, 50))
+    weight, g = tq.Tensor(rng.standard_normal((6, 2)), True), rng.standard_normal((3, 50, 2))
+    one_hot = np.eye(6)[ids]
+    np.testing.assert_array_equal(F.embedding(ids, weight).data, one_hot @ weight.data)
+    dweight = tq.grad(F.embedding(ids, weight), weight, g)
+    np.testing.assert_allclose(dweight, np.einsum("btv,btd->vd", one_hot, g), rtol=1e-12)
+    assert not dweight[4:].any()
+
+
+@pytest.mark.parametrize("padding_idx", [0, 2, -1])
+def test_embedding_padding_row_gets_no_gradient(padding_idx):
+    weight = tq.Tensor(np.ones((3, 2)), True)
+    dweight = tq.grad(F.embedding([0, 1, 2, 2], weight, padding_idx).sum(), weight)
+    expected = np.array([[1.0, 1], [1, 1], [2, 2]])
+    expected[padding_idx] = 0
+    np.testing.assert_array_equal(dweight, expected)
+
+
+@pytest.mark.parametrize("ids", [[0, 5], [-1], [[2], [99]]])
+def test_embedding_names_the_bad_id(ids):
+    bad = np.ravel(ids)[-1]
+    with pytest.raises(ValueError, match=rf"token id {bad} is out of range for a vocabulary of 5"):
+        F.embedding(ids, np.ones((5, 2)))
+
+
+@pytest.mark.parametrize("ids", [[0.0, 1.0], [True]])
+def test_embedding_takes_integers_only(ids):
+    with pytest.raises(TypeError, match="token ids must be integers"):
+        F.embedding(np.array(ids), np.ones((5, 2)))
+
+
+def test_embedding_of_nothing():
+    weight = tq.Tensor(np.ones((5, 2)), True)
+    out = F.embedding(np.zeros((2, 0), int), weight)
+    assert out.shape == (2, 0, 2)
+    np.testing.assert_array_equal(tq.grad(out.sum(), weight), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("name", ["rms_norm", "layer_norm"])
+def test_norms_are_scale_invariant(name, rng):
+    x, weight = rng.standard_normal((3, 7)), rng.standard_normal(7)
+    bias = (rng.standard_normal(7),) if name == "layer_norm" else ()
+    norm = getattr(F, name)
+    np.testing.assert_allclose(
+        norm(1000 * x, weight, *bias, eps=0.0).data,
+        norm(x, weight, *bias, eps=0.0).data,
+        rtol=1e-12,
+    )
+
+
+def test_rms_norm_by_hand():
+    out = F.rms_norm(np.array([3.0, 4.0]), np.array([1.0, 10.0]), eps=0.0)
+    np.testing.assert_allclose(out.data, np.array([3, 40]) / np.sqrt(12.5), rtol=1e-15)
+    inside = F.rms_norm(np.zeros(2), np.ones(2), eps=1e-6)  # epsilon is under the root: no 0/0
+    np.testing.assert_array_equal(inside.data, [0, 0])
+    small = F.rms_norm(np.full(2, 1e-3), np.ones(2), eps=3e-6)
+    np.testing.assert_allclose(small.data, [0.5, 0.5], rtol=1e-12)
+
+
+def test_rope_tables_are_float64_inside():
+    """At position 30,000 a float32 product would already be off by a thousandth of a radian."""
+    cos, sin = F.rope_tables(np.array([0, 1, 30_000]), 4, theta=1e4)
+    angles = np.array([0, 1, 30_000])[:, None] * np.array([1, 0.01])
+    assert cos.dtype == sin.dtype == np.float32 and cos.shape == (3, 2)
+    np.testing.assert_allclose(cos, np.cos(angles), atol=1e-7)
+    np.testing.assert_allclose(sin, np.sin(angles), atol=1e-7)
+
+
+def test_rope_turns_the_pair_one_half_apart():
+    """A quarter turn: (x_i, x_{i + d/2}) -> (-x_{i + d/2}, x_i), half-split and not interleaved."""
+    cos, sin = np.zeros((1, 2)), np.ones((1, 2))
+    out = F.apply_rope(np.array([[1.0, 2, 3, 4]]), cos, sin)
+    np.testing.assert_array_equal(out.data, [[-3, -4, 1, 2]])
+
+
+def test_rope_scores_depend_on_the_distance_only(rng):
+    q, k = rng.standard_normal((2, 1, 6))
+
+    def score(m, n):
+        turned = [
+            F.apply_rope(x, *F.rope_tables([position], 6, 1e4, np.float64)).data
+            for x, position in ((q, m), (k, n))
+        ]
+        return (turned[0] @ turned[1].T).item()
+
+    assert score(5, 2) == pytest.approx(score(1003, 1000), abs=1e-12)
+    assert abs(score(5, 2) - score(2, 5)) > 1e-3  # and it tells left from right
+
+
+def test_rope_keeps_lengths_and_position_zero(rng):
+    x = rng.standard_normal((2, 3, 5, 8))
+    out = F.apply_rope(x, *F.rope_tables(np.arange(5), 8, 1e6, np.float64)).data
+    np.testing.assert_allclose(np.linalg.norm(out, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-12)
+    np.testing.assert_array_equal(out[:, :, 0], x[:, :, 0])
+
+
+def test_swiglu_far_out():
+    with np.errstate(all="raise", under="ignore"):
+        gate = tq.Tensor(np.array([-1e4, 1e4], np.float32), True)
+        out = F.swiglu(gate, np.array([3, 3], np.float32))
+        np.testing.assert_array_equal(out.data, [0, 3e4])
+        np.testing.assert_array_equal(tq.grad(out.sum(), gate), [0, 3])
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_far_out(approximate):
+    with np.errstate(all="raise", under="ignore"):
+        x = tq.Tensor(np.array([-1e4, 0, 1e4], np.float32), True)
+        out = F.gelu(x, approximate)
+        np.testing.assert_array_equal(out.data, [0, 0, 1e4])
+        np.testing.assert_array_equal(tq.grad(out.sum(), x), [0, 0.5, 1])
+
+
+def test_gelu_knows_two_forms():
+    with pytest.raises(ValueError, match="gelu: approximate must be 'none' or 'tanh', not 'erf'"):
+        F.gelu(np.ones(2), approximate="erf")
+
+
+# ---------------------------------------------------------------------------------------------
+# Dropout
+# ---------------------------------------------------------------------------------------------
+
+
+def test_dropout_keeps_the_expectation():
+    x = np.ones(200_000, np.float32)
+    out = F.dropout(x, 0.3).data
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.7)}
+    assert abs((out == 0).mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / x.size)  # four standard errors
+
+
+def test_dropout_gradient_goes_where_the_values_went(rng):
+    x = tq.Tensor(rng.standard_normal((20, 20)), True)
+    out = F.dropout(x, 0.5)
+    g = rng.standard_normal((20, 20))
+    np.testing.assert_array_equal(tq.grad(out, x, g), np.where(out.data == 0, 0, 2 * g))
+
+
+def test_dropout_is_a_function_of_the_seed():
+    def draw(seed):
+        tq.manual_seed(seed)
+        return F.dropout(np.ones(50), 0.5).data
+
+    np.testing.assert_array_equal(draw(3), draw(3))
+    assert (draw(3) != draw(4)).any()
+    tq.manual_seed(3)
+    assert (F.dropout(np.ones(50), 0.5).data != F.dropout(np.ones(50), 0.5).data).any()
+
+
+def test_dropout_off_and_total():
+    x = np.arange(4.0)
+    np.testing.assert_array_equal(F.dropout(x, 0.9, training=False).data, x)
+    np.testing.assert_array_equal(F.dropout(x, 0.0).data, x)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(F.dropout(x, 1).data, np.zeros(4))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
+def test_dropout_refuses_no_probability(p):
+    with pytest.raises(ValueError, match="dropout: p must be between 0 and 1"):
+        F.dropout(np.ones(2), p)
