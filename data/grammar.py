@@ -2,20 +2,21 @@
 
 A rule is one of four things:
 
-- a literal, a format string: ``"{a} gave {b} the {toy}."`` looks its slots up in memory, and ``"{a.his}"`` an
-  attribute of what is remembered there, so pronouns agree by themselves;
+- a literal, a format string: ``"{a} gave {b} the {toy}."`` looks its slots up in memory, and
+  ``"{a.his}"`` an attribute of what is remembered there, so pronouns agree by themselves;
 - a sequence, a tuple of rules, whose texts are joined by single spaces;
 - ``either(rule, rule, ...)``, a choice; an alternative may carry a weight, ``(3, rule)``;
-- ``draw("b", PEOPLE, unlike="a")``, which picks one of a list, all equally likely, and remembers it.
+- ``draw("b", PEOPLE, unlike="a")``, which picks one of a list, all equally likely, and remembers
+  it. A draw says nothing itself.
 
-Everything random happens in ``choose``, so the probability of a derivation is the product of the probabilities of its
-choices. If the grammar is unambiguous (no text has two derivations), that is the probability of the text. Then
--ln P(text) is the fewest nats in which any model can expect to say this text, and their mean, the entropy, is the
-floor under every model's loss (Shannon 1948, section 6).
+Everything random happens in ``choose``, so the probability of a derivation is the product of the
+probabilities of its choices. If the grammar is unambiguous (no text has two derivations), that is
+the probability of the text. Then -ln P(text) is the number of nats that the text costs the best
+possible model, and the mean, the entropy, is a floor under every model's loss (Shannon 1948,
+"A Mathematical Theory of Communication", section 6).
 """
 
 import math
-import random
 from dataclasses import dataclass
 
 
@@ -29,7 +30,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Draw:
-    """One item of a list, uniformly among those that no slot of ``unlike`` holds, put into ``slot``."""
+    """One of ``items``, all equally likely, except those that the slots in ``unlike`` hold."""
 
     slot: str
     items: tuple
@@ -37,16 +38,22 @@ class Draw:
 
 
 def either(*alternatives):
-    """A choice among rules; an alternative is a rule of weight 1, or a pair (weight, rule)."""
-    weighted = [
-        rule if isinstance(rule, tuple) and isinstance(rule[0], (int, float)) else (1, rule)
-        for rule in alternatives
-    ]
-    return Choice(*zip(*weighted))
+    """A choice among rules; an alternative is a rule (its weight is 1) or a pair (weight, rule)."""
+    weights, rules = [], []
+    for alternative in alternatives:
+        weighted = isinstance(alternative, tuple) and isinstance(alternative[0], int)
+        weight, rule = alternative if weighted else (1, alternative)
+        weights.append(weight)
+        rules.append(rule)
+    return Choice(tuple(weights), tuple(rules))
 
 
 def draw(slot, items, unlike=""):
-    """Remember in ``slot`` one of ``items``, different from what the slots named in ``unlike`` hold."""
+    """Remember one of ``items`` in ``slot``.
+
+    unlike: slots, separated by spaces, that hold different things of the same list; what they
+    hold is not drawn again.
+    """
     return Draw(slot, tuple(items), tuple(unlike.split()))
 
 
@@ -54,7 +61,7 @@ def derive(rule, memory, choose):
     """Yield the texts of ``rule`` one by one, left to right.
 
     memory: dict, slot -> remembered thing; filled on the way.
-    choose: function, weights -> index; the only place where chance enters.
+    choose: function, list of weights -> index; the only place where chance enters.
     """
     if isinstance(rule, str):
         if rule:
@@ -71,48 +78,53 @@ def derive(rule, memory, choose):
 
 
 def sample(rule, rng):
-    """One text and its -ln P in nats. ``rng`` is a random.Random; only its random() is called, which every Python
-    version computes alike."""
-    log_probabilities = []
+    """Return a text and its -ln P in nats.
+
+    rng: a random.Random, of which only random() is called: every Python version computes that
+    alike, unlike choice and shuffle.
+    """
+    costs = []
 
     def choose(weights):
         point = rng.random() * sum(weights)
         index = 0
-        while index < len(weights) - 1 and point >= weights[index]:
+        while point >= weights[index]:
             point -= weights[index]
             index += 1
-        log_probabilities.append(math.log(weights[index] / sum(weights)))
+        costs.append(math.log(sum(weights) / weights[index]))
         return index
 
     text = " ".join(derive(rule, {}, choose))
-    return text, -math.fsum(log_probabilities)
+    return text, math.fsum(costs)
 
 
 def derivations(rule, text=None):
-    """Yield (text, -ln P) of every derivation of a finite grammar, or of those only that derive ``text``.
+    """Yield (text, -ln P) of every derivation, or only of those that derive the given ``text``.
 
-    The walk of ``derive`` is repeated with every sequence of choices, in dictionary order. Given a text, a walk is left as soon as it
-    departs from it, so this is also a parser: a grammar is unambiguous about a text that has one reading.
+    ``derive`` walks again and again, along every sequence of choices in turn. With a ``text``, a
+    walk that departs from it is given up, which makes this a parser, and a slow but sure test of
+    ambiguity: one derivation, or several?
     """
-    path = []  # the choices of the present walk: [index, weights]
+    path = []  # [index, weights] of each choice made so far; next time, the last one differs
     while True:
         depth = 0
 
         def choose(weights):
             nonlocal depth
-            if depth == len(path):
-                path.append([0, weights])
             depth += 1
+            if depth > len(path):
+                path.append([0, weights])
             return path[depth - 1][0]
 
         said = ""
         for piece in derive(rule, {}, choose):
-            said += " " + piece if said else piece
+            said = f"{said} {piece}" if said else piece
             if text is not None and not text.startswith(said):
                 break
         else:
             if text is None or said == text:
-                yield said, -math.fsum(math.log(w[i] / sum(w)) for i, w in path)
+                yield said, math.fsum(math.log(sum(w) / w[index]) for index, w in path)
+
         while path and path[-1][0] == len(path[-1][1]) - 1:
             path.pop()
         if not path:
@@ -121,18 +133,17 @@ def derivations(rule, text=None):
 
 
 def entropy(rule):
-    """The expected -ln P of a derivation, in nats.
+    """The expected -ln P of a derivation, in nats, exactly.
 
-    H(sequence) is the sum of its parts'; H(choice) = -sum p ln p + sum p H(rule); H(draw) = ln(number left). Exact,
-    because what is remembered changes which words are said and never how many ways there are to go on.
+    H(sequence) = sum of H(part);  H(choice) = sum of p (H(rule) - ln p);  H(draw) = ln(number
+    left). Parts may simply be added because what one remembers changes the words of the next, and
+    never the number or the odds of its choices.
     """
     if isinstance(rule, str):
         return 0.0
     if isinstance(rule, Choice):
         shares = [weight / sum(rule.weights) for weight in rule.weights]
-        return math.fsum(
-            p * (entropy(part) - math.log(p)) for p, part in zip(shares, rule.rules)
-        )
+        return math.fsum(p * (entropy(r) - math.log(p)) for p, r in zip(shares, rule.rules))
     if isinstance(rule, Draw):
         return math.log(len(rule.items) - len(rule.unlike))
     return math.fsum(entropy(part) for part in rule)

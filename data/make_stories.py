@@ -1,7 +1,7 @@
-"""Write the stories: a grammar of small plots in which what is said later follows from what was said before.
+"""Write the stories: little plots in which what comes later follows from what came before.
 
-    python data/make_stories.py            writes data/stories/ again, byte for byte
-    python data/make_stories.py --check    compares instead, and says which file differs
+python data/make_stories.py            writes data/stories/ again, byte for byte
+python data/make_stories.py --check    compares instead, and says which file differs
 """
 
 import argparse
@@ -28,12 +28,13 @@ class Person:
 
     name: str
     child: str
+    sibling: str
     he: str
     him: str
     his: str
 
     @property
-    def He(self):  # noqa: N802 - spelled as it is said
+    def He(self):
         return self.he.capitalize()
 
     def __str__(self):
@@ -42,7 +43,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Named:
-    """A thing with a fact about it: what is done with a toy, how one is at a place, what an animal says."""
+    """A thing and a fact about it: what one does with a toy, how one is at a place."""
 
     name: str
     fact: str
@@ -55,9 +56,11 @@ def named(**facts):
     return [Named(name, fact) for name, fact in facts.items()]
 
 
-PEOPLE = [Person(name, "girl", "she", "her", "her") for name in "Mia Lily Anna Zoe Emma".split()]
-PEOPLE += [Person(name, "boy", "he", "him", "his") for name in "Tom Ben Max Leo Sam".split()]
-COLORS = "red blue green yellow black white pink".split()
+GIRLS = ["Mia", "Lily", "Anna", "Zoe", "Emma", "Sue"]
+BOYS = ["Tom", "Ben", "Max", "Leo", "Sam", "Jack"]
+PEOPLE = [Person(name, "girl", "sister", "she", "her", "her") for name in GIRLS]
+PEOPLE += [Person(name, "boy", "brother", "he", "him", "his") for name in BOYS]
+COLORS = ["red", "blue", "green", "yellow", "black", "white", "pink", "brown"]
 TOYS = named(
     ball="threw",
     kite="flew",
@@ -66,15 +69,18 @@ TOYS = named(
     doll="hugged",
     boat="sailed",
     bell="rang",
+    car="drove",
     cup="filled",
 )
-BOXES = "box bag basket pot".split()
-PLACES = named(park="in", garden="in", forest="in", farm="at", beach="at", school="at")
-SPOTS = "tree bench rock bush".split()
-PETS = named(dog="barked", cat="purred", duck="quacked", frog="jumped", bird="sang", pig="ran")
-FOODS = "cake pear bun pie plum nut".split()
-CLOTHES = "hat coat scarf".split()
-WAYS = named(road="wide", river="deep", hill="steep")
+BOXES = ["box", "bag", "basket", "pot", "bed"]
+PLACES = named(
+    park="in", garden="in", forest="in", farm="at", beach="at", lake="at", school="at", hill="on"
+)
+SPOTS = ["tree", "rock", "bench", "bush"]
+PETS = named(dog="barked", cat="slept", duck="swam", frog="jumped", bird="sang", pig="ate")
+FOODS = ["cake", "pear", "bun", "pie", "plum", "nut"]
+CLOTHES = ["hat", "coat", "scarf"]
+WAYS = named(road="wide", river="deep", bridge="old")
 
 a = draw("a", PEOPLE)
 b = draw("b", PEOPLE, unlike="a")
@@ -89,79 +95,94 @@ spot = draw("spot", SPOTS)
 spot2 = draw("spot2", SPOTS, unlike="spot")
 food = draw("food", FOODS)
 food2 = draw("food2", FOODS, unlike="food")
+home = draw("home", PLACES)
 place = draw("place", PLACES)
 pet = draw("pet", PETS)
 clothes = draw("clothes", CLOTHES)
 way = draw("way", WAYS)
 
 
-# How stories begin and end
+# Phrases that several plots share
+
+one_day = either("One day,", "One morning,", "One evening,", "One night,")
+went = either("went", "ran", "walked")
+put = either("put", "hid")
+saw = either("saw", "found")
+a_had_a = either("{a} had a", "{a} got a", "{a} loved {a.his}")
+she_had_a = either(a_had_a, "{a.He} had a", "{a.He} got a")
+b_had_a = either("{b} had a", "{b} got a", "{b} loved {b.his}")
 
 opening = (
     a,
     either(
-        "Once upon a time, there was a {a.child} named {a}.",
-        "There once was a little {a.child} named {a}.",
+        (
+            either((2, "Once upon a time, there was a"), "There once was a"),
+            either("little", "kind", "happy"),
+            "{a.child} named {a}.",
+        ),
+        "This is a story about {a}.",
     ),
 )
 friend = (
     b,
-    either("{a} had a friend named {b}.", "{a} lived near a {b.child} named {b}."),
+    either(
+        "{a} had a friend named {b}.",
+        "{b} was the {b.sibling} of {a}.",
+        ("{a} and {b}", either("were friends.", (home, "lived near a {home}."))),
+    ),
 )
-has_toy = (
-    (color, toy),
-    either("{a} had a {color} {toy}.", "{a} loved {a.his} {color} {toy}."),
+has_toy = (a_had_a, color, toy, "{color} {toy}.")
+
+ending_alone = either(
+    (4, ""),
+    "{a} was happy.",
+    "Then {a} went home.",
+    "It was a good day.",
 )
-one_day = either("One day,", "One morning,")
-ending_alone = either((3, ""), "{a} was happy.", "Then {a} went home.")
 ending_together = either(
-    (3, ""),
+    (4, ""),
     "{a} and {b} were happy.",
     "{a} and {b} played all day.",
     "Then {a} and {b} went home.",
+    "It was a good day.",
 )
 
 
 # The plots
 
-moved_behind_her_back = (
+moved_behind_the_back = (
     (friend, has_toy),
-    (box, one_day, "{a} put the {color} {toy} in the {box}."),
-    (place, "Then {a.he} went to the {place}."),
-    (box2, "{b} took the {color} {toy} out of the {box} and hid it in the {box2}."),
-    "When {a} came back from the {place}, {a.he} looked in the {box}.",
+    (one_day, "{a}", put, box, "the {color} {toy} in the {box}"),
+    ("and", went, place, "to the {place}."),
+    ("{b}", either("took", "saw"), "the {toy} and", put, box2, "it in the {box2}."),
+    "{a} came back and looked in the {box}.",
     either("The {toy} was not there.", "The {box} was empty."),
-    either(
-        '"Where is my {toy}?" asked {a}. "It is in the {box2}," said {b}.',
-        "{a} was sad.",
-        "",
-    ),
+    either("", '"Where is my {toy}?" said {a}. "In the {box2}," said {b}.'),
     "{a} looked in the {box2} and found the {color} {toy}.",
     ending_together,
 )
 
 two_boxes = (
-    has_toy,
-    (color2, toy2, "{a.He} had a {color2} {toy2} too."),
-    (box, one_day, "{a} put the {color} {toy} in the {box}"),
-    (box2, "and the {color2} {toy2} in the {box2}."),
-    (place, "Then {a.he} went to the {place}. When {a} came back from the {place},"),
+    (she_had_a, color, toy, "{color} {toy}"),
+    (color2, toy2, "and a {color2} {toy2}."),
+    (one_day, "{a}", put, box, "the {toy} in the {box} and"),
+    ("the {toy2} in the", box2, "{box2}. Then {a.he}", went, place, "to the {place}."),
+    "{a} came back and wanted the",
     either(
-        "{a.he} wanted the {toy}. {a.He} looked in the {box} and found the {color} {toy}.",
-        "{a.he} wanted the {toy2}. {a.He} looked in the {box2} and found the {color2} {toy2}.",
+        "{toy}. {a.He} looked in the {box} and found the {color} {toy}.",
+        "{toy2}. {a.He} looked in the {box2} and found the {color2} {toy2}.",
     ),
     ending_alone,
 )
 
 trade = (
     (friend, has_toy),
-    (color2, toy2, "{b} had a {color2} {toy2}."),
-    "{a} liked the {color2} {toy2} and {b} liked the {color} {toy}.",
+    (b_had_a, color2, toy2, "{color2} {toy2}."),
     either(
-        '"Let us trade," said {a}.',
-        '"Let us trade," said {b}.',
+        '"I like your {toy2}," said {a}. "I like your {toy}," said {b}.',
+        '"I like your {toy}," said {b}. "I like your {toy2}," said {a}.',
     ),
-    "{a} gave {b} the {color} {toy} and {b} gave {a} the {color2} {toy2}.",
+    "So {a} gave {b} the {color} {toy} and {b} gave {a} the {color2} {toy2}.",
     either(
         "",
         "Now {a} had a {color2} {toy2} and {b} had a {color} {toy}.",
@@ -172,99 +193,122 @@ trade = (
 
 lost_and_found = (
     (friend, has_toy),
-    (place, one_day, "{a} lost the {color} {toy} {place.fact} the {place}."),
-    either("", "{a} was sad."),
-    '"I lost my {toy} {place.fact} the {place}," {a} told {b}.',
-    "{a} and {b} went to the {place}.",
-    (spot, "{a} looked under the {spot}."),
+    (one_day, "{a} lost the {toy}", place, "{place.fact} the {place}."),
+    ("{a} and {b}", went, "to the {place}."),
+    (either("{a}", "{b}"), "looked under the", spot, "{spot}."),
     either(
-        "{a.He} found the {color} {toy}.",
+        "The {color} {toy} was there.",
         (
             "The {toy} was not there.",
-            (spot2, "{b} looked under the {spot2} and found the {color} {toy}."),
-            either("", '"Thank you, {b}," said {a}.'),
+            (either("{a}", "{b}"), "looked under the", spot2, "{spot2}"),
+            "and found the {color} {toy}.",
         ),
     ),
+    either("", '"Thank you, {b}," said {a}.'),
     ending_together,
 )
 
 passed_on = (
     (friend, has_toy),
-    (one_day, "{a} gave the {color} {toy} to {b}."),
-    (c, "Then {b} gave the {color} {toy} to {c}."),
+    (one_day, "{a} gave the {color} {toy} to {b}. Then {b} gave it to", c, "{c}."),
     either("", "{c} {toy.fact} the {toy}."),
-    '"Where is my {toy}?" {a} asked {b}. "I gave the {toy} to {c}," said {b}.',
-    "So {a} went to {c}, and {c} gave {a} the {color} {toy} back.",
+    '"Where is my {toy}?" said {a}. "I gave it to {c}," said {b}.',
+    ("So {a}", went, "to {c} and {c} gave {a} the {color} {toy}."),
     ending_alone,
 )
 
+a_says_no = '"Is it your {clothes}, {a}?" said {c}. "My {clothes} is {color}," said {a}.'
+b_says_no = '"Is it your {clothes}, {b}?" said {c}. "My {clothes} is {color2}," said {b}.'
 whose_is_it = (
-    (friend, clothes, color, "{a} had a {color} {clothes}."),
-    (color2, "{b} had a {color2} {clothes}."),
-    (place, one_day, "{a} and {b} lost them {place.fact} the {place}."),
-    (c, "{c} found a"),
+    (friend, a_had_a, color, clothes, "{color} {clothes}."),
+    (b_had_a, color2, "{color2} {clothes}."),
+    (one_day, c, "{c}", saw, "a"),
     either(
-        '{color} {clothes}. "Is this your {clothes}, {b}?" asked {c}.'
-        ' "My {clothes} is {color2}," said {b}. "The {color} {clothes} is the {clothes} of {a}."'
-        " So {c} gave the {color} {clothes} to {a}.",
-        '{color2} {clothes}. "Is this your {clothes}, {a}?" asked {c}.'
-        ' "My {clothes} is {color}," said {a}. "The {color2} {clothes} is the {clothes} of {b}."'
-        " So {c} gave the {color2} {clothes} to {b}.",
+        (
+            ("{color} {clothes}", place, "{place.fact} the {place}."),
+            either("", b_says_no),
+            "So {c} gave the {color} {clothes} to {a}.",
+        ),
+        (
+            ("{color2} {clothes}", place, "{place.fact} the {place}."),
+            either("", a_says_no),
+            "So {c} gave the {color2} {clothes} to {b}.",
+        ),
     ),
+    ending_together,
 )
 
 tired_or_wide = (
-    (color, pet, "{a} had a {color} {pet}."),
-    (place, one_day, "{a} and the {pet} walked to the {place}. They came to a"),
+    (she_had_a, color, pet, "{color} {pet}."),
+    (one_day, "{a} and the {pet}", went, place, "to the {place}. They came to a"),
     (way, "{way}. The {pet} did not cross the {way} because it was too"),
     either(
-        "tired. So {a} carried the {pet}. At the {place}, the {pet} {pet.fact}.",
-        "{way.fact}. So {a} and the {pet} went home. At home, the {pet} {pet.fact}.",
+        ("tired. So {a} put the {pet} in a", box, "{box}. At the {place}, the {pet} {pet.fact}."),
+        ("{way.fact}. So {a} and the {pet}", went, "home. At home, the {pet} {pet.fact}."),
     ),
     ending_alone,
 )
 
 shared_food = (
-    (food, food2, "{a} had a {food} and a {food2}."),
-    (friend, one_day, "{b} was hungry."),
-    '"I have a {food} and a {food2}," said {a}.',
+    (friend, "{a} had a", food, "{food} and a", food2, "{food2}."),
+    (one_day, "{b}", went, "to {a} and was hungry."),
     either(
-        '"I like the {food}," said {b}. So {b} ate the {food} and {a} ate the {food2}.',
-        '"I like the {food2}," said {b}. So {b} ate the {food2} and {a} ate the {food}.',
+        '"I like your {food}," said {b}. So {b} ate the {food} and {a} ate the {food2}.',
+        '"I like your {food2}," said {b}. So {b} ate the {food2} and {a} ate the {food}.',
     ),
     ending_together,
 )
 
 lost_pet = (
-    (color, pet, friend, "{a} had a {color} {pet}."),
-    (one_day, "the {color} {pet} ran away."),
-    '"Did you see my {pet}?" {a} asked {b}.',
+    (friend, a_had_a, color, pet, "{color} {pet}."),
+    (one_day, "the {pet} ran away."),
+    '"Where is my {pet}?" said {a}.',
     either(
         "",
-        (color2, '"I saw a {color2} {pet}," said {b}. "My {pet} is not {color2}," said {a}.'),
+        (color2, '"I saw a {color2} {pet}," said {b}. "My {pet} is {color}," said {a}.'),
     ),
     (place, '"I saw a {color} {pet} {place.fact} the {place}," said {b}.'),
-    "So {a} went to the {place} and found the {color} {pet}.",
+    ("So {a}", went, "to the {place} and found the {color} {pet}."),
     either("", "The {pet} {pet.fact}."),
     ending_alone,
 )
 
 favorite_color = (
-    (friend, color, "{b} liked {color} things."),
-    (toy, color2, toy2, one_day, "{a} saw a"),
+    (friend, color, "{b} loved all {color} things."),
+    (one_day, "{a}", saw, "a"),
     either(
-        "{color} {toy} and a {color2} {toy2}. {a} gave the {color} {toy} to {b}.",
-        "{color2} {toy2} and a {color} {toy}. {a} gave the {color} {toy} to {b}.",
+        (toy, color2, toy2, "{color} {toy} and a {color2} {toy2}."),
+        (toy, color2, toy2, "{color2} {toy2} and a {color} {toy}."),
     ),
-    '"Thank you, {a}," said {b}.',
-    "{b} {toy.fact} the {color} {toy}",
-    either("all day.", "and {a} {toy2.fact} the {color2} {toy2}."),
+    "So {a} gave the {color} {toy} to {b}.",
+    either("", '"Thank you, {a}," said {b}.'),
+    "{b} {toy.fact} the {toy} and {a} {toy2.fact} the {toy2}.",
+    ending_together,
+)
+
+wish = (
+    (friend, color, toy, '"I want a {color} {toy}," said {a}.'),
+    (one_day, "{b} put a {color} {toy} in a", box, "{box} and", went, "to {a}."),
+    "{a} looked in the {box} and found the {color} {toy}.",
+    either("", '"Thank you, {b}," said {a}.'),
+    either("", "{a} {toy.fact} the {toy}."),
+    ending_together,
+)
+
+race = (
+    (friend, one_day, "{a} and {b} ran to the", place, "{place}."),
+    (c, "{c} was there and had a", color, toy, "{color} {toy}."),
+    either(
+        "{a} was first. So {c} gave {a} the {color} {toy}. {a} {toy.fact} the {toy}.",
+        "{b} was first. So {c} gave {b} the {color} {toy}. {b} {toy.fact} the {toy}.",
+    ),
+    ending_together,
 )
 
 STORY = (
     opening,
     either(
-        moved_behind_her_back,
+        moved_behind_the_back,
         two_boxes,
         trade,
         lost_and_found,
@@ -274,6 +318,8 @@ STORY = (
         shared_food,
         lost_pet,
         favorite_color,
+        wish,
+        race,
     ),
 )
 
@@ -281,21 +327,20 @@ STORY = (
 # The files
 
 
-def write_split(seed, count):
-    """The stories of one split, a line of END_OF_TEXT between them, and their -ln P in nats."""
+def tell(seed, count):
+    """Return ``count`` stories and the -ln P of each, in nats."""
     rng = random.Random(seed)
-    stories, nats = zip(*(sample(STORY, rng) for _ in range(count)))
-    return stories, nats
+    return zip(*(sample(STORY, rng) for _ in range(count)))
 
 
 def build():
-    """Return {file name: text} of all that belongs into data/stories/."""
+    """Return {file name: text} of what belongs into data/stories/."""
     files = {}
     for split, (seed, count) in SPLITS.items():
-        stories, nats = write_split(seed, count)
+        stories, nats = tell(seed, count)
         files[f"{split}.txt"] = f"\n{END_OF_TEXT}\n".join(stories) + "\n"
-    report = {
-        "split": "validation",
+    report = {  # of the last split, the validation stories
+        "split": split,
         "seed": seed,
         "documents": count,
         "characters": sum(map(len, stories)),
@@ -307,17 +352,21 @@ def build():
     return files
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare with the files; write nothing")
-    check = parser.parse_args().check
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in build().items():
-        path = FOLDER / name
-        if check and path.read_bytes() != text.encode():
-            sys.exit(f"{path} is not what this program writes; run it without --check")
+def write_or_check(folder, files, check):
+    """Write ``files`` into ``folder``, or exit with a message if they are not there already."""
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        path = folder / name
         if not check:
             path.write_bytes(text.encode())
+        elif not path.exists() or path.read_bytes() != text.encode():
+            sys.exit(f"{path} is not what this program writes; run it without --check to write it")
+
+
+def main(folder=FOLDER, build=build, about=__doc__):
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare the files, write nothing")
+    write_or_check(folder, build(), parser.parse_args().check)
 
 
 if __name__ == "__main__":
