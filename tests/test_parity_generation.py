@@ -45,7 +45,7 @@ def test_processor_equals_transformers(ours, theirs, value):
         expected = theirs(value)(None, torch.from_numpy(logits)).numpy()
         result = ours(logits, value)
         if ours is sampling.apply_top_p and len(np.unique(logits)) < logits.size:
-            # Which of equal tokens go is left to torch's sort, which is not stable; how many is not.
+            # Which of equal tokens go is up to torch's sort, which is not stable; how many is not.
             result, expected = np.sort(result), np.sort(expected)
         np.testing.assert_array_equal(result, expected)
         assert result.dtype == np.float32
@@ -82,6 +82,8 @@ SETTINGS = {
 def models():
     """The same random weights in both; large ones, so that no two tokens come close to a tie."""
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a model this small a second thread only waits
     config = transformers.Qwen2Config(**SETTINGS, bos_token_id=None, eos_token_id=None)
     theirs = transformers.Qwen2ForCausalLM(config).eval()
     with torch.no_grad():
@@ -89,7 +91,8 @@ def models():
             parameter.normal_(1.0 if "norm" in name else 0.0, 0.3 if "norm" in name else 0.4)
     ours = tq.Qwen2ForCausalLM(tq.Qwen2Config(**SETTINGS)).eval()
     ours.load_state_dict({name: p.numpy() for name, p in theirs.state_dict().items()})
-    return ours, theirs
+    yield ours, theirs
+    torch.set_num_threads(threads)
 
 
 def prompts(B=4, seed=0):
@@ -149,7 +152,7 @@ CHAINS = [
 @pytest.mark.parametrize("chain", CHAINS)
 def test_order_of_processors_equals_transformers(models, chain):
     """The scores that transformers samples from, step by step, are the ones we sample from."""
-    ours, theirs = models
+    _, theirs = models
     ids, mask = prompts()
     torch.manual_seed(0)
     out = theirs.generate(

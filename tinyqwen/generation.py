@@ -48,8 +48,7 @@ class GenerationConfig:
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
         self.top_k = self.top_k or None
-        eos = self.eos_token_id
-        self.eos_token_id = list(np.atleast_1d([] if eos is None else eos))
+        self.eos_token_id = as_list(self.eos_token_id)
         for name in sampling.LIMITS:
             value = getattr(self, name)
             for entry in value if name == "eos_token_id" else [] if value is None else [value]:
@@ -57,6 +56,13 @@ class GenerationConfig:
         if self.pad_token_id is None and self.eos_token_id:
             self.pad_token_id = self.eos_token_id[0]
         self.do_sample = bool(self.do_sample and self.temperature > 0)
+
+
+def as_list(token_ids):
+    """None, one id or several, as configs have them -> list."""
+    if token_ids is None:
+        return []
+    return list(token_ids) if isinstance(token_ids, (list, tuple, np.ndarray)) else [token_ids]
 
 
 # ---------------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ def apply_min_p(logits, p):
     """
     check("min_p", p)
     probabilities = _softmax(logits)
-    return np.where(probabilities < float(p) * probabilities.max(-1, keepdims=True), -np.inf, logits)
+    threshold = float(p) * probabilities.max(-1, keepdims=True)
+    return np.where(probabilities < threshold, -np.inf, logits)
 
 
 def sample_next(logits, rng):
