@@ -21,6 +21,8 @@ from tinyqwen.tensor import Tensor, checkpoint, is_grad_enabled
 # Config
 # ---------------------------------------------------------------------------------------------
 
+MAX_LAYERS = 10_000
+
 
 @dataclass
 class Qwen2Config:
@@ -88,11 +90,18 @@ class Qwen2Config:
             *("num_attention_heads", "num_key_value_heads", "max_position_embeddings"),
         ):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
+                raise ValueError(f"{name} must be a positive integer below 2³¹, not {value!r}")
+        if self.num_hidden_layers > MAX_LAYERS:
+            raise ValueError(
+                f"num_hidden_layers is {self.num_hidden_layers}; more than {MAX_LAYERS} is taken "
+                "for a damaged file"
+            )
         for name in ("rms_norm_eps", "rope_theta", "initializer_range"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"{name} must be a positive number, not {value!r}")
+            if not 0 < value < np.inf:
                 raise ValueError(f"{name} must be a positive number, not {value!r}")
         if self.head_dim is None and self.hidden_size % self.num_attention_heads:
             raise ValueError(
@@ -131,6 +140,8 @@ class Qwen2Config:
             raise ValueError(f"rope_type {kind!r} is not supported; expected 'default'")
         if "rope_theta" in rope:
             values["rope_theta"] = rope["rope_theta"]
+        if isinstance(values.get("id2label"), dict):
+            values.setdefault("num_labels", len(values["id2label"]))
         known = {f.name for f in fields(cls)} - {"extra"}
         extra = {name: values.pop(name) for name in list(values) if name not in known}
         return cls(**values, extra=extra)
@@ -478,6 +489,8 @@ class Qwen2ForCausalLM(GenerationMixin, Qwen2PreTrainedModel):
 class Qwen2ForSequenceClassification(Qwen2PreTrainedModel):
     """The body and a linear head on the last token that is not padding: one label a text."""
 
+    fresh_head = True
+
     def __init__(self, config):
         self.config = config
         self.model = Qwen2Model(config)
@@ -506,6 +519,8 @@ class Qwen2ForSequenceClassification(Qwen2PreTrainedModel):
 
 class Qwen2ForTokenClassification(Qwen2PreTrainedModel):
     """The body, dropout, and a linear head on every token."""
+
+    fresh_head = True
 
     def __init__(self, config):
         self.config = config
