@@ -83,13 +83,23 @@ class Qwen2Config:
                 f"layer_types has {len(self.layer_types)} entries, "
                 f"num_hidden_layers is {self.num_hidden_layers}; they must be equal"
             )
+        for kind in self.layer_types:
+            if kind not in ("full_attention", "sliding_attention"):
+                raise ValueError(
+                    f"layer_types has {kind!r}; expected 'full_attention' or 'sliding_attention'"
+                )
+        if "sliding_attention" in self.layer_types and self.sliding_window is None:
+            raise ValueError("layer_types has 'sliding_attention', but sliding_window is not set")
 
     def _check(self):
         for name in (
-            *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+            *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"),
             *("num_attention_heads", "num_key_value_heads", "max_position_embeddings"),
+            *("num_labels", "sliding_window"),
         ):
             value = getattr(self, name)
+            if value is None and name in ("head_dim", "sliding_window"):
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
                 raise ValueError(f"{name} must be a positive integer below 2³¹, not {value!r}")
         if self.num_hidden_layers > MAX_LAYERS:
@@ -97,6 +107,9 @@ class Qwen2Config:
                 f"num_hidden_layers is {self.num_hidden_layers}; more than {MAX_LAYERS} is taken "
                 "for a damaged file"
             )
+        for name in ("tie_word_embeddings", "use_sliding_window", "use_cache"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
         for name in ("rms_norm_eps", "rope_theta", "initializer_range"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -138,6 +151,10 @@ class Qwen2Config:
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
             raise ValueError(f"rope_type {kind!r} is not supported; expected 'default'")
+        if any(isinstance(value, dict) for value in rope.values()):
+            raise ValueError("RoPE parameters by layer type are not supported; expected one set")
+        if rope.get("partial_rotary_factor", 1) != 1:
+            raise ValueError("partial_rotary_factor is not supported; expected 1")
         if "rope_theta" in rope:
             values["rope_theta"] = rope["rope_theta"]
         if isinstance(values.get("id2label"), dict):
