@@ -11,7 +11,6 @@ How BPE and WordPiece work inside is written out in `tinyqwen.bpe`.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable
 from itertools import pairwise
@@ -22,6 +21,7 @@ from tokenizers import AddedToken
 from tokenizers.decoders import DecodeStream
 
 from tinyqwen.chat_template import CHATML, render, render_isolated
+from tinyqwen.files import MAX_JSON_BYTES, atomic_write, file_in, read_json, write_json
 from tinyqwen.tokenizer_training import train_tokenizer
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -70,8 +70,9 @@ class Tokenizer:
                 "added_tokens_decoder must be a JSON object and additional_special_tokens a list"
             )
         entries = [declared[key] for key in sorted(declared, key=str)]
-        wanted = [_token_text({"added token": entry}, "added token") for entry in entries + extra]
-        wanted += [token for token in self._role.values() if token]
+        wanted = [_token_text({"added token": entry}, "added token") for entry in entries]
+        wanted += self._role.values()
+        wanted += [_token_text({"added token": entry}, "added token") for entry in extra]
         known = {token.content for token in self.backend.get_added_tokens_decoder().values()}
         for token in dict.fromkeys(wanted):
             if token and token not in known:
@@ -262,25 +263,15 @@ class Tokenizer:
         missing, ValueError naming the file that cannot be read as what it should be.
         """
         folder = Path(path)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is not a folder; give one that holds tokenizer.json")
-        file = folder / "tokenizer.json"
-        if not file.is_file():
-            raise FileNotFoundError(f"{folder} holds no tokenizer.json")
-        source = _read_utf8(file)
+        file = file_in(folder, "tokenizer.json")
+        source = _read_text(file)
         with _library_errors(f"{file} is not a tokenizer that the `tokenizers` library can read"):
             backend = tokenizers.Tokenizer.from_str(source)
-        config, config_file = {}, folder / "tokenizer_config.json"
-        if config_file.is_file():
-            try:
-                config = json.loads(_read_utf8(config_file))
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{config_file} is not valid JSON: {error}") from None
-            if not isinstance(config, dict):
-                raise ValueError(f"{config_file} must hold a JSON object")
-        template_file = folder / "chat_template.jinja"
-        if template_file.is_file():
-            config["chat_template"] = _read_utf8(template_file)
+        config = {}
+        if (folder / "tokenizer_config.json").exists():
+            config = read_json(file_in(folder, "tokenizer_config.json"))
+        if (folder / "chat_template.jinja").exists():
+            config["chat_template"] = _read_text(file_in(folder, "chat_template.jinja"))
         try:
             with _library_errors("the `tokenizers` library refuses it"):
                 return cls(backend, config)
@@ -294,9 +285,9 @@ class Tokenizer:
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        config = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
-        _write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True))
-        _write_atomically(folder / "tokenizer_config.json", config)
+        with atomic_write(folder / "tokenizer.json", "w") as file:
+            file.write(self.backend.to_str(pretty=True))
+        write_json(folder / "tokenizer_config.json", self.config)
 
 
 class TokenStream:
@@ -377,22 +368,12 @@ def _chat_template(config: dict) -> str | None:
     return value
 
 
-def _read_utf8(file: Path) -> str:
+def _read_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"{path} is longer than {MAX_JSON_BYTES} bytes")
     try:
-        return file.read_bytes().decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text (byte {error.start})") from None
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(text.encode("utf-8"))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start})") from None

@@ -208,7 +208,8 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
     for text in texts:
         normal = backend.normalizer.normalize_str(text)
         words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
-    pieces = {word[0] for word in words} | {"##" + char for word in words for char in word[1:]}
+    # Every character can begin a word, seen there or not: the library has it so.
+    pieces = set().union(*words) | {"##" + char for word in words for char in word[1:]}
     start = BERT_TOKENS + sorted(pieces)
     if vocab_size < len(start):
         raise ValueError(
