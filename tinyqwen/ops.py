@@ -27,9 +27,18 @@ def unbroadcast(g, shape):
     return g.sum(axis=stretched, keepdims=True)
 
 
+def _shape(x):
+    """The shape of an operand; None for a Python number, a constant that gets no gradient."""
+    return x.shape if isinstance(x, (np.ndarray, np.generic)) else None
+
+
+def _to(shape, g):
+    return None if shape is None else unbroadcast(g, shape)
+
+
 def _for(x, g):
-    """g as the gradient of operand x; Python numbers are constants and get none."""
-    return unbroadcast(g, x.shape) if isinstance(x, (np.ndarray, np.generic)) else None
+    """g as the gradient of operand x."""
+    return _to(_shape(x), g)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -40,13 +49,15 @@ def _for(x, g):
 @primitive
 def add(x, y):
     """x + y.  d/dx = 1, d/dy = 1."""
-    return x + y, lambda g: (_for(x, g), _for(y, g))
+    a, b = _shape(x), _shape(y)  # the VJP keeps no more of the operands, so they can be freed
+    return x + y, lambda g: (_to(a, g), _to(b, g))
 
 
 @primitive
 def sub(x, y):
     """x - y.  d/dx = 1, d/dy = -1."""
-    return x - y, lambda g: (_for(x, g), _for(y, -g))
+    a, b = _shape(x), _shape(y)
+    return x - y, lambda g: (_to(a, g), _to(b, -g))
 
 
 @primitive
@@ -249,16 +260,16 @@ def _spread(g, shape, axis, keepdims):
 @primitive
 def sum(x, axis=None, keepdims=False):
     """Σ x.  Every entry has slope 1, so each gets a copy of g."""
-    out = np.sum(x, axis=axis, keepdims=keepdims)
-    return out, lambda g: (_spread(g, x.shape, axis, keepdims),)
+    out, shape = np.sum(x, axis=axis, keepdims=keepdims), x.shape
+    return out, lambda g: (_spread(g, shape, axis, keepdims),)
 
 
 @primitive
 def mean(x, axis=None, keepdims=False):
     """Σ x / n.  Each entry gets g/n."""
     out = np.mean(x, axis=axis, keepdims=keepdims)
-    n = x.size // (out.size or 1)
-    return out, lambda g: (_spread(g / n, x.shape, axis, keepdims),)
+    n, shape = x.size // (out.size or 1), x.shape
+    return out, lambda g: (_spread(g / n, shape, axis, keepdims),)
 
 
 @primitive
