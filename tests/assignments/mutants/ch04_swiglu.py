@@ -1,0 +1,264 @@
+"""Wrong solutions of chapter 04, each named after its mistake."""
+
+import math
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.course import mutant
+
+linear, silu, gelu, swiglu = F.linear.raw, F.silu.raw, F.gelu.raw, F.swiglu.raw
+
+
+def sigmoid(x):
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
+
+
+# ---------------------------------------------------------------------------------------------
+# linear
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="linear", killed_by="test_linear_value", named="the bias is not added")
+def linear_bias_forgotten(x, weight, bias=None):
+    return x @ weight.T, linear(x, weight, bias)[1]
+
+
+@mutant(of="linear", killed_by="test_linear_value", named="must one of them be transposed?")
+def linear_weight_not_transposed(x, weight, bias=None):
+    out = x @ weight
+    return (out if bias is None else out + bias), linear(x, weight, bias)[1]
+
+
+@mutant(of="linear", killed_by="test_linear_vjp", named="summed over the first axis only")
+def linear_bias_summed_over_first_axis(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+    return out, lambda g: (*vjp(g)[:2], *([] if bias is None else [g.sum(0)]))
+
+
+@mutant(of="linear", killed_by="test_linear_vjp", named="the weight's gradient is transposed")
+def linear_weight_gradient_transposed(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+
+    def wrong(g):
+        dx, dweight, *dbias = vjp(g)
+        return dx, dweight.T, *dbias
+
+    return out, wrong
+
+
+@mutant(of="linear", killed_by="test_linear_vjp", named="summed over all rows, batch and time")
+def linear_weight_gradient_of_last_batch(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+
+    def wrong(g):
+        dx, dweight, *dbias = vjp(g)
+        if x.ndim == 3 and len(x):
+            dweight = np.swapaxes(g[-1], -1, -2) @ x[-1]
+        return dx, dweight, *dbias
+
+    return out, wrong
+
+
+@mutant(of="linear", killed_by="test_linear_vjp", named="the mean over the rows")
+def linear_bias_gradient_mean(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+
+    def wrong(g):
+        dx, dweight, *dbias = vjp(g)
+        return dx, dweight, *(d / max(1, g.size // g.shape[-1]) for d in dbias)
+
+    return out, wrong
+
+
+@mutant(of="linear", killed_by="test_linear_without_bias", named="linear raised TypeError")
+def linear_bias_required(x, weight, bias=None):
+    return x @ weight.T + bias, linear(x, weight, bias)[1]
+
+
+@mutant(of="linear", killed_by="test_linear_manners", named="weight is changed in place")
+def linear_edits_weight(x, weight, bias=None):
+    out, vjp = linear(x, weight.copy(), bias)
+    weight *= 1.5
+    return out, vjp
+
+
+@mutant(of="linear", killed_by="test_linear_manners", named="float64 comes out")
+def linear_float64(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+    return out + np.zeros(1), vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# silu
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="the sigmoid alone")
+def silu_sigmoid_alone(x):
+    return sigmoid(x), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="the sign in the exponential")
+def silu_sign_of_exponent(x):
+    return x / (1 + np.exp(x)), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="the product rule's second term is missing")
+def silu_vjp_first_term_only(x):
+    return silu(x)[0], lambda g: (g * sigmoid(x),)
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="the upstream gradient g is not used")
+def silu_vjp_ignores_g(x):
+    out, vjp = silu(x)
+    return out, lambda g: vjp(np.ones_like(g))
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="a comma is missing")
+def silu_vjp_no_tuple(x):
+    out, vjp = silu(x)
+    return out, lambda g: vjp(g)[0]
+
+
+@mutant(of="silu", killed_by="test_silu_large", named="NaN")
+def silu_exp_ratio(x):
+    return x * np.exp(x) / (1 + np.exp(x)), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_large", named="NaN")
+def silu_vjp_overflows(x):
+    s = 1 / (1 + np.exp(-x))
+    return silu(x)[0], lambda g: (g * (s + x * np.exp(-x) * s * s),)
+
+
+@mutant(of="silu", killed_by="test_silu_manners", named="x is changed in place")
+def silu_in_place(x):
+    out, vjp = silu(x.copy())
+    x *= sigmoid(x)
+    return out, vjp
+
+
+@mutant(of="silu", killed_by="test_silu_manners", named="g is changed in place")
+def silu_vjp_in_place(x):
+    slope = silu(x)[1](np.ones_like(x))[0]
+
+    def vjp(g):
+        g *= slope
+        return (g,)
+
+    return silu(x)[0], vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# gelu
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="gelu", killed_by="test_gelu_value", named="the tanh approximation")
+def gelu_tanh(x):
+    return gelu(x, approximate="tanh")
+
+
+@mutant(of="gelu", killed_by="test_gelu_value", named="not divided by √2")
+def gelu_erf_unscaled(x):
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return (x * (0.5 + 0.5 * erf(x))).astype(x.dtype), gelu(x)[1]
+
+
+@mutant(of="gelu", killed_by="test_gelu_vjp", named="second term, x times the density, is missing")
+def gelu_vjp_first_term_only(x):
+    out, vjp = gelu(x)
+    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return out, lambda g: (vjp(g)[0] - g * x * density,)
+
+
+@mutant(of="gelu", killed_by="test_gelu_vjp", named="factor 1/√(2π) is missing")
+def gelu_density_not_normalized(x):
+    out, vjp = gelu(x)
+    density = np.exp(-0.5 * x * x)
+    return out, lambda g: (vjp(g)[0] + g * x * density * (1 - 1 / math.sqrt(2 * math.pi)),)
+
+
+@mutant(of="gelu", killed_by="test_gelu_large", named="NaN")
+def gelu_erf_by_its_series(x):
+    z = x / math.sqrt(2)
+    term, erf = z, z
+    for n in range(1, 60):
+        term = -term * z * z / n
+        erf = erf + term / (2 * n + 1)
+    return 0.5 * x * (1 + 2 / math.sqrt(math.pi) * erf), gelu(x)[1]
+
+
+@mutant(of="gelu", killed_by="test_gelu_manners", named="float64 comes out")
+def gelu_float64(x):
+    out, vjp = gelu(x.astype(np.float64))
+    return out, lambda g: (vjp(g)[0].astype(x.dtype),)
+
+
+@mutant(of="gelu", killed_by="test_gelu_manners", named="float64 comes out")
+def gelu_vjp_float64(x):
+    out, vjp = gelu(x)
+    return out, lambda g: (vjp(g)[0].astype(np.float64),)
+
+
+# ---------------------------------------------------------------------------------------------
+# swiglu
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_value", named="gate and up are swapped")
+def swiglu_swapped(gate, up):
+    out, vjp = swiglu(up, gate)
+    return out, lambda g: vjp(g)[::-1]
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_value", named="this is GLU")
+def swiglu_sigmoid_gate(gate, up):
+    return sigmoid(gate) * up, swiglu(gate, up)[1]
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_vjp", named="lacks its second term")
+def swiglu_gate_first_term_only(gate, up):
+    out, vjp = swiglu(gate, up)
+    return out, lambda g: (g * up * sigmoid(gate), vjp(g)[1])
+
+
+@mutant(
+    of="swiglu", killed_by="test_swiglu_vjp", named="gradients go in the order of the arguments"
+)
+def swiglu_gradients_swapped(gate, up):
+    out, vjp = swiglu(gate, up)
+    return out, lambda g: vjp(g)[::-1]
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_vjp", named="not σ(gate)")
+def swiglu_up_gets_sigmoid(gate, up):
+    out, vjp = swiglu(gate, up)
+    return out, lambda g: (vjp(g)[0], g * sigmoid(gate))
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_large", named="NaN")
+def swiglu_exp_ratio(gate, up):
+    e = np.exp(gate)
+    return gate * e / (1 + e) * up, swiglu(gate, up)[1]
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_manners", named="vjp overwrites something")
+def swiglu_vjp_eats_its_buffer(gate, up):
+    out, _ = swiglu(gate, up)
+    slope = silu(gate)[1](np.ones_like(gate))[0]
+
+    def vjp(g):
+        dup = g * silu(gate)[0]
+        np.multiply(slope, g * up, out=slope)
+        return slope.copy(), dup
+
+    return out, vjp
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_manners", named="up is changed in place")
+def swiglu_edits_up(gate, up):
+    out, vjp = swiglu(gate, up.copy())
+    up *= silu(gate)[0]
+    return out, vjp

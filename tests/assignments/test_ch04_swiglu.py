@@ -1,0 +1,316 @@
+"""Graders of chapter 04: linear, silu, gelu, swiglu."""
+
+import math
+
+import numpy as np
+
+from tinyqwen.course import (
+    case,
+    check_example,
+    check_manners,
+    check_value,
+    check_vjp,
+    normal,
+    points,
+)
+
+TITLE = "Linear layers and SwiGLU"
+ASSIGNED = {"linear": "functional", "silu": "ops", "gelu": "functional", "swiglu": "functional"}
+
+LINEAR = [((2, 5, 3), (4, 3), (4,)), ((3, 7), (2, 7), (2,)), ((5,), (3, 5), (3,))]
+LINEAR_EDGES = [((1, 1), (1, 1), (1,)), ((0, 3), (2, 3), (2,)), ((2, 0, 3), (4, 3), (4,))]
+LINEAR_AXES = {
+    "out": "batch time out",
+    "x": "batch time in",
+    "weight": "out in",
+    "bias": "out",
+}
+ELEMENTWISE = [(2, 5), (1,), (3, 0, 4), (), (3, 1, 7)]
+
+
+def sigmoid(x):
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
+
+
+def silu_slope(x):
+    return sigmoid(x) * (1 + x * (1 - sigmoid(x)))
+
+
+def normal_cdf(x):
+    return 0.5 + 0.5 * np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2))
+
+
+def normal_density(x):
+    return np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+def rows(a):
+    return a.reshape(-1, a.shape[-1])
+
+
+# ---------------------------------------------------------------------------------------------
+# linear, 9 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "linear: the example")
+def test_linear_example(submission):
+    """The example in the docstring, worked out on paper."""
+    check_example(submission.linear)
+
+
+@points(2, "linear: value")
+def test_linear_value(submission):
+    """The weight is (out, in), so it is transposed; the bias is added to every row."""
+    check_value(
+        submission.linear,
+        shapes=LINEAR + LINEAR_EDGES,
+        axes=LINEAR_AXES,
+        mistakes={
+            "the bias is not added": lambda x, w, b: x @ w.T,
+            "the bias is subtracted": lambda x, w, b: x @ w.T - b,
+            "the bias is added twice": lambda x, w, b: x @ w.T + 2 * b,
+            "weight is (out, in): it has to be transposed": lambda x, w, b: x @ w + b,
+        },
+    )
+
+
+@points(1, "linear: without a bias")
+def test_linear_without_bias(submission):
+    """bias=None means that nothing is added, and that vjp returns two gradients."""
+    cases = [case(normal(2, 5), normal(3, 5)), case(normal(2, 2, 3), normal(1, 3), bias=None)]
+    check_value(submission.linear, cases, axes=LINEAR_AXES)
+    check_vjp(submission.linear, cases, axes=LINEAR_AXES)
+
+
+@points(4, "linear: gradients")
+def test_linear_vjp(submission):
+    """weight and bias are shared by all rows, so their gradients are sums over all rows."""
+    check_vjp(
+        submission.linear,
+        shapes=LINEAR + LINEAR_EDGES,
+        axes=LINEAR_AXES,
+        mistakes={
+            "g is multiplied by the transposed weight: dx = g W": lambda x, w, b, g: (
+                g @ w.T if g.shape[-1] == w.shape[-1] else None,
+                None,
+                None,
+            ),
+            "the weight's gradient is transposed: it is (out, in) = gᵀ x": lambda x, w, b, g: (
+                None,
+                rows(x).T @ rows(g),
+                None,
+            ),
+            "the weight's gradient must be summed over all rows, batch and time": (
+                lambda x, w, b, g: (None, (np.swapaxes(g, -1, -2) @ x)[-1], None)
+            ),
+            "the bias' gradient is summed over the first axis only": lambda x, w, b, g: (
+                None,
+                None,
+                g.sum(0),
+            ),
+            "the bias' gradient is the mean over the rows, where the sum belongs": (
+                lambda x, w, b, g: (None, None, rows(g).mean(0))
+            ),
+            "the weight's gradient is the mean over the rows, where the sum belongs": (
+                lambda x, w, b, g: (None, rows(g).T @ rows(x) / max(len(rows(x)), 1), None)
+            ),
+        },
+    )
+
+
+@points(1, "linear: fit for the model")
+def test_linear_manners(submission):
+    """float32 in, float32 out; no argument is changed; views work."""
+    check_manners(submission.linear, shapes=LINEAR)
+
+
+# ---------------------------------------------------------------------------------------------
+# silu, 7 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "silu: the example")
+def test_silu_example(submission):
+    """The example in the docstring, as worked out on paper."""
+    check_example(submission.silu)
+
+
+@points(1, "silu: value")
+def test_silu_value(submission):
+    """x times the sigmoid of x, in every entry."""
+    check_value(
+        submission.silu,
+        shapes=ELEMENTWISE,
+        mistakes={
+            "this is the sigmoid alone: x is not multiplied in": sigmoid,
+            "this is x * sigmoid(-x): the sign in the exponential is wrong": (
+                lambda x: x * sigmoid(-x)
+            ),
+            "this is x * tanh(x): the gate must be the sigmoid": lambda x: x * np.tanh(x),
+        },
+    )
+
+
+@points(1, "silu: large numbers")
+def test_silu_large(submission):
+    """e to the power of 1000 overflows; the sigmoid itself does not."""
+    far = np.array([-1e4, -800.0, -90.0, 0.0, 90.0, 800.0, 1e4])
+    mistakes = {"x or its exponential is clipped": lambda x: np.clip(x, -50, 50) * sigmoid(x)}
+    check_value(submission.silu, [case(far)], mistakes=mistakes)
+    check_vjp(submission.silu, [case(far)])
+    check_manners(submission.silu, [case(far)])
+
+
+@points(3, "silu: gradient")
+def test_silu_vjp(submission):
+    """The product rule: σ + x σ (1 - σ), times g."""
+    check_vjp(
+        submission.silu,
+        shapes=ELEMENTWISE,
+        mistakes={
+            "the product rule's second term is missing": lambda x, g: (g * sigmoid(x),),
+            "the product rule's first term is missing": lambda x, g: (
+                g * x * sigmoid(x) * (1 - sigmoid(x)),
+            ),
+            "this is the slope of the sigmoid alone": lambda x, g: (
+                g * sigmoid(x) * (1 - sigmoid(x)),
+            ),
+        },
+    )
+
+
+@points(1, "silu: fit for the model")
+def test_silu_manners(submission):
+    """float32 in, float32 out; x is not changed; views work."""
+    check_manners(submission.silu, shapes=ELEMENTWISE)
+
+
+# ---------------------------------------------------------------------------------------------
+# gelu, 7 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "gelu: the example")
+def test_gelu_example(submission):
+    """The example in the docstring, with the exact Φ."""
+    check_example(submission.gelu)
+
+
+@points(1, "gelu: value")
+def test_gelu_value(submission):
+    """x times the normal distribution function, the exact one."""
+    u = math.sqrt(2 / math.pi)
+    check_value(
+        submission.gelu,
+        shapes=ELEMENTWISE,
+        mistakes={
+            "this is the tanh approximation; the exact form is asked for": lambda x: (
+                0.5 * x * (1 + np.tanh(u * (x + 0.044715 * x**3)))
+            ),
+            "this is the sigmoid approximation x σ(1.702 x); the exact form is asked for": (
+                lambda x: x * sigmoid(1.702 * x)
+            ),
+            "x is not divided by √2 inside erf": lambda x: x * normal_cdf(x * math.sqrt(2)),
+            "this is Φ(x) alone: x is not multiplied in": normal_cdf,
+        },
+    )
+
+
+@points(1, "gelu: large numbers")
+def test_gelu_large(submission):
+    """Far out GELU is 0 or x, and its slope 0 or 1."""
+    far = np.array([-1e4, -40.0, -9.0, 9.0, 40.0, 1e4])
+    check_value(submission.gelu, [case(far)])
+    check_vjp(submission.gelu, [case(far)])
+
+
+@points(3, "gelu: gradient")
+def test_gelu_vjp(submission):
+    """The product rule: Φ + x φ, times g; φ is the density with its 1/√(2π)."""
+    check_vjp(
+        submission.gelu,
+        shapes=ELEMENTWISE,
+        mistakes={
+            "the product rule's second term, x times the density, is missing": lambda x, g: (
+                g * normal_cdf(x),
+            ),
+            "the density is not multiplied by x": lambda x, g: (
+                g * (normal_cdf(x) + normal_density(x)),
+            ),
+            "the density's factor 1/√(2π) is missing": lambda x, g: (
+                g * (normal_cdf(x) + x * np.exp(-0.5 * x * x)),
+            ),
+            "the density's exponent is -x²/2, not -x²": lambda x, g: (
+                g * (normal_cdf(x) + x * np.exp(-x * x) / math.sqrt(2 * math.pi)),
+            ),
+        },
+    )
+
+
+@points(1, "gelu: fit for the model")
+def test_gelu_manners(submission):
+    """float32 in, float32 out, though erf computes in float64."""
+    check_manners(submission.gelu, shapes=ELEMENTWISE)
+
+
+# ---------------------------------------------------------------------------------------------
+# swiglu, 7 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "swiglu: the example")
+def test_swiglu_example(submission):
+    """The example in the docstring, gate first, then up."""
+    check_example(submission.swiglu)
+
+
+@points(1, "swiglu: value")
+def test_swiglu_value(submission):
+    """SiLU acts on the gate, not on up."""
+    check_value(
+        submission.swiglu,
+        shapes=[(shape, shape) for shape in ELEMENTWISE],
+        mistakes={
+            "gate and up are swapped: silu belongs on the gate": lambda a, b: a * b * sigmoid(b),
+            "this is GLU, σ(gate) · up: silu has the gate as a factor too": lambda a, b: (
+                sigmoid(a) * b
+            ),
+            "silu is applied to the product of both": lambda a, b: a * b * sigmoid(a * b),
+        },
+    )
+
+
+@points(1, "swiglu: gate of large numbers")
+def test_swiglu_large(submission):
+    """A gate far below zero is closed: 0, not NaN."""
+    gate = np.array([-1e4, -800.0, 0.0, 800.0, 1e4])
+    check_value(submission.swiglu, [case(gate, normal(5))])
+    check_vjp(submission.swiglu, [case(gate, normal(5))])
+
+
+@points(3, "swiglu: gradients")
+def test_swiglu_vjp(submission):
+    """d gate has silu's whole slope and up; d up has silu(gate)."""
+    check_vjp(
+        submission.swiglu,
+        shapes=[(shape, shape) for shape in ELEMENTWISE],
+        mistakes={
+            "the slope of silu(gate) lacks its second term": lambda a, b, g: (
+                g * b * sigmoid(a),
+                None,
+            ),
+            "the gate's gradient is not multiplied by up": lambda a, b, g: (
+                g * silu_slope(a),
+                None,
+            ),
+            "up's gradient is silu(gate), not σ(gate)": lambda a, b, g: (None, g * sigmoid(a)),
+            "up's gradient is silu(gate), not gate": lambda a, b, g: (None, g * a),
+        },
+    )
+
+
+@points(1, "swiglu: fit for the model")
+def test_swiglu_manners(submission):
+    """float32 in, float32 out; gate and up are not changed; views work."""
+    check_manners(submission.swiglu, shapes=[(shape, shape) for shape in ELEMENTWISE])

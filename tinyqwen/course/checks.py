@@ -1,0 +1,422 @@
+"""The checks that graders are made of.
+
+    check_example(fn)                the example in the stub's docstring
+    check_value(fn, shapes=…)        the right numbers, in float64
+    check_vjp(fn, shapes=…)          the right gradients: the reference's, and central differences
+    check_manners(fn, shapes=…)      float32 stays float32, views work, nothing is changed in place
+    check_close, check_equal, check  for properties, lists of tokens, and everything else
+
+Each takes the student's function from `submission` and returns nothing, or raises `CheckFailed`
+with what was expected, what came, where, and the likely mistake.
+
+The input of a check is a list of cases. `case(x, weight, eps=1e-3)` is one: arrays, then options by
+name. `shapes=[((2, 5), (5,)), ((1, 1), (1,))]` is short for cases of normal numbers, float64, one
+array for each shape; a single argument needs no second pair of parentheses: `shapes=[(2, 5)]`.
+`mistakes` maps the name of a mistake to a function that makes it:
+
+    check_value: (*arrays, **options) -> out              what the mistake would return
+    check_vjp:   (*arrays, g, **options) -> (dx, …)       None where a gradient is as it should be
+"""
+
+import ast
+import doctest
+import inspect
+
+import numpy as np
+
+from tinyqwen.course.cases import made_cases, normal
+from tinyqwen.course.diagnosis import CheckFailed, agrees, as_array, compare
+from tinyqwen.course.registry import chapters, functions_in, reference
+
+
+class _Call:
+    """A function's reference, its argument names, and how a case reads in a message."""
+
+    def __init__(self, fn, against):
+        self.name = fn.__name__
+        solution = against or reference(self.name)
+        self.solution = getattr(solution, "raw", solution)
+        self.names = list(inspect.signature(self.solution).parameters)
+
+    def reference(self, case):
+        with np.errstate(all="ignore"):
+            return self.solution(*case.args, **case.options)
+
+    def words(self, case):
+        parts = []
+        for name, value in zip(self.names, case.args):
+            if isinstance(value, np.ndarray) and value.size > 4:
+                parts.append(f"{name} {value.shape} {value.dtype}")
+            elif isinstance(value, np.ndarray):
+                numbers = np.array2string(value, precision=4, separator=", ", max_line_width=200)
+                parts.append(f"{name} = {numbers.replace(chr(10), '')} {value.dtype}")
+            else:
+                parts.append(f"{name} = {value!r}")
+        parts += [f"{name}={value!r}" for name, value in case.options.items()]
+        text = ", ".join(parts)
+        return f"{text} ({case.label})" if case.label else text
+
+
+def _is_pair(result):
+    return type(result) is tuple and len(result) == 2 and callable(result[1])
+
+
+def _pair(fn, result, words):
+    """(out, vjp) of a student's result, or CheckFailed."""
+    if _is_pair(result):
+        return result
+    kind = type(result).__name__
+    raise CheckFailed(
+        f"{fn.__name__} must return two things, out and the function vjp; it returned "
+        f"{'nothing' if result is None else f'a {kind}'}.\n  input     {words}",
+        "a return statement is missing" if result is None else "`return out, vjp` is missing",
+    )
+
+
+def _value(fn, result, expects_pair, words):
+    return _pair(fn, result, words)[0] if expects_pair else result
+
+
+def _several(out):
+    return out if isinstance(out, tuple) else (out,)
+
+
+def _axes(axes, name):
+    return axes if isinstance(axes, str) else axes.get(name, "")
+
+
+def check_value(
+    fn,
+    cases=None,
+    shapes=None,
+    *,
+    against=None,
+    mistakes=None,
+    axes="",
+    outputs=("out",),
+    rtol=None,
+    scale=1.0,
+    **options,
+):
+    """The output of fn has the reference's numbers, within 1e-6, in float64.
+
+    axes:    names of the output's axes, "batch time feature"; or {output's name: names}
+    outputs: names of the outputs, for a function that returns several
+    scale:   standard deviation of the numbers drawn for `shapes`
+    against: the reference, if it is not the library's function of fn's name
+    """
+    call = _Call(fn, against)
+    for one in made_cases(cases, shapes, scale, options):
+        words = call.words(one)
+        result = call.reference(one)
+        paired = _is_pair(result)
+        expected = _several(result[0] if paired else result)
+        yours = _several(_value(fn, fn(*one.args, **one.options), paired, words))
+        if len(yours) != len(expected):
+            raise CheckFailed(
+                f"{call.name} returned {len(yours)} results; {len(expected)} were expected: "
+                f"{', '.join(outputs)}.\n  input     {words}"
+            )
+        for position, (name, mine, right) in enumerate(zip(outputs, yours, expected)):
+
+            def variants(position=position, one=one):
+                for text, wrong in (mistakes or {}).items():
+                    yield text, lambda wrong=wrong: _output(wrong, one, position)
+
+            what = f"{call.name}: the output" if len(expected) == 1 else f"{call.name}: {name}"
+            compare(
+                mine,
+                right,
+                what,
+                case=words,
+                axes=_axes(axes, name),
+                mistakes=variants(),
+                rtol=rtol,
+            )
+
+
+def _output(wrong, case, position):
+    result = wrong(*case.args, **case.options)
+    return _several(result[0] if _is_pair(result) else result)[position]
+
+
+def check_vjp(
+    fn,
+    cases=None,
+    shapes=None,
+    *,
+    against=None,
+    mistakes=None,
+    axes="",
+    rtol=None,
+    scale=1.0,
+    **options,
+):
+    """The VJP of fn has the right gradients, within 1e-6, in float64, for a random g.
+
+    Every entry is compared with the reference and with a central difference of the student's own
+    forward pass, or of the reference's where the student's is not right: a wrong output costs the
+    points of its own test, and not the gradient's as well.
+
+    axes: names of the axes of each gradient: {"x": "batch feature", "weight": "out in"}
+    The rest is as for `check_value`.
+    """
+    call = _Call(fn, against)
+    for one in made_cases(cases, shapes, scale, options):
+        words = call.words(one)
+        right_out, right_vjp = call.reference(one)
+        out, vjp = _pair(fn, fn(*one.args, **one.options), words)
+        g = _upstream(right_out)
+        grads = _gradients(call.name, vjp(g), right_vjp(g), words)
+        trusted = call.solution
+        if agrees(_first(out), _first(right_out)):
+            trusted = fn
+        for position, expected in enumerate(right_vjp(g)):
+            if expected is None:
+                continue
+            name = call.names[position]
+            what = f"{call.name}: the gradient of {name}"
+            variants = _wrong_gradients(call, one, g, position, right_vjp, mistakes)
+            settings = {"case": words, "axes": _axes(axes, name)}
+            compare(grads[position], expected, what, mistakes=variants, rtol=rtol, **settings)
+            numeric = central_differences(trusted, one, g, position)
+            _compare_numeric(grads[position], numeric, what, **settings)
+
+
+def _first(out):
+    return _several(out)[0]
+
+
+def _upstream(out):
+    drawn = tuple(normal(*np.shape(o)) for o in _several(out))
+    return drawn if isinstance(out, tuple) else drawn[0]
+
+
+def _gradients(name, grads, expected, words):
+    if grads is None:
+        raise CheckFailed(f"{name}: vjp returned None.", "vjp's return statement is missing")
+    if type(grads) is not tuple:
+        raise CheckFailed(
+            f"{name}: vjp returned a {type(grads).__name__}; a tuple was expected, with one "
+            f"gradient for each input.\n  input     {words}",
+            "a comma is missing: `return (dx,)`" if len(expected) == 1 else None,
+        )
+    if len(grads) < len(expected):
+        raise CheckFailed(
+            f"{name}: vjp returned {len(grads)} gradients; {len(expected)} were expected, one for "
+            f"each input.\n  input     {words}"
+        )
+    return grads
+
+
+def _wrong_gradients(call, case, g, position, right_vjp, mistakes):
+    """The author's wrong variants, and two that every VJP can have."""
+    for text, wrong in (mistakes or {}).items():
+        yield text, lambda wrong=wrong: wrong(*case.args, g, **case.options)[position]
+    ones = tuple(map(np.ones_like, g)) if isinstance(g, tuple) else np.ones_like(g)
+    yield "the upstream gradient g is not used", lambda: right_vjp(ones)[position]
+    for other, name in enumerate(call.names[: len(right_vjp(g))]):
+        if other != position:
+            text = f"this is the gradient of {name}: gradients go in the order of the arguments"
+            yield text, lambda other=other: right_vjp(g)[other]
+
+
+def central_differences(function, case, g, position):
+    """d Σ g · out / d args[position], entry by entry: (L(x + h) - L(x - h)) / 2h, in float64."""
+    args = list(case.args)
+    x = args[position] = np.array(args[position], np.float64)
+    gradient = np.empty_like(x)
+
+    def out():
+        return [np.array(o) for o in _several(function(*args, **case.options)[0])]
+
+    for index in np.ndindex(x.shape):
+        value, h = x[index], 1e-5 * max(1.0, abs(x[index]))
+        x[index] = value + h
+        above = out()
+        x[index] = value - h
+        below = out()
+        x[index] = value
+        gradient[index] = sum(
+            np.sum(u * (a - b)) / (2 * h) for u, a, b in zip(_several(g), above, below)
+        )
+    return gradient
+
+
+def _compare_numeric(mine, numeric, what, case, axes):
+    size = np.abs(numeric).max(initial=1e-3)
+    if np.abs(mine - numeric).max(initial=0) > 1e-6 * size:
+        compare(mine, numeric, f"{what} (central differences)", case=case, axes=axes)
+
+
+def check_manners(
+    fn, cases=None, shapes=None, *, against=None, mistakes=None, rtol=None, scale=1.0, **options
+):
+    """fn behaves in the model: float32 in, float32 out, to float32's precision; views that are not
+    contiguous give the same; no argument is changed; a second call and a second vjp agree with the
+    first.
+
+    All of that is held against the student's own float64 results, so that wrong numbers do not cost
+    these points too.  `mistakes` are as for `check_value`, and tried on the float32 output.
+    """
+    call = _Call(fn, against)
+    for one in made_cases(cases, shapes, scale, options):
+        single = one.cast(np.float32)
+        exact = single.cast(np.float64)
+        words = call.words(single)
+        paired = _is_pair(call.reference(exact))
+        expected = fn(*exact.args, **exact.options)
+        result = fn(*single.args, **single.options)
+        _check_untouched(fn, call.names, "")
+        rights = _several(_value(fn, expected, paired, words))
+        outs = _several(_value(fn, result, paired, words))
+        kept = []
+        for position, (mine, right) in enumerate(zip(outs, rights)):
+            variants = [
+                (text, lambda wrong=wrong, c=exact, p=position: _output(wrong, c, p))
+                for text, wrong in (mistakes or {}).items()
+            ]
+            kept.append(
+                _check_float32(mine, right, f"{call.name}: the output", words, rtol, variants)
+            )
+        if paired:
+            _check_vjp_manners(call, result[1], expected, call.reference(exact), words, rtol)
+        for view in (single.strided(), single):
+            again = _several(_value(fn, fn(*view.args, **view.options), paired, words))
+            strided = view is not single
+            what = f"{call.name}: the output for {'a view' if strided else 'the same input again'}"
+            mistake = (
+                "the input's memory is assumed to be contiguous"
+                if strided
+                else "something is kept from one call to the next"
+            )
+            for mine, first in zip(again, kept):
+                check(agrees(mine, first), f"{what} differs.\n  input     {words}", mistake)
+        for mine, first in zip(outs, kept):
+            check(
+                agrees(mine, first),
+                f"{call.name}: a later call changed the result of an earlier one.",
+                "the result is written into an array that is used again",
+            )
+
+
+def _check_vjp_manners(call, vjp, expected, reference, words, rtol):
+    g = _upstream(reference[0])
+    g32 = tuple(u.astype(np.float32) for u in g) if isinstance(g, tuple) else g.astype(np.float32)
+    g64 = tuple(u.astype(np.float64) for u in g32) if isinstance(g, tuple) else g32.astype(float)
+    wanted = reference[1](g64)
+    rights = _gradients(call.name, expected[1](g64), wanted, words)
+    grads = _gradients(call.name, vjp(g32), wanted, words)
+    _check_untouched(vjp, ["g"], "vjp: ")
+    kept = {
+        i: _check_float32(
+            grads[i], rights[i], f"{call.name}: the gradient of {call.names[i]}", words, rtol
+        )
+        for i in range(len(wanted))
+        if wanted[i] is not None
+    }
+    again = vjp(g32)
+    for i, before in kept.items():
+        check(
+            agrees(again[i], before),
+            f"{call.name}: a second vjp(g) gives another gradient of {call.names[i]}.",
+            "vjp overwrites something that it needs again",
+        )
+
+
+def _check_float32(mine, right, what, words, rtol=None, variants=()):
+    """A copy of `mine`, which must be float32 and agree with the float64 `right`."""
+    array = as_array(mine, right, what, words)
+    check(
+        array.dtype == np.float32 or array.dtype.kind in "biu",
+        f"{what} has dtype {array.dtype}; float32 went in.\n  input     {words}",
+        f"{array.dtype} comes out where float32 went in: an array of another dtype takes part",
+    )
+    what = f"{what} in float32 (expected: yours in float64)"
+    compare(mine, right, what, case=words, mistakes=variants, rtol=rtol, like=np.float32(0))
+    return array.copy()
+
+
+def _check_untouched(fn, names, where):
+    changed = " and ".join(names[i] if isinstance(i, int) else i for i in fn.edited)
+    if changed:
+        raise CheckFailed(
+            f"{where}{fn.__name__} changed its argument {changed}.",
+            f"{changed} is changed in place (+=, *=, out=, x[...] = …): work on a copy",
+        )
+
+
+def check_example(fn):
+    """The example in the stub's docstring gives what it says."""
+    for chapter in chapters().values():
+        if fn.__name__ in chapter.assigned:
+            stub = functions_in(chapter.stub.read_text(encoding="utf-8"))[fn.__name__]
+            text = ast.get_docstring(stub) or ""
+            break
+    names = {"np": np, fn.__name__: fn}
+    parsed = doctest.DocTestParser().get_doctest(text, names, fn.__name__, None, None)
+    if not parsed.examples:
+        raise LookupError(f"the stub of {fn.__name__} has no example in its docstring")
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    try:
+        doctest.DebugRunner(verbose=False, optionflags=options).run(parsed, clear_globs=False)
+    except doctest.UnexpectedException as error:
+        raise error.exc_info[1] from None
+    except doctest.DocTestFailure as error:
+        source, want = error.example.source.strip(), error.example.want.strip()
+        raise CheckFailed(
+            f"{fn.__name__}: the example in the docstring gives something else.\n"
+            f"  >>> {source}\n  expected  {want}\n  yours     {error.got.strip() or '(nothing)'}"
+        ) from None
+
+
+def check(condition, message, mistake=None):
+    """Raise CheckFailed(message, mistake) unless the condition holds."""
+    if not condition:
+        raise CheckFailed(message, mistake)
+
+
+def check_close(yours, expected, what, *, case="", axes="", mistakes=None, rtol=None):
+    """Two arrays agree.  mistakes: {name: the array that the mistake gives, or a function}."""
+    variants = [
+        (text, wrong if callable(wrong) else lambda wrong=wrong: wrong)
+        for text, wrong in (mistakes or {}).items()
+    ]
+    compare(yours, expected, what, case=case, axes=axes, mistakes=variants, rtol=rtol)
+
+
+def check_equal(yours, expected, what, *, case="", mistakes=None):
+    """Two Python values (numbers, strings, lists, dicts …) are equal.  mistakes: as above."""
+    if _plain(yours) == _plain(expected):
+        return
+    likely = next(
+        (
+            text
+            for text, wrong in (mistakes or {}).items()
+            if _plain(yours) == _plain(wrong() if callable(wrong) else wrong)
+        ),
+        "a return statement is missing" if yours is None else None,
+    )
+    at = f"\n  input     {case}" if case else ""
+    raise CheckFailed(
+        f"{what} is wrong.{at}\n"
+        f"  expected  {_shortened(expected)}\n  yours     {_shortened(yours)}",
+        likely,
+    )
+
+
+def _plain(value):
+    """NumPy's numbers as Python's: 3 == np.int64(3) is what a student means."""
+    match value:
+        case np.ndarray() | np.generic():
+            return value.tolist()
+        case tuple() | list():
+            return type(value)(map(_plain, value))
+        case dict():
+            return {_plain(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _shortened(value, limit=300):
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

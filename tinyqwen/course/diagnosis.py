@@ -1,0 +1,199 @@
+"""Why two arrays differ: the worst entry, and the mistake that most likely made it.
+
+A grader names the mistakes it knows, each with a wrong variant that computes what the mistake would
+compute; the one that gives the student's numbers is the diagnosis. Where none does, the patterns
+that every array can show are tried: a sign, a factor, a transpose, a shift.
+"""
+
+import numpy as np
+
+# Largest allowed difference, relative to the entry and to the largest entry of the array.
+TOLERANCE = {"f8": (1e-6, 1e-9), "f4": (1e-4, 1e-5)}
+
+
+class CheckFailed(AssertionError):
+    """What a student reads when a check fails.
+
+    mistake: the likely mistake in a few words, or None
+    picture: None, or (yours, expected, axes) for arrays large enough to be looked at
+    """
+
+    def __init__(self, message, mistake=None, picture=None):
+        super().__init__(message)
+        self.mistake, self.picture = mistake, picture
+
+
+def allowed(expected, rtol=None, like=None):
+    """The difference that is allowed in each entry of `expected`.
+
+    like: the array whose dtype sets the tolerance, if it is not `expected` itself
+    """
+    dtype = np.asarray(expected if like is None else like).dtype
+    relative, floor = TOLERANCE.get(f"{dtype.kind}{dtype.itemsize}", (0, 0))
+    if rtol is not None:
+        relative, floor = rtol, min(floor, rtol) if floor else rtol
+    size = np.abs(np.where(np.isfinite(expected), expected, 0).astype(np.float64))
+    return relative * size + floor * max(size.max(initial=0), 1e-6)
+
+
+def agrees(yours, expected, rtol=None, like=None) -> bool:
+    """True if both have one shape and no entry differs by more than is allowed."""
+    yours, expected = np.asarray(yours), np.asarray(expected)
+    if yours.shape != expected.shape or yours.dtype.kind not in "biufc":
+        return False
+    return not _wrong(yours, expected, rtol, like).any()
+
+
+def _wrong(yours, expected, rtol=None, like=None):
+    if expected.dtype.kind in "biu":
+        return yours != expected
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(yours.astype(np.float64) - expected.astype(np.float64))
+        equal = (yours == expected) | (np.isnan(yours) & np.isnan(expected))
+        return ~(equal | (difference <= allowed(expected, rtol, like)))
+
+
+def compare(yours, expected, what, *, case="", axes="", mistakes=(), rtol=None, like=None):
+    """Raise CheckFailed unless `yours` agrees with `expected`.
+
+    what:     what the array is, for the first line: "the output of silu"
+    case:     the input, in words
+    axes:     names of the axes, e.g. "batch time feature", aligned with the last ones
+    mistakes: [(name, a function that returns what the mistake would give, or None)]
+    like:     the array whose dtype sets the tolerance (expected is often float64)
+    """
+    yours = as_array(yours, expected, what, case)
+    expected = np.asarray(expected)
+    if agrees(yours, expected, rtol, like):
+        return
+    likely = known_mistake(yours, expected, mistakes, like) or pattern(yours, expected, like)
+    lines = [f"{what} is wrong."]
+    if case:
+        lines.append(f"  input     {case}")
+    picture = None
+    if yours.shape != expected.shape:
+        lines += [f"  expected  shape {expected.shape}", f"  yours     shape {yours.shape}"]
+    else:
+        wrong = _wrong(yours, expected, rtol, like)
+        index = worst_index(yours, expected, wrong)
+        lines.append(f"  worst at  {named_index(index, axes)}")
+        lines.append(f"  expected  {_number(expected[index])}")
+        lines.append(f"  yours     {_number(yours[index])}")
+        if expected.size > 1:
+            lines.append(f"  wrong     {wrong.sum()} of {expected.size} entries")
+        if 1 < expected.size <= 8:
+            lines.append(f"  all of it expected {_row(expected)}")
+            lines.append(f"            yours    {_row(yours)}")
+        if expected.ndim > 1 and expected.size >= 24:
+            picture = (yours, expected, axes)
+    raise CheckFailed("\n".join(lines), likely, picture)
+
+
+def as_array(yours, expected, what, case=""):
+    """What the student returned, as an array; CheckFailed if it is none."""
+    at = f"\n  input     {case}" if case else ""
+    if yours is None:
+        raise CheckFailed(f"{what} is None.{at}", "a return statement is missing")
+    kinds = (np.ndarray, np.generic) + ((int, float) if np.ndim(expected) == 0 else ())
+    if not isinstance(yours, kinds):
+        raise CheckFailed(f"{what} is a {type(yours).__name__}, not an array.{at}")
+    array = np.asarray(yours)
+    if array.dtype.kind not in "biufc":
+        raise CheckFailed(f"{what} has dtype {array.dtype}: numbers were expected.{at}")
+    return array
+
+
+def known_mistake(yours, expected, mistakes, like=None):
+    """The name of the first mistake whose wrong variant gives the student's numbers."""
+    for name, wrong in mistakes:
+        try:
+            with np.errstate(all="ignore"):
+                wrong_values = wrong()
+        except (ArithmeticError, IndexError, TypeError, ValueError):
+            continue  # this mistake cannot be made with this input
+        if wrong_values is None or agrees(wrong_values, expected, like=like):
+            continue  # nor does it show with this one
+        if agrees(yours, wrong_values, 1e-5, like=like):
+            return name
+    return None
+
+
+def pattern(yours, expected, like=None):
+    """What the numbers alone give away, or None."""
+
+    def same(x, y):
+        return agrees(x, y, 1e-5, like=like)
+
+    if yours.shape != expected.shape:
+        return _shape_pattern(yours, expected, same)
+    if yours.dtype.kind == "f":
+        if np.isnan(yours).any() and not np.isnan(expected).any():
+            return "NaN: an overflow (inf - inf, inf / inf, 0 * inf) or a division 0 / 0"
+        if np.isinf(yours).any() and not np.isinf(expected).any():
+            return "infinity: an overflow or a division by zero"
+    if expected.size < 2 or expected.dtype.kind not in "f":
+        return None
+    if not np.any(yours):
+        return "all zeros"
+    if same(-yours, expected):
+        return "the sign is wrong"
+    large = np.abs(expected) > 1e-3 * np.abs(expected).max()
+    if large.sum() > 1:
+        with np.errstate(all="ignore"):
+            ratio = yours[large] / expected[large]
+        if np.ptp(ratio) <= 1e-5 * abs(ratio[0]):
+            return f"every entry is {ratio[0]:.6g} times what it should be"
+        difference = (yours - expected)[large]
+        if np.ptp(difference) <= 1e-5 * abs(difference[0]):
+            return f"every entry is off by {difference[0]:+.6g}"
+    for axis in range(expected.ndim):
+        if expected.shape[axis] > 1:
+            if same(np.flip(yours, axis), expected):
+                return f"axis {axis} runs backwards"
+            for step in (1, -1):
+                if same(np.roll(yours, step, axis), expected):
+                    return f"axis {axis} is shifted by one"
+    if same(np.sort(yours, axis=None), np.sort(expected, axis=None)):
+        return "the right numbers in the wrong places: look at the order of transpose and reshape"
+    return None
+
+
+def _shape_pattern(yours, expected, same):
+    if yours.ndim == expected.ndim and yours.ndim > 1:
+        for axes in ((-1, -2), (0, 1)):
+            if same(np.swapaxes(yours, *axes), expected):
+                return "it is transposed"
+    if yours.size == expected.size and same(yours.reshape(expected.shape), expected):
+        return "the numbers are right; only the shape is not"
+    if yours.ndim > expected.ndim:
+        extra = tuple(range(yours.ndim - expected.ndim))
+        if same(yours.sum(extra), expected):
+            return "the sum over the leading axes is missing"
+    return None
+
+
+def worst_index(yours, expected, wrong):
+    """The index of the entry that is off the most; a NaN counts as the worst of all."""
+    with np.errstate(all="ignore"):
+        error = np.abs(yours.astype(np.float64) - expected.astype(np.float64))
+    error = np.where(wrong, np.where(np.isnan(error), np.inf, error), -1.0)
+    return tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
+
+
+def named_index(index, axes=""):
+    """An index in words: "batch 1, time 0, feature 3"; "[2, 0]" where the axes have no names."""
+    names = axes.split()
+    if not index:
+        return "the only entry"
+    if len(names) < len(index):
+        return f"index [{', '.join(map(str, index))}]"
+    return ", ".join(f"{name} {i}" for name, i in zip(names[-len(index) :], index))
+
+
+def _number(value):
+    return f"{value + 0.0:.9g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _row(array):
+    array = array.reshape(-1) + (0.0 if array.dtype.kind == "f" else 0)  # -0 is written 0
+    return np.array2string(array, precision=5, max_line_width=200, separator=", ")

@@ -1,0 +1,118 @@
+"""Where things stand: the chapters, their files, and the library's own version of what is assigned.
+
+Nothing is listed here. A chapter is its graders' file, `tests/assignments/test_chNN_topic.py`. It
+says at its top, in plain literals that are read without running it,
+
+    TITLE = "Linear layers and SwiGLU"
+    ASSIGNED = {"linear": "functional", "silu": "ops"}    # name: the module of the library it is in
+
+and beside which stand the stubs, `chapters/assignments/chNN_topic.py`, and the mutants,
+`tests/assignments/mutants/chNN_topic.py`.
+"""
+
+import ast
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STUBS = ROOT / "chapters" / "assignments"
+GRADERS = ROOT / "tests" / "assignments"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter's assignment.
+
+    key: "ch04"; file: "ch04_swiglu.py"; title; assigned: {function's name: module of the library}
+    """
+
+    key: str
+    file: str
+    title: str
+    assigned: dict
+
+    number = property(lambda self: int(self.key[2:]))
+    stub = property(lambda self: STUBS / self.file)
+    graders = property(lambda self: GRADERS / f"test_{self.file}")
+    mutants = property(lambda self: GRADERS / "mutants" / self.file)
+
+
+@cache
+def chapters() -> dict[str, Chapter]:
+    """All chapters that have an assignment, {"ch04": Chapter, …}, in order."""
+    found = {}
+    for path in sorted(GRADERS.glob("test_ch[0-9][0-9]_*.py")):
+        literals = _literals(path, ("TITLE", "ASSIGNED"))
+        file = path.name.removeprefix("test_")
+        found[file[:4]] = Chapter(file[:4], file, literals["TITLE"], literals["ASSIGNED"])
+    return found
+
+
+def _literals(path, names):
+    values = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) in names:
+            values[node.targets[0].id] = ast.literal_eval(node.value)
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"{path}: {' and '.join(missing)} must be set to a literal at the top")
+    return values
+
+
+def chapter(key) -> Chapter:
+    """The chapter of a key: "ch05", "05" or 5.  Raises ValueError for one that is not there."""
+    digits = str(key).removeprefix("ch")
+    full = f"ch{int(digits):02d}" if digits.isdecimal() else str(key)
+    if full not in chapters():
+        there = ", ".join(chapters()) or f"none: {GRADERS} is missing"
+        raise ValueError(f"no assignment {key!r}; there are {there}")
+    return chapters()[full]
+
+
+def library(name: str):
+    """What the library calls `name`: a primitive or a plain function.
+
+    Raises ValueError if no chapter assigns it, or the library does not have it.
+    """
+    for known in chapters().values():
+        if name in known.assigned:
+            module = importlib.import_module(f"tinyqwen.{known.assigned[name]}")
+            if not callable(getattr(module, name, None)):
+                raise ValueError(f"{known.graders.name}: {module.__name__} has no function {name}")
+            return getattr(module, name)
+    raise ValueError(f"no chapter assigns a function {name!r}")
+
+
+def reference(name: str):
+    """The NumPy function that solves the assignment `name`: the library's own."""
+    found = library(name)
+    return getattr(found, "raw", found)
+
+
+# ---------------------------------------------------------------------------------------------
+# Reading a student's file without running it
+# ---------------------------------------------------------------------------------------------
+
+
+def functions_in(source: str) -> dict[str, ast.FunctionDef]:
+    """{name: syntax tree} of the functions that a file defines at its top level."""
+    return {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+
+
+def is_stub(function: ast.FunctionDef) -> bool:
+    """True for a function that is nothing but a docstring and `raise NotImplementedError`."""
+    body = function.body[ast.get_docstring(function) is not None :]
+    return len(body) == 1 and _raises_not_implemented(body[0])
+
+
+def is_written(function: ast.FunctionDef) -> bool:
+    """False while a `raise NotImplementedError` stands anywhere in the function."""
+    return not any(_raises_not_implemented(node) for node in ast.walk(function))
+
+
+def _raises_not_implemented(node):
+    if not isinstance(node, ast.Raise):
+        return False
+    raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
