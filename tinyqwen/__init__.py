@@ -1,6 +1,6 @@
 """tinyqwen: Qwen2 from scratch in NumPy, gradients included."""
 
-from tinyqwen import functional, nn
+from tinyqwen import functional, nn, optim
 from tinyqwen.gradcheck import gradcheck
 from tinyqwen.ops import concat, einsum, stack, where
 from tinyqwen.qwen2 import (
@@ -12,6 +12,7 @@ from tinyqwen.qwen2 import (
 )
 from tinyqwen.random import manual_seed
 from tinyqwen.tensor import Tensor, checkpoint, enable_grad, grad, no_grad, primitive
+from tinyqwen.tokenizer import Tokenizer
 
 __all__ = [
     "Qwen2Config",
@@ -20,6 +21,7 @@ __all__ = [
     "Qwen2ForTokenClassification",
     "Qwen2Model",
     "Tensor",
+    "Tokenizer",
     "checkpoint",
     "concat",
     "einsum",
@@ -30,6 +32,7 @@ __all__ = [
     "manual_seed",
     "nn",
     "no_grad",
+    "optim",
     "primitive",
     "stack",
     "where",

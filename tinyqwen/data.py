@@ -12,6 +12,9 @@ from array import array
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
+
+from tinyqwen.files import read_json, write_json
 
 END_OF_TEXT = "<|endoftext|>"
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl")
@@ -156,6 +159,71 @@ def tokenize_to_file(texts, tokenizer, path):
 def token_dtype(vocab_size):
     """The smallest unsigned integers that hold the ids."""
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+
+
+HELD_OUT = 0.05  # the share of a corpus that is kept for validation when it brings no split
+
+
+def prepare_corpus(files, tokenizer, folder, seq_len):
+    """Tokenize a corpus, as `split_files` gave it, into `folder`, for `open_corpus`.
+
+    Where the corpus has no validation files, its last twentieth is held out, from the beginning of
+    a document on if it has many. The file index.json is written last: where it is, all is whole.
+    Raises ValueError for a corpus shorter than two rows of `seq_len` tokens.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    training, held_out = files
+    progress = tqdm(documents(training), "tokenizing", unit=" docs", leave=False, disable=None)
+    starts = {"train": tokenize_to_file(progress, tokenizer, folder / "train.bin")}
+    entropy = None
+    if held_out:
+        starts["validation"] = tokenize_to_file(
+            documents(held_out), tokenizer, folder / "validation.bin"
+        )
+        entropy_file = Path(held_out[0]).parent / "entropy.json"
+        entropy = read_json(entropy_file).get("nats") if entropy_file.exists() else None
+    else:
+        starts = _hold_out(folder, starts["train"], token_dtype(tokenizer.vocab_size), seq_len)
+    for split, positions in starts.items():
+        np.save(folder / f"{split}_starts.npy", positions, allow_pickle=False)
+    write_json(folder / "index.json", {"entropy_nats": entropy})
+
+
+def _hold_out(folder, starts, dtype, seq_len):
+    """Move the last tokens of train.bin to validation.bin; return the documents of each."""
+    tokens = np.memmap(folder / "train.bin", dtype, mode="r")
+    if len(tokens) < 2 * seq_len:
+        raise ValueError(
+            f"the data has {len(tokens)} tokens, too few for training and validation rows of "
+            f"{seq_len}; give more text, or a smaller --seq-len"
+        )
+    cut = len(tokens) - max(seq_len, int(len(tokens) * HELD_OUT))
+    later = starts[starts >= cut]
+    cut = int(later[0]) if len(later) else cut
+    tokens[cut:].tofile(folder / "validation.bin")
+    del tokens  # the map must be closed before the file is cut
+    with open(folder / "train.bin", "r+b") as file:
+        file.truncate((cut + 1) * np.dtype(dtype).itemsize)
+    held_out = later - cut if len(later) else np.zeros(1, np.int64)
+    return {"train": starts[starts < cut], "validation": held_out}
+
+
+def open_corpus(folder, vocab_size, seq_len):
+    """The training and the validation TokenDataset of a prepared folder, and the floor.
+
+    The floor is the entropy of the validation text in nats per token: no model's expected loss can
+    be lower. It is known (else None) for corpora whose writer knows the probability of every
+    document and has put the total into entropy.json.
+    """
+    folder = Path(folder)
+    datasets = []
+    for split in ("train", "validation"):
+        tokens = np.memmap(folder / f"{split}.bin", token_dtype(vocab_size), mode="r")
+        starts = np.load(folder / f"{split}_starts.npy", allow_pickle=False)
+        datasets.append(TokenDataset(tokens, starts, seq_len))
+    nats = read_json(folder / "index.json").get("entropy_nats")
+    return *datasets, nats / datasets[1].num_targets if nats else None
 
 
 # ---------------------------------------------------------------------------------------------

@@ -12,6 +12,11 @@ import secrets
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 MAX_JSON_BYTES = 1 << 28  # far above any tokenizer.json, far below any machine's memory
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space, or choose another folder",
@@ -137,3 +142,31 @@ def write_json(path, value):
     text = json.dumps(value, indent=2, ensure_ascii=False)
     with atomic_write(path, "w") as file:
         file.write(text + "\n")
+
+
+class FolderLock:
+    """Holds a folder for this process; a second holder is refused with OSError.
+
+    The lock is on the folder itself, leaves no file, and ends with the process however that ends.
+    Windows has no such locks: there it does nothing.
+    """
+
+    def __init__(self, folder):
+        self._descriptor = None
+        if fcntl is None:
+            return
+        self._descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return  # a file system without locks
+            reason = "is in use by another run; wait for its end, or choose another folder"
+            raise OSError(errno.EBUSY, reason, str(folder)) from None
+
+    def release(self):
+        """Let go of the folder."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

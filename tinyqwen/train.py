@@ -1,0 +1,150 @@
+"""`python -m tinyqwen.train`: train a Qwen2 model on text and let it write."""
+
+import argparse
+import signal
+import sys
+from dataclasses import fields
+
+from tinyqwen.cli import run
+
+HELP = {
+    "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
+    "out": "run folder",
+    "tokenizer": "bpe, wordpiece, char, or the folder of a tokenizer",
+    "init_from": "checkpoint to start from (its sizes replace the ones below)",
+    "steps": "optimizer updates; 0 prints the plan and trains nothing",
+    "batch_size": "rows of an update (times --grad-accumulation)",
+    "seq_len": "tokens in a row",
+    "learning_rate": "peak of the schedule: linear warmup, then half a cosine down to a tenth",
+    "grad_accumulation": "batches whose gradients are added for one update",
+    "eval_interval": "steps between evaluations, 0 for never",
+    "save_interval": "steps between saves, 0 for only at the end",
+    "threads": "0 for one on each core",
+}
+
+
+def parse_arguments(arguments=None):
+    """Command line -> (TrainConfig, argparse.Namespace)."""
+    from tinyqwen.train_config import STORIES, TrainConfig
+
+    parser = argparse.ArgumentParser(
+        prog="python -m tinyqwen.train",
+        description="Train a Qwen2 model in NumPy. Without arguments: on the bundled stories.",
+    )
+    for field in fields(TrainConfig):
+        default = "" if field.default in (None, str(STORIES)) else f" ({field.default})"
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=type(field.default) if field.default is not None else str,
+            default=argparse.SUPPRESS,
+            metavar=type(field.default).__name__.upper().replace("NONETYPE", "PATH"),
+            help=HELP.get(field.name, field.name.replace("_", " ")) + default,
+        )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--student", metavar="DIR", help="use the functions written in this assignments folder"
+    )
+    options = parser.parse_args(arguments)
+    given = {f.name: getattr(options, f.name) for f in fields(TrainConfig) if f.name in options}
+    if options.resume and set(given) - {"out"}:
+        name = sorted(set(given) - {"out"})[0].replace("_", "-")
+        parser.error(f"--resume goes on with the run's own settings; leave out --{name}")
+    return TrainConfig(**given), options
+
+
+def main(arguments=None):
+    """The command; returns the exit status."""
+    config, options = parse_arguments(arguments)
+    if config.steps == 0:
+        return dry_run(config)
+    if options.student:
+        from tinyqwen.course import swap
+
+        with swap(options.student) as names:
+            print("your code in the model:", ", ".join(names) or "nothing written yet")
+            return train(config, options.resume)
+    return train(config, options.resume)
+
+
+def train(config, resume):
+    """Train and print the summary."""
+    from tinyqwen.trainer import Stopped, Trainer
+
+    with Trainer(config, resume) as trainer:
+        try:
+            summary = trainer.train()
+        except Stopped as stop:
+            print(
+                f"\n{stop} of {trainer.config.steps}, saved. Go on with:\n"
+                f"    python -m tinyqwen.train --out {trainer.folder} --resume",
+                file=sys.stderr,
+            )
+            return 128 + (stop.signum or signal.SIGINT)
+        print_summary(trainer, summary)
+    return 0
+
+
+def dry_run(config):
+    """Print the model, its budget, and what the training would take; write nothing."""
+    import json
+
+    from tinyqwen import nn
+    from tinyqwen.budget import Budget
+    from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
+
+    if config.init_from:
+        from tinyqwen.files import read_json
+
+        model_config = Qwen2Config.from_dict(read_json(Path(config.init_from) / "config.json"))
+    else:
+        model_config = config.model_config(config.vocab_size)
+    with nn.empty_parameters():
+        print(Qwen2ForCausalLM(model_config))
+    print(json.dumps(asdict(config), indent=2))
+    print_budget(model_config, config)
+    return 0
+
+
+def print_summary(trainer, summary):
+    """What was reached, a sample, and where the files are."""
+    print(f"\n{summary['steps']} steps in {summary['elapsed']:.0f} s", end="")
+    if summary["tokens_per_second"]:
+        print(f", {summary['tokens_per_second']:,.0f} tokens/s", end="")
+    print()
+    rows = [("training loss", summary["train_loss"], "mean of the last 50 steps")]
+    rows.append(("validation loss", summary["val_loss"], f"best at step {summary['best_step']}"))
+    rows.append(("floor", summary["floor"], "entropy of the text: no model can be below"))
+    rows.append(("above the floor", summary["gap"], ""))
+    for name, value, note in rows:
+        if value is not None:
+            print(f"  {name:<16}{value:7.3f} nats per token" + (f"   {note}" if note else ""))
+    print("\nA sample:\n")
+    print(_indented(sample(trainer.model, trainer.tokenizer, seed=trainer.config.seed)))
+    print(f"\nFiles in {trainer.folder}: model.safetensors, best/, metrics.jsonl, loss.png")
+    print(f'Try:  python -m tinyqwen.generate {trainer.folder} "Once upon a time"')
+
+
+def sample(model, tokenizer, max_new_tokens=120, seed=0):
+    """A document from the model: what it writes after an end-of-text token."""
+    start = [[tokenizer.eos_token_id]]
+    room = model.config.max_position_embeddings - 1
+    ids = model.generate(
+        start,
+        max_new_tokens=min(max_new_tokens, room),
+        do_sample=True,
+        temperature=0.8,
+        eos_token_id=tokenizer.eos_token_id,
+        seed=seed,
+    )
+    return tokenizer.decode(ids[0, 1:], skip_special_tokens=True)
+
+
+def _indented(text, width=88):
+    import textwrap
+
+    lines = [textwrap.wrap(line, width) or [""] for line in text.splitlines()]
+    return "\n".join("    " + line for wrapped in lines for line in wrapped)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,74 @@
+"""The settings of a training run."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyqwen.parallel import default_threads
+from tinyqwen.qwen2 import Qwen2Config
+
+STORIES = Path(__file__).parent.parent / "data" / "stories"
+
+
+@dataclass
+class TrainConfig:
+    """Everything a run depends on. The defaults train a story writer of 0.85M parameters.
+
+    steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
+    from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
+    tokenizer: "bpe", "wordpiece", "char", or the folder of one. Model sizes are as in Qwen2Config.
+    """
+
+    data: str = str(STORIES)
+    out: str = "runs/stories"
+    tokenizer: str = "bpe"
+    init_from: str | None = None
+    steps: int = 1000
+    batch_size: int = 16
+    seq_len: int = 128
+    learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.1
+    grad_clip: float = 1.0
+    grad_accumulation: int = 1
+    eval_interval: int = 100
+    save_interval: int = 200
+    seed: int = 0
+    threads: int = 0
+    vocab_size: int = 512
+    hidden_size: int = 128
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    intermediate_size: int = 384
+
+    def __post_init__(self):
+        self.threads = self.threads or default_threads()
+        at_least = {
+            **dict.fromkeys(("steps", "warmup_steps", "eval_interval", "save_interval", "seed"), 0),
+            **dict.fromkeys(("batch_size", "grad_accumulation", "threads"), 1),
+            "seq_len": 2,
+        }
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("learning_rate", "grad_clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a positive number, not {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must not be negative, it is {self.weight_decay}")
+        self.model_config(self.vocab_size)  # refuses sizes that do not fit together
+
+    def model_config(self, vocab_size, **special_tokens):
+        """The Qwen2Config of a new model."""
+        return Qwen2Config(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            max_position_embeddings=max(512, self.seq_len),
+            tie_word_embeddings=True,
+            **special_tokens,
+        )

@@ -1,0 +1,56 @@
+"""Pictures of a training run."""
+
+from tinyqwen.viz.style import BLUE, GRAY, ORANGE, RED, figure, style
+
+
+def loss_curve(metrics, floor=None):
+    """Loss by step: training (smoothed over it), validation, and the floor as a line.
+
+    metrics: list of dicts with "step", "loss" and sometimes "val_loss", as in metrics.jsonl.
+    floor:   entropy of the validation text in nats per token, or None.
+    """
+    steps = [m["step"] for m in metrics]
+    losses = [m["loss"] for m in metrics]
+    evaluated = [m for m in metrics if m.get("val_loss") is not None]
+    with style():
+        fig, ax = figure(size=(6.4, 3.6))
+        ax.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
+        ax.plot(steps, smoothed(losses), color=BLUE, label="training")
+        if evaluated:
+            ax.plot(
+                [m["step"] for m in evaluated],
+                [m["val_loss"] for m in evaluated],
+                color=ORANGE,
+                marker="o",
+                markersize=3,
+                label="validation",
+            )
+        if floor is not None:
+            ax.axhline(floor, color=RED, linestyle="--", linewidth=1.2)
+            ax.annotate(
+                f"floor: entropy of the text, {floor:.3f}",
+                (0.99, floor),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="right",
+                color=RED,
+                fontsize=9,
+            )
+        ax.set_yscale("log")
+        ticks = [t for t in (0.2, 0.3, 0.5, 1, 2, 3, 5, 10) if t < 1.5 * max(losses, default=1)]
+        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
+        ax.grid(axis="y", color=GRAY, alpha=0.2)
+        ax.set(xlabel="step", ylabel="loss (nats per token)")
+        ax.legend(loc="upper right")
+    return fig
+
+
+def smoothed(values, decay=0.95):
+    """Exponential moving average, corrected for its start."""
+    average, out = 0.0, []
+    for n, value in enumerate(values, 1):
+        average = decay * average + (1 - decay) * value
+        out.append(average / (1 - decay**n))
+    return out
