@@ -59,6 +59,7 @@ follow.
        check_close(yours, expected, what, mistakes={name: array})          properties of arrays
        check_equal(yours, expected, what, mistakes={name: value})          tokens, merges, counts
        check(condition, message, mistake)                                  everything else
+       with likely(mistake): …                 the diagnosis if a check in the block finds none
        case(x, ids, causal=True, label="…")    an input with integers, options, a label
        rng(), normal(*shape, scale=1)          random inputs
 
@@ -66,8 +67,8 @@ follow.
    all cases are given by name: `check_value(fn, shapes=…, causal=True)`. `mistakes` of check_value
    map (*arrays, **options) to what the mistake returns, those of check_vjp map (*arrays, g,
    **options) to a tuple with None where the gradient is as it should be. Signs, factors,
-   transposes, shifts, permutations, NaN, shapes and dtypes are recognized without being listed. `axes` names
-   the axes in the messages: "batch time feature", or {"x": "batch time in", "weight": "out in"}.
+   transposes, shifts, permutations, NaN, shapes and dtypes are recognized without being listed.
+   `axes` names the axes in messages: "batch time feature", or {"x": "batch time", "weight": …}.
    Helpers of the tests' own are plain functions in the file; do not import from the library what
    the mistakes are made of.
 
@@ -98,11 +99,11 @@ from tinyqwen.course.checks import (
     check_close,
     check_equal,
     check_example,
-    check_manners,
     check_value,
     check_vjp,
 )
-from tinyqwen.course.diagnosis import CheckFailed
+from tinyqwen.course.diagnosis import CheckFailed, likely
+from tinyqwen.course.manners import check_manners
 from tinyqwen.course.mutants import mutant
 from tinyqwen.course.notebook import grade
 from tinyqwen.course.registry import reference
@@ -120,6 +121,7 @@ __all__ = [
     "check_value",
     "check_vjp",
     "grade",
+    "likely",
     "mutant",
     "normal",
     "points",

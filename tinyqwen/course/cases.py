@@ -19,6 +19,10 @@ class Case:
         """The same case with its floating-point arrays in another dtype."""
         return Case(tuple(_map_floats(lambda a: a.astype(dtype), self.args)), self.options)
 
+    def halved(self):
+        """The same case with other numbers in its arrays."""
+        return Case(tuple(_map_floats(lambda a: a * a.dtype.type(0.5), self.args)), self.options)
+
     def strided(self):
         """The same case with its arrays as views that are not contiguous."""
         return Case(tuple(_map_floats(_strided, self.args)), self.options)

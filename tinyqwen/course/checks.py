@@ -25,11 +25,11 @@ import inspect
 import numpy as np
 
 from tinyqwen.course.cases import made_cases, normal
-from tinyqwen.course.diagnosis import CheckFailed, agrees, as_array, compare
+from tinyqwen.course.diagnosis import CheckFailed, agrees, compare
 from tinyqwen.course.registry import chapters, functions_in, reference
 
 
-class _Call:
+class Call:
     """A function's reference, its argument names, and how a case reads in a message."""
 
     def __init__(self, fn, against):
@@ -57,13 +57,13 @@ class _Call:
         return f"{text} ({case.label})" if case.label else text
 
 
-def _is_pair(result):
+def is_pair(result):
     return type(result) is tuple and len(result) == 2 and callable(result[1])
 
 
-def _pair(fn, result, words):
+def pair_of(fn, result, words):
     """(out, vjp) of a student's result, or CheckFailed."""
-    if _is_pair(result):
+    if is_pair(result):
         return result
     kind = type(result).__name__
     raise CheckFailed(
@@ -73,11 +73,11 @@ def _pair(fn, result, words):
     )
 
 
-def _value(fn, result, expects_pair, words):
-    return _pair(fn, result, words)[0] if expects_pair else result
+def value_of(fn, result, expects_pair, words):
+    return pair_of(fn, result, words)[0] if expects_pair else result
 
 
-def _several(out):
+def several(out):
     return out if isinstance(out, tuple) else (out,)
 
 
@@ -105,13 +105,13 @@ def check_value(
     scale:   standard deviation of the numbers drawn for `shapes`
     against: the reference, if it is not the library's function of fn's name
     """
-    call = _Call(fn, against)
+    call = Call(fn, against)
     for one in made_cases(cases, shapes, scale, options):
         words = call.words(one)
         result = call.reference(one)
-        paired = _is_pair(result)
-        expected = _several(result[0] if paired else result)
-        yours = _several(_value(fn, fn(*one.args, **one.options), paired, words))
+        paired = is_pair(result)
+        expected = several(result[0] if paired else result)
+        yours = several(value_of(fn, fn(*one.args, **one.options), paired, words))
         if len(yours) != len(expected):
             raise CheckFailed(
                 f"{call.name} returned {len(yours)} results; {len(expected)} were expected: "
@@ -121,7 +121,7 @@ def check_value(
 
             def variants(position=position, one=one):
                 for text, wrong in (mistakes or {}).items():
-                    yield text, lambda wrong=wrong: _output(wrong, one, position)
+                    yield text, lambda wrong=wrong: output_of(wrong, one, position)
 
             what = f"{call.name}: the output" if len(expected) == 1 else f"{call.name}: {name}"
             compare(
@@ -135,9 +135,9 @@ def check_value(
             )
 
 
-def _output(wrong, case, position):
+def output_of(wrong, case, position):
     result = wrong(*case.args, **case.options)
-    return _several(result[0] if _is_pair(result) else result)[position]
+    return several(result[0] if is_pair(result) else result)[position]
 
 
 def check_vjp(
@@ -161,13 +161,13 @@ def check_vjp(
     axes: names of the axes of each gradient: {"x": "batch feature", "weight": "out in"}
     The rest is as for `check_value`.
     """
-    call = _Call(fn, against)
+    call = Call(fn, against)
     for one in made_cases(cases, shapes, scale, options):
         words = call.words(one)
         right_out, right_vjp = call.reference(one)
-        out, vjp = _pair(fn, fn(*one.args, **one.options), words)
-        g = _upstream(right_out)
-        grads = _gradients(call.name, vjp(g), right_vjp(g), words)
+        out, vjp = pair_of(fn, fn(*one.args, **one.options), words)
+        g = upstream(right_out)
+        grads = gradients_of(call.name, vjp(g), right_vjp(g), words)
         trusted = call.solution
         if agrees(_first(out), _first(right_out)):
             trusted = fn
@@ -184,15 +184,15 @@ def check_vjp(
 
 
 def _first(out):
-    return _several(out)[0]
+    return several(out)[0]
 
 
-def _upstream(out):
-    drawn = tuple(normal(*np.shape(o)) for o in _several(out))
+def upstream(out):
+    drawn = tuple(normal(*np.shape(o)) for o in several(out))
     return drawn if isinstance(out, tuple) else drawn[0]
 
 
-def _gradients(name, grads, expected, words):
+def gradients_of(name, grads, expected, words):
     if grads is None:
         raise CheckFailed(f"{name}: vjp returned None.", "vjp's return statement is missing")
     if type(grads) is not tuple:
@@ -228,7 +228,7 @@ def central_differences(function, case, g, position):
     gradient = np.empty_like(x)
 
     def out():
-        return [np.array(o) for o in _several(function(*args, **case.options)[0])]
+        return [np.array(o) for o in several(function(*args, **case.options)[0])]
 
     for index in np.ndindex(x.shape):
         value, h = x[index], 1e-5 * max(1.0, abs(x[index]))
@@ -238,7 +238,7 @@ def central_differences(function, case, g, position):
         below = out()
         x[index] = value
         gradient[index] = sum(
-            np.sum(u * (a - b)) / (2 * h) for u, a, b in zip(_several(g), above, below)
+            np.sum(u * (a - b)) / (2 * h) for u, a, b in zip(several(g), above, below)
         )
     return gradient
 
@@ -247,103 +247,6 @@ def _compare_numeric(mine, numeric, what, case, axes):
     size = np.abs(numeric).max(initial=1e-3)
     if np.abs(mine - numeric).max(initial=0) > 1e-6 * size:
         compare(mine, numeric, f"{what} (central differences)", case=case, axes=axes)
-
-
-def check_manners(
-    fn, cases=None, shapes=None, *, against=None, mistakes=None, rtol=None, scale=1.0, **options
-):
-    """fn behaves in the model: float32 in, float32 out, to float32's precision; views that are not
-    contiguous give the same; no argument is changed; a second call and a second vjp agree with the
-    first.
-
-    All of that is held against the student's own float64 results, so that wrong numbers do not cost
-    these points too.  `mistakes` are as for `check_value`, and tried on the float32 output.
-    """
-    call = _Call(fn, against)
-    for one in made_cases(cases, shapes, scale, options):
-        single = one.cast(np.float32)
-        exact = single.cast(np.float64)
-        words = call.words(single)
-        paired = _is_pair(call.reference(exact))
-        expected = fn(*exact.args, **exact.options)
-        result = fn(*single.args, **single.options)
-        _check_untouched(fn, call.names, "")
-        rights = _several(_value(fn, expected, paired, words))
-        outs = _several(_value(fn, result, paired, words))
-        kept = []
-        for position, (mine, right) in enumerate(zip(outs, rights)):
-            variants = [
-                (text, lambda wrong=wrong, c=exact, p=position: _output(wrong, c, p))
-                for text, wrong in (mistakes or {}).items()
-            ]
-            kept.append(
-                _check_float32(mine, right, f"{call.name}: the output", words, rtol, variants)
-            )
-        if paired:
-            _check_vjp_manners(call, result[1], expected, call.reference(exact), words, rtol)
-        for view in (single.strided(), single):
-            again = _several(_value(fn, fn(*view.args, **view.options), paired, words))
-            strided = view is not single
-            what = f"{call.name}: the output for {'a view' if strided else 'the same input again'}"
-            mistake = (
-                "the input's memory is assumed to be contiguous"
-                if strided
-                else "something is kept from one call to the next"
-            )
-            for mine, first in zip(again, kept):
-                check(agrees(mine, first), f"{what} differs.\n  input     {words}", mistake)
-        for mine, first in zip(outs, kept):
-            check(
-                agrees(mine, first),
-                f"{call.name}: a later call changed the result of an earlier one.",
-                "the result is written into an array that is used again",
-            )
-
-
-def _check_vjp_manners(call, vjp, expected, reference, words, rtol):
-    g = _upstream(reference[0])
-    g32 = tuple(u.astype(np.float32) for u in g) if isinstance(g, tuple) else g.astype(np.float32)
-    g64 = tuple(u.astype(np.float64) for u in g32) if isinstance(g, tuple) else g32.astype(float)
-    wanted = reference[1](g64)
-    rights = _gradients(call.name, expected[1](g64), wanted, words)
-    grads = _gradients(call.name, vjp(g32), wanted, words)
-    _check_untouched(vjp, ["g"], "vjp: ")
-    kept = {
-        i: _check_float32(
-            grads[i], rights[i], f"{call.name}: the gradient of {call.names[i]}", words, rtol
-        )
-        for i in range(len(wanted))
-        if wanted[i] is not None
-    }
-    again = vjp(g32)
-    for i, before in kept.items():
-        check(
-            agrees(again[i], before),
-            f"{call.name}: a second vjp(g) gives another gradient of {call.names[i]}.",
-            "vjp overwrites something that it needs again",
-        )
-
-
-def _check_float32(mine, right, what, words, rtol=None, variants=()):
-    """A copy of `mine`, which must be float32 and agree with the float64 `right`."""
-    array = as_array(mine, right, what, words)
-    check(
-        array.dtype == np.float32 or array.dtype.kind in "biu",
-        f"{what} has dtype {array.dtype}; float32 went in.\n  input     {words}",
-        f"{array.dtype} comes out where float32 went in: an array of another dtype takes part",
-    )
-    what = f"{what} in float32 (expected: yours in float64)"
-    compare(mine, right, what, case=words, mistakes=variants, rtol=rtol, like=np.float32(0))
-    return array.copy()
-
-
-def _check_untouched(fn, names, where):
-    changed = " and ".join(names[i] if isinstance(i, int) else i for i in fn.edited)
-    if changed:
-        raise CheckFailed(
-            f"{where}{fn.__name__} changed its argument {changed}.",
-            f"{changed} is changed in place (+=, *=, out=, x[...] = …): work on a copy",
-        )
 
 
 def check_example(fn):

@@ -5,6 +5,8 @@ compute; the one that gives the student's numbers is the diagnosis. Where none d
 that every array can show are tried: a sign, a factor, a transpose, a shift.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 
 # Largest allowed difference, relative to the entry and to the largest entry of the array.
@@ -23,6 +25,16 @@ class CheckFailed(AssertionError):
         self.mistake, self.picture = mistake, picture
 
 
+@contextmanager
+def likely(mistake):
+    """Give this diagnosis to a check inside that fails without finding one."""
+    try:
+        yield
+    except CheckFailed as failure:
+        failure.mistake = failure.mistake or mistake
+        raise
+
+
 def allowed(expected, rtol=None, like=None):
     """The difference that is allowed in each entry of `expected`.
 
@@ -31,7 +43,7 @@ def allowed(expected, rtol=None, like=None):
     dtype = np.asarray(expected if like is None else like).dtype
     relative, floor = TOLERANCE.get(f"{dtype.kind}{dtype.itemsize}", (0, 0))
     if rtol is not None:
-        relative, floor = rtol, min(floor, rtol) if floor else rtol
+        relative, floor = rtol, rtol / 10
     size = np.abs(np.where(np.isfinite(expected), expected, 0).astype(np.float64))
     return relative * size + floor * max(size.max(initial=0), 1e-6)
 
@@ -66,7 +78,7 @@ def compare(yours, expected, what, *, case="", axes="", mistakes=(), rtol=None, 
     expected = np.asarray(expected)
     if agrees(yours, expected, rtol, like):
         return
-    likely = known_mistake(yours, expected, mistakes, like) or pattern(yours, expected, like)
+    mistake = known_mistake(yours, expected, mistakes, like) or pattern(yours, expected, like)
     lines = [f"{what} is wrong."]
     if case:
         lines.append(f"  input     {case}")
@@ -86,7 +98,7 @@ def compare(yours, expected, what, *, case="", axes="", mistakes=(), rtol=None, 
             lines.append(f"            yours    {_row(yours)}")
         if expected.ndim > 1 and expected.size >= 24:
             picture = (yours, expected, axes)
-    raise CheckFailed("\n".join(lines), likely, picture)
+    raise CheckFailed("\n".join(lines), mistake, picture)
 
 
 def as_array(yours, expected, what, case=""):

@@ -43,9 +43,7 @@ class Grading:
         def option(name, default=None):
             return config.getoption(name, default)  # late conftests' options may be unknown
 
-        self.folder = Path(option("submission") or STUBS)
-        if not self.folder.exists():
-            raise pytest.UsageError(f"--submission {self.folder}: no such file or folder")
+        self.folder = folder_of(config)
         self.seed = option("grading_seed", 0)
         self.around = None
         if option("all_mine", False):
@@ -85,6 +83,14 @@ class Grading:
             result.picture = None
         self.reports.write(list(self.results.values()))
         return result
+
+
+def folder_of(config) -> Path:
+    """What is graded: `--submission`, or the stubs' own folder."""
+    folder = Path(config.getoption("submission", None) or STUBS)
+    if not folder.exists():
+        raise pytest.UsageError(f"--submission {folder}: no such file or folder")
+    return folder
 
 
 def is_grader(item):

@@ -26,7 +26,7 @@ def scoreboard(results) -> list[tuple[str, str]]:
     grouped = by_chapter(results)
     titles = {key: f"{key[2:]} {chapters()[key].title}" for key in grouped}
     width = max([len(title) for title in titles.values()] + [20])
-    lines = [(f"{'chapter':<{width}}   points                 to do  failed", "")]
+    lines = [(f"{'chapter':<{width}}    points               to do  failed", "")]
     for key, group in grouped.items():
         lines.append(_line(titles[key], group, width))
     if len(grouped) > 1:

@@ -10,7 +10,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from tinyqwen.course.calls import StudentError, StudentFunction, TimeLimit, ToDo, enclosing_loop
-from tinyqwen.course.registry import Chapter, functions_in, is_stub, reference
+from tinyqwen.course.registry import (
+    Chapter,
+    chapter,
+    chapters,
+    functions_in,
+    is_stub,
+    reference,
+)
 
 
 class Submission:
@@ -41,9 +48,9 @@ class Submission:
         return f"<{self._name}: {', '.join(self._functions) or 'nothing written'}>"
 
 
-def solution(chapter: Chapter, **replaced) -> Submission:
+def solution(one: Chapter, **replaced) -> Submission:
     """The library as a submission; `replaced` functions take the place of its own."""
-    functions = {name: reference(name) for name in chapter.assigned}
+    functions = {name: reference(name) for name in one.assigned}
     return Submission(functions | replaced, "reference")
 
 
@@ -123,3 +130,24 @@ def _unreadable(file, error):
         mistake = f"an infinite loop: {loop}" if loop else None
         return StudentError(f"{where}: the file did not finish loading", mistake)
     return StudentError(f"{where}: {type(error).__name__} while the file was read: {error}")
+
+
+def write_solution(folder, *keys) -> Path:
+    """Write files like a student's, in which every assigned function is the library's own.
+
+    keys: chapters; all unless given. Returns the folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in chapters().values() if not keys else map(chapter, keys):
+        lines = ["from tinyqwen.course import reference", ""]
+        for name in one.assigned:
+            lines += [
+                f'_{name} = reference("{name}")',
+                "",
+                f"def {name}(*args, **options):",
+                f"    return _{name}(*args, **options)",
+                "",
+            ]
+        (folder / one.file).write_text("\n".join(lines), encoding="utf-8")
+    return folder

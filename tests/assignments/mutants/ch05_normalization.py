@@ -1,0 +1,197 @@
+"""Wrong solutions of chapter 05, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.course import mutant
+
+rms_norm, layer_norm = F.rms_norm.raw, F.layer_norm.raw
+
+
+def mean(a, axis=-1):
+    return a.mean(axis, keepdims=True)
+
+
+# ---------------------------------------------------------------------------------------------
+# rms_norm
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_eps", named="outside the square root")
+def rms_norm_eps_outside_sqrt(x, weight, eps=1e-6):
+    return weight * x / (np.sqrt(mean(x * x)) + eps), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_eps", named="the argument eps is not used")
+def rms_norm_eps_hard_coded(x, weight, eps=1e-6):
+    return rms_norm(x, weight, 1e-6)
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_eps", named="before it is divided by d")
+def rms_norm_eps_in_the_sum(x, weight, eps=1e-6):
+    total = (x * x).sum(-1, keepdims=True) + eps
+    return weight * x / np.sqrt(total / x.shape[-1]), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_value", named="that is LayerNorm")
+def rms_norm_mean_subtracted(x, weight, eps=1e-6):
+    return layer_norm(x, weight, np.zeros_like(weight), eps)[0], rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_value", named="over all axes")
+def rms_norm_mean_over_everything(x, weight, eps=1e-6):
+    return weight * x / np.sqrt(np.mean(x * x) + eps), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_value", named="as in Gemma")
+def rms_norm_one_plus_weight(x, weight, eps=1e-6):
+    return rms_norm(x, 1 + weight, eps)
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_value", named="the square root is missing")
+def rms_norm_no_root(x, weight, eps=1e-6):
+    return weight * x / (mean(x * x) + eps), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="held constant")
+def rms_norm_vjp_root_constant(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    return out, lambda g: (g * weight / np.sqrt(mean(x * x) + eps), vjp(g)[1])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="dx lacks the weight")
+def rms_norm_vjp_without_weight(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    flat = rms_norm(x, np.ones_like(weight), eps)[1]
+    return out, lambda g: (flat(g)[0], vjp(g)[1])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="summed over the first axis only")
+def rms_norm_weight_gradient_first_axis(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    xhat = x / np.sqrt(mean(x * x) + eps)
+    return out, lambda g: (vjp(g)[0], (g * xhat).sum(0) if x.ndim > 1 else g * xhat)
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="a sum where the mean")
+def rms_norm_vjp_not_divided_by_d(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    r = 1 / np.sqrt(mean(x * x) + eps)
+
+    def wrong(g):
+        inner = (g * weight * x * r).sum(-1, keepdims=True)
+        return r * (g * weight - x * r * inner), vjp(g)[1]
+
+    return out, wrong
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_scale", named="infinity")
+def rms_norm_by_float16_squares(x, weight, eps=1e-6):
+    squares = np.square(x.astype(np.float16), dtype=np.float16).astype(x.dtype)
+    if np.isfinite(squares).all():
+        return rms_norm(x, weight, eps)
+    return weight * x * np.sqrt(mean(squares)), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_manners", named="x is changed in place")
+def rms_norm_in_place(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x.copy(), weight, eps)
+    x /= np.sqrt(mean(x * x) + eps)
+    return out, vjp
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_manners", named="float64 comes out")
+def rms_norm_float64_inside(x, weight, eps=1e-6):
+    root = np.sqrt(mean(x.astype(np.float64) ** 2) + eps)
+    return weight * (x / root), rms_norm(x, weight, eps)[1]
+
+
+# ---------------------------------------------------------------------------------------------
+# layer_norm
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_value", named="that is RMSNorm")
+def layer_norm_mean_not_subtracted(x, weight, bias, eps=1e-5):
+    return rms_norm(x, weight, eps)[0] + bias, layer_norm(x, weight, bias, eps)[1]
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_value", named="divided by d - 1")
+def layer_norm_unbiased_variance(x, weight, bias, eps=1e-5):
+    xhat = (x - mean(x)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + eps)
+    return weight * xhat + bias, layer_norm(x, weight, bias, eps)[1]
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_value", named="that is batch normalization")
+def layer_norm_over_the_batch(x, weight, bias, eps=1e-5):
+    xhat = (x - mean(x, 0)) / np.sqrt(x.var(0, keepdims=True) + eps)
+    return weight * xhat + bias, layer_norm(x, weight, bias, eps)[1]
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_eps", named="outside the square root")
+def layer_norm_eps_outside_sqrt(x, weight, bias, eps=1e-5):
+    xhat = (x - mean(x)) / (x.std(-1, keepdims=True) + eps)
+    return weight * xhat + bias, layer_norm(x, weight, bias, eps)[1]
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_eps", named="not rms_norm's 1e-6")
+def layer_norm_default_eps(x, weight, bias, eps=1e-6):
+    return layer_norm(x, weight, bias, eps)
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_shift", named="subtract the mean first")
+def layer_norm_variance_by_squares(x, weight, bias, eps=1e-5):
+    variance = mean(x * x) - mean(x) ** 2
+    return (
+        weight * (x - mean(x)) / np.sqrt(np.abs(variance) + eps) + bias,
+        layer_norm(x, weight, bias, eps)[1],
+    )
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="path through the mean is missing")
+def layer_norm_vjp_without_mean(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    xhat = (x - mean(x)) * r
+
+    def wrong(g):
+        h = g * weight
+        return r * (h - xhat * mean(h * xhat)), *vjp(g)[1:]
+
+    return out, wrong
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="path through the variance")
+def layer_norm_vjp_without_variance(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    return out, lambda g: (r * (g * weight - mean(g * weight)), *vjp(g)[1:])
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="multiplied by the weight")
+def layer_norm_bias_gradient_weighted(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    return out, lambda g: (*vjp(g)[:2], vjp(g)[2] * weight)
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_manners", named="g is changed in place")
+def layer_norm_vjp_in_place(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+
+    def wrong(g):
+        grads = vjp(g.copy())
+        g *= weight
+        return grads
+
+    return out, wrong
+
+
+_buffers = {}
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_manners", named="an array that is used again")
+def layer_norm_reuses_its_output(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    buffer = _buffers.setdefault((x.shape, x.dtype), np.empty_like(out))
+    np.multiply(out, 1 + 0 * mean(x), out=buffer)
+    return buffer, vjp

@@ -1,0 +1,327 @@
+"""Graders of chapter 05: rms_norm, layer_norm."""
+
+import numpy as np
+
+from tinyqwen.course import (
+    case,
+    check_close,
+    check_example,
+    check_manners,
+    check_value,
+    check_vjp,
+    likely,
+    normal,
+    points,
+)
+
+TITLE = "Normalization and the residual stream"
+ASSIGNED = {"rms_norm": "functional", "layer_norm": "functional"}
+
+RMS = [((2, 5, 7), (7,)), ((3, 4), (4,)), ((6,), (6,)), ((2, 3, 2, 5), (5,))]
+LAYER = [(x, w, w) for x, w in RMS]
+EDGES = [((0, 3), (3,)), ((2, 0, 4), (4,))]
+AXES = {"out": "batch time feature", "x": "batch time feature", "weight": "feature"}
+
+
+def rms(x, axis=-1, eps=0.0, mean=np.mean):
+    return np.sqrt(mean(x * x, axis=axis, keepdims=True) + eps)
+
+
+def standardized(x, axis=-1, eps=0.0, ddof=0):
+    deviation = x - x.mean(axis, keepdims=True)
+    return deviation / np.sqrt(x.var(axis, keepdims=True, ddof=ddof) + eps)
+
+
+def rows(a):
+    return a.reshape(-1, a.shape[-1])
+
+
+def mean(a):
+    return a.mean(-1, keepdims=True)
+
+
+# ---------------------------------------------------------------------------------------------
+# rms_norm, 10 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "rms_norm: the example")
+def test_rms_norm_example(submission):
+    """The example in the docstring, worked out on paper."""
+    check_example(submission.rms_norm)
+
+
+@points(2, "rms_norm: value")
+def test_rms_norm_value(submission):
+    """The mean of the squares over the last axis, its root, and the weight."""
+    check_value(
+        submission.rms_norm,
+        shapes=RMS + EDGES,
+        axes=AXES,
+        eps=1e-6,
+        mistakes={
+            "the weight is not multiplied in": lambda x, w, eps: x / rms(x, eps=eps),
+            "the weight acts as 1 + weight, as in Gemma; Qwen2 multiplies by weight": (
+                lambda x, w, eps: (1 + w) * x / rms(x, eps=eps)
+            ),
+            "the mean is subtracted: that is LayerNorm; RMSNorm leaves it in": (
+                lambda x, w, eps: w * standardized(x, eps=eps)
+            ),
+            "the mean is taken over all axes; every token is normalized by itself": (
+                lambda x, w, eps: w * x / rms(x, axis=None, eps=eps)
+            ),
+            "the mean is taken over the first axis; it belongs to the last": (
+                lambda x, w, eps: w * x / rms(x, axis=0, eps=eps)
+            ),
+            "the sum of the squares stands where their mean belongs": (
+                lambda x, w, eps: w * x / rms(x, eps=eps, mean=np.sum)
+            ),
+            "the square root is missing": lambda x, w, eps: w * x / rms(x, eps=eps) ** 2,
+            "x is multiplied by the root; it must be divided": (
+                lambda x, w, eps: w * x * rms(x, eps=eps)
+            ),
+        },
+    )
+
+
+@points(1, "rms_norm: where epsilon stands")
+def test_rms_norm_eps(submission):
+    """Epsilon is added to the mean square, inside the root; a row of zeros stays zero."""
+    zeros = np.concatenate([np.zeros((1, 4)), normal(2, 4)])
+    check_value(
+        submission.rms_norm,
+        [
+            case(normal(3, 5), normal(5), eps=0.5),
+            case(normal(2, 5, scale=1e-3), normal(5)),
+            case(zeros, normal(4), eps=0.01, label="the first row is zero"),
+        ],
+        axes=AXES,
+        mistakes={
+            "epsilon is outside the square root": lambda x, w, eps=1e-6: w * x / (rms(x) + eps),
+            "epsilon is squared": lambda x, w, eps=1e-6: w * x / rms(x, eps=eps * eps),
+            "the argument eps is not used": lambda x, w, eps=1e-6: w * x / rms(x, eps=1e-6),
+            "there is no epsilon": lambda x, w, eps=1e-6: w * x / rms(x),
+            "epsilon is added to the sum, before it is divided by d": lambda x, w, eps=1e-6: (
+                w * x / rms(x, eps=eps / x.shape[-1])
+            ),
+        },
+    )
+
+
+@points(1, "rms_norm: the scale of x does not matter")
+def test_rms_norm_scale(submission):
+    """The norm of 1000 x is the norm of x; that also holds where x is large."""
+    x, weight = normal(2, 3, 5), normal(5)
+    out, _ = submission.rms_norm(x, weight, eps=0.0)
+    scaled, _ = submission.rms_norm(1000 * x, weight, eps=0.0)
+    check_close(scaled, out, "rms_norm(1000 x), compared with your rms_norm(x),", axes=AXES["x"])
+    check_value(submission.rms_norm, shapes=RMS, scale=1e4, axes=AXES)
+    check_vjp(submission.rms_norm, shapes=RMS[:2], scale=1e2, axes=AXES, eps=0.0)
+
+
+@points(4, "rms_norm: gradients")
+def test_rms_norm_vjp(submission):
+    """x acts directly and through the root; the weight is shared by all rows."""
+
+    def hat(x, eps):
+        return x / rms(x, eps=eps)
+
+    check_vjp(
+        submission.rms_norm,
+        shapes=RMS + EDGES,
+        axes=AXES,
+        eps=0.1,
+        mistakes={
+            "the root is held constant: its own gradient is missing": lambda x, w, g, eps: (
+                g * w / rms(x, eps=eps),
+                None,
+            ),
+            "dx lacks the weight": lambda x, w, g, eps: (
+                (g - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
+                None,
+            ),
+            "dx has a sum where the mean over the features belongs": lambda x, w, g, eps: (
+                (g * w - hat(x, eps) * (g * w * hat(x, eps)).sum(-1, keepdims=True))
+                / rms(x, eps=eps),
+                None,
+            ),
+            "the second term of dx has the wrong sign": lambda x, w, g, eps: (
+                (g * w + hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+                None,
+            ),
+            "the weight's gradient takes x; it is the normalized x̂": lambda x, w, g, eps: (
+                None,
+                rows(g * x).sum(0),
+            ),
+            "the weight's gradient is not summed over the rows": lambda x, w, g, eps: (
+                None,
+                g * hat(x, eps),
+            ),
+            "the weight's gradient is summed over the first axis only": lambda x, w, g, eps: (
+                None,
+                (g * hat(x, eps)).sum(0),
+            ),
+            "the weight's gradient is a mean over the rows, where the sum belongs": (
+                lambda x, w, g, eps: (None, rows(g * hat(x, eps)).mean(0))
+            ),
+        },
+    )
+
+
+@points(1, "rms_norm: fit for the model")
+def test_rms_norm_manners(submission):
+    """float32 in, float32 out; x, weight and g are not changed; views work."""
+    check_manners(submission.rms_norm, shapes=RMS)
+
+
+# ---------------------------------------------------------------------------------------------
+# layer_norm, 10 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "layer_norm: the example")
+def test_layer_norm_example(submission):
+    """The example in the docstring, worked out on paper."""
+    check_example(submission.layer_norm)
+
+
+@points(2, "layer_norm: value")
+def test_layer_norm_value(submission):
+    """Mean and variance over the last axis, then weight and bias."""
+    check_value(
+        submission.layer_norm,
+        shapes=LAYER + [(x, w, w) for x, w in EDGES],
+        axes=AXES,
+        eps=1e-5,
+        mistakes={
+            "the mean is not subtracted: that is RMSNorm": (
+                lambda x, w, b, eps: w * x / rms(x, eps=eps) + b
+            ),
+            "x is divided by the deviation, and the mean stays in": (
+                lambda x, w, b, eps: w * x / np.sqrt(x.var(-1, keepdims=True) + eps) + b
+            ),
+            "the bias is not added": lambda x, w, b, eps: w * standardized(x, eps=eps),
+            "the bias is added before the weight is multiplied": (
+                lambda x, w, b, eps: w * (standardized(x, eps=eps) + b)
+            ),
+            "the variance is divided by d - 1; LayerNorm divides by d": (
+                lambda x, w, b, eps: w * standardized(x, eps=eps, ddof=1) + b
+            ),
+            "mean and variance are taken over the first axis: that is batch normalization": (
+                lambda x, w, b, eps: w * standardized(x, axis=0, eps=eps) + b
+            ),
+            "mean and variance are taken over all axes": lambda x, w, b, eps: (
+                w * (x - x.mean()) / np.sqrt(x.var() + eps) + b
+            ),
+            "x is divided by the variance: the square root is missing": lambda x, w, b, eps: (
+                w * (x - mean(x)) / (x.var(-1, keepdims=True) + eps) + b
+            ),
+        },
+    )
+
+
+@points(1, "layer_norm: where epsilon stands")
+def test_layer_norm_eps(submission):
+    """Epsilon is added to the variance, inside the root; a constant row gives the bias."""
+    constant = np.concatenate([np.full((1, 4), 2.0), normal(2, 4)])
+    check_value(
+        submission.layer_norm,
+        [
+            case(normal(3, 5), normal(5), normal(5), eps=0.5),
+            case(normal(2, 5, scale=1e-3), normal(5), normal(5)),
+            case(constant, normal(4), normal(4), eps=0.01, label="the first row is constant"),
+        ],
+        axes=AXES,
+        mistakes={
+            "epsilon is outside the square root": lambda x, w, b, eps=1e-5: (
+                w * (x - mean(x)) / (x.std(-1, keepdims=True) + eps) + b
+            ),
+            "the argument eps is not used": lambda x, w, b, eps=1e-5: (
+                w * standardized(x, eps=1e-5) + b
+            ),
+            "there is no epsilon": lambda x, w, b, eps=1e-5: w * standardized(x) + b,
+            "the default of eps is 1e-5 here, not rms_norm's 1e-6": lambda x, w, b, eps=1e-6: (
+                w * standardized(x, eps=eps) + b
+            ),
+        },
+    )
+
+
+@points(1, "layer_norm: a shift of x does not matter")
+def test_layer_norm_shift(submission):
+    """The norm of x + 300 is the norm of x, to float32's precision too."""
+    x, weight, bias = normal(2, 3, 5), normal(5), normal(5)
+    out, _ = submission.layer_norm(x, weight, bias)
+    shifted, _ = submission.layer_norm(x + 300, weight, bias)
+    check_close(shifted, out, "layer_norm(x + 300), compared with your layer_norm(x),", rtol=1e-6)
+    with likely("mean(x²) - mean(x)² loses its digits: subtract the mean first"):
+        check_manners(submission.layer_norm, [case(x + 300, weight, bias)], rtol=1e-3)
+
+
+@points(4, "layer_norm: gradients")
+def test_layer_norm_vjp(submission):
+    """x acts directly, through the mean and through the variance; weight and bias are shared."""
+
+    def r(x, eps):
+        return 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+
+    def hat(x, eps):
+        return standardized(x, eps=eps)
+
+    check_vjp(
+        submission.layer_norm,
+        shapes=LAYER + [(x, w, w) for x, w in EDGES],
+        axes={**AXES, "bias": "feature"},
+        eps=0.1,
+        mistakes={
+            "mean and variance are held constant": lambda x, w, b, g, eps: (
+                g * w * r(x, eps),
+                None,
+                None,
+            ),
+            "the path through the mean is missing": lambda x, w, b, g, eps: (
+                r(x, eps) * (g * w - hat(x, eps) * mean(g * w * hat(x, eps))),
+                None,
+                None,
+            ),
+            "the path through the variance is missing": lambda x, w, b, g, eps: (
+                r(x, eps) * (g * w - mean(g * w)),
+                None,
+                None,
+            ),
+            "dx lacks the weight": lambda x, w, b, g, eps: (
+                r(x, eps) * (g - mean(g) - hat(x, eps) * mean(g * hat(x, eps))),
+                None,
+                None,
+            ),
+            "the weight's gradient takes x; it is the normalized x̂": lambda x, w, b, g, eps: (
+                None,
+                rows(g * x).sum(0),
+                None,
+            ),
+            "the weight's gradient is summed over the first axis only": (
+                lambda x, w, b, g, eps: (None, (g * hat(x, eps)).sum(0), None)
+            ),
+            "the bias' gradient is summed over the first axis only": lambda x, w, b, g, eps: (
+                None,
+                None,
+                g.sum(0),
+            ),
+            "the bias' gradient is not summed over the rows": lambda x, w, b, g, eps: (
+                None,
+                None,
+                g,
+            ),
+            "the bias' gradient is multiplied by the weight": lambda x, w, b, g, eps: (
+                None,
+                None,
+                rows(g * w).sum(0),
+            ),
+        },
+    )
+
+
+@points(1, "layer_norm: fit for the model")
+def test_layer_norm_manners(submission):
+    """float32 in, float32 out; no argument is changed; views work."""
+    check_manners(submission.layer_norm, shapes=LAYER)
