@@ -83,6 +83,30 @@ def test_repetition_penalty_counts_a_token_once_and_no_padding():
     np.testing.assert_array_equal(logits, [[2.0, -1.0, 4.0, 0.0]])
 
 
+def test_thresholds_by_hand():
+    even = np.zeros((1, 4), np.float32)  # 1/4 each, exactly
+    assert np.isfinite(sampling.apply_top_p(even, 0.75)).sum() == 3
+    assert np.isfinite(sampling.apply_top_p(even, 0.76)).sum() == 4
+    assert np.isfinite(sampling.apply_min_p(even, 1.0)).sum() == 4
+
+
+def test_order_by_hand():
+    """Of 0.4, 0.3, 0.2, 0.1, top-k 2 leaves 0.57 and 0.43, and then top-p 0.5 the first alone. The
+    other way round both would stay. At temperature 1/2 the four are 0.53, 0.3, 0.13, 0.03."""
+    logits = np.log(np.array([[0.4, 0.3, 0.2, 0.1]], np.float32))
+    nothing = np.array([[-1]])
+
+    def kept(ids=nothing, **settings):
+        config = GenerationConfig(do_sample=True, **settings)
+        return np.flatnonzero(np.isfinite(sampling.process_logits(logits, ids, config))).tolist()
+
+    assert kept(top_k=2, top_p=0.5) == [0]
+    assert kept(top_p=0.5) == [0, 1]
+    assert kept(min_p=0.3) == [0, 1, 2]
+    assert kept(min_p=0.3, temperature=0.5) == [0, 1]
+    assert kept(np.array([[0]]), top_k=1, repetition_penalty=2.0) == [1]  # -0.92 · 2 < -1.2
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_processors_keep_the_dtype(dtype):
     logits, half = np.arange(6, dtype=dtype)[None], np.float64(0.5)
@@ -153,6 +177,15 @@ def test_padded_batch_equals_each_prompt_alone(model, use_cache):
         assert row[7 - len(prompt) :].tolist() == expected
 
 
+def test_penalty_does_not_count_padding(model):
+    alone = [model.generate([prompt], 20, repetition_penalty=5.0)[0] for prompt in PROMPTS]
+    pad = int(alone[1][1])  # what the short prompt continues with, if it is not penalized
+    ids, mask = pad_left(PROMPTS, pad)
+    out = model.generate(ids, 20, attention_mask=mask, repetition_penalty=5.0)
+    for row, expected in zip(out, alone):
+        np.testing.assert_array_equal(row[-len(expected) :], expected)
+
+
 def test_cached_logits_equal_uncached(model):
     ids = np.random.default_rng(1).integers(0, 30, (2, 40))
     with tq.no_grad():
@@ -172,7 +205,9 @@ class Spy:
         self.calls, forward = [], model.forward
 
         def noted(ids, mask, positions, past_key_values, logits_to_keep):
-            out = forward(ids, mask, positions, None, past_key_values, logits_to_keep=1)
+            out = forward(
+                ids, mask, positions, None, past_key_values, logits_to_keep=logits_to_keep
+            )
             self.calls.append((ids.copy(), positions.copy(), past_key_values, out.logits))
             return out
 

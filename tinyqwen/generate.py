@@ -81,7 +81,7 @@ class Writer:
         self.settings = self._settings()
 
     def _stored(self):
-        stored = getattr(self.model, "generation_config", None) or {}
+        stored = self.model.generation_config or {}
         return {name: value for name, value in stored.items() if value is not None}
 
     def _special_tokens(self):

@@ -202,7 +202,7 @@ class GenerationMixin:
         values = {
             name: getattr(self.config, name, None) for name in ("eos_token_id", "pad_token_id")
         }
-        for layer in (getattr(self, "generation_config", None) or {}, given):
+        for layer in (self.generation_config or {}, given):
             values |= {name: value for name, value in layer.items() if value is not None}
         known = [field.name for field in fields(GenerationConfig)]
         return GenerationConfig(**{name: values[name] for name in known if name in values})
