@@ -393,12 +393,13 @@ def rotation_twin(x, cos, sin):
     """x cos + rotate_half(x) sin, as Hugging Face writes it."""
     half = x.shape[-1] // 2
     rotated_half = ops.concat([-x[..., half:], x[..., :half]], -1)
-    return x * np.concatenate([cos, cos], -1) + rotated_half * np.concatenate([sin, sin], -1)
+    return x * cos + rotated_half * sin
 
 
 def rotation_torch(t, x, cos, sin):
     """The pair as a complex number, times e^(i angle), as Su et al. write it."""
-    turned = t.complex(*x.chunk(2, -1)) * t.complex(cos, sin)
+    half = x.shape[-1] // 2
+    turned = t.complex(*x.chunk(2, -1)) * t.complex(cos[..., :half], sin[..., :half])
     return t.cat([turned.real, turned.imag], -1)
 
 

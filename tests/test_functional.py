@@ -118,15 +118,15 @@ def test_rms_norm_by_hand():
 def test_rope_tables_are_float64_inside():
     """At position 30,000 a float32 product would already be off by a thousandth of a radian."""
     cos, sin = F.rope_tables(np.array([0, 1, 30_000]), 4, theta=1e4)
-    angles = np.array([0, 1, 30_000])[:, None] * np.array([1, 0.01])
-    assert cos.dtype == sin.dtype == np.float32 and cos.shape == (3, 2)
+    angles = np.array([0, 1, 30_000])[:, None] * np.array([1, 0.01, 1, 0.01])
+    assert cos.dtype == sin.dtype == np.float32 and cos.shape == (3, 4)
     np.testing.assert_allclose(cos, np.cos(angles), atol=1e-7)
     np.testing.assert_allclose(sin, np.sin(angles), atol=1e-7)
 
 
 def test_rope_turns_the_pair_one_half_apart():
     """A quarter turn: (x_i, x_{i + d/2}) -> (-x_{i + d/2}, x_i), half-split and not interleaved."""
-    cos, sin = np.zeros((1, 2)), np.ones((1, 2))
+    cos, sin = np.zeros((1, 4)), np.ones((1, 4))
     out = F.apply_rope(np.array([[1.0, 2, 3, 4]]), cos, sin)
     np.testing.assert_array_equal(out.data, [[-3, -4, 1, 2]])
 

@@ -167,11 +167,12 @@ def rope_tables(positions, dim, theta=10000.0, dtype=np.float32):
     """Cosines and sines of RoPE's angles  position · θ^(-2i/dim),  i = 0 … dim/2 - 1.
 
     positions: integers (...), dim: head size (even), theta: the base of the wavelengths.
-    Returns cos, sin, each (..., dim/2), computed in float64 and then cast: at position 30,000 a
-    float32 angle would be off by a thousandth of a radian.  (Su et al. 2021, section 3.2.2.)
+    Returns cos, sin, each (..., dim): the dim/2 values twice over, once for each half of a head.
+    They are computed in float64 and then cast: at position 30,000 a float32 angle would be off by a
+    thousandth of a radian.  (Su et al. 2021, section 3.2.2.)
     """
     frequencies = float(theta) ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
-    angles = np.asarray(positions)[..., None] * frequencies
+    angles = np.asarray(positions)[..., None] * np.tile(frequencies, 2)
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
@@ -179,7 +180,7 @@ def rope_tables(positions, dim, theta=10000.0, dtype=np.float32):
 def apply_rope(x, cos, sin):
     """Rotate the pairs (x_i, x_{i + d/2}) by the angles of their position (Su et al. 2021, eq. 34).
 
-    x (..., T, d); cos, sin (..., T, d/2) as `rope_tables` gives, broadcast over the other axes.
+    x (..., T, d); cos, sin (..., T, d) as `rope_tables` gives, broadcast over the other axes.
     The pairing is half-split, as in Hugging Face's Qwen2: entry i goes with entry i + d/2. (The
     paper pairs neighbors 2i, 2i+1: the same rotation with the entries in another order.)
 
@@ -192,13 +193,9 @@ def apply_rope(x, cos, sin):
 
 def _rotate(x, cos, sin):
     half = x.shape[-1] // 2
-    x1, x2 = x[..., :half], x[..., half:]
-    out = np.empty_like(x)
-    y1, y2 = out[..., :half], out[..., half:]
-    np.multiply(x1, cos, out=y1)
-    y1 -= x2 * sin
-    np.multiply(x2, cos, out=y2)
-    y2 += x1 * sin
+    out, crossed = x * cos, x * sin  # whole rows; only the exchange of halves works on short runs
+    out[..., :half] -= crossed[..., half:]
+    out[..., half:] += crossed[..., :half]
     return out
 
 

@@ -201,7 +201,7 @@ class Qwen2RotaryEmbedding(nn.Module):
         self._max_positions = config.max_position_embeddings
 
     def forward(self, position_ids, dtype):
-        """position_ids (B or 1, T) -> cos, sin, each (B or 1, 1, T, D/2)."""
+        """position_ids (B or 1, T) -> cos, sin, each (B or 1, 1, T, D)."""
         if position_ids.size and position_ids.max() >= self._max_positions:
             raise ValueError(
                 f"position {position_ids.max()} is past max_position_embeddings "
