@@ -134,16 +134,18 @@ class GenerationMixin:
         Ends when every row has, or after max_new_tokens. Raises ValueError, before anything is
         computed, if a text would grow past max_position_embeddings, and for settings out of range.
         """
-        given = {
-            **{
-                "max_new_tokens": max_new_tokens,
-                "do_sample": do_sample,
-                "temperature": temperature,
-            },
-            **{"top_k": top_k, "top_p": top_p, "min_p": min_p, "use_cache": use_cache},
-            **{"repetition_penalty": repetition_penalty, "eos_token_id": eos_token_id},
-            **{"pad_token_id": pad_token_id},
-        }
+        given = dict(
+            max_new_tokens=max_new_tokens,
+            do_sample=do_sample,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            eos_token_id=eos_token_id,
+            pad_token_id=pad_token_id,
+            use_cache=use_cache,
+        )
         config = self._generation_settings(given)
         ids, mask = _check_prompts(input_ids, attention_mask, config)
         B, T = ids.shape
