@@ -45,8 +45,9 @@ class Grade:
 
     @property
     def first(self):
-        """The first test that failed, or None."""
-        return next((t for t in self.tests if _status(t) in ("failed", "error")), None)
+        """The first failure with a likely mistake, or else the first failure, or None."""
+        failed = [t for t in self.tests if _status(t) in ("failed", "error")]
+        return next((t for t in failed if "\n  likely " in t["output"]), (*failed, None)[0])
 
     def _title(self):
         return f"{self.chapter.number:02d} {self.chapter.title}: {self.earned}/{self.possible}"

@@ -4,6 +4,7 @@ The pytest plugin and the self-test both run graders through `run`, so what the 
 what students meet.
 """
 
+import ctypes
 import signal
 import threading
 import time
@@ -124,18 +125,18 @@ def run(test, submission, result, seed=0) -> Result:
 
 @contextmanager
 def time_limit(seconds):
-    """Raise TimeLimit in this block after so many seconds, and again and again until it ends.
+    """Raise TimeLimit in this block after so many seconds, and again every second until it ends.
 
-    Works for loops in Python; a single call into C is interrupted when it returns. Signals reach
-    the main thread only; elsewhere, and on Windows, nothing is limited.
+    Python code is interrupted anywhere, a single call into C when it returns.
     """
-    if (
-        not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-    ):
+    main = threading.current_thread() is threading.main_thread()
+    limit = _alarm if main and hasattr(signal, "setitimer") else _watcher
+    with limit(seconds):
         yield
-        return
 
+
+@contextmanager
+def _alarm(seconds):
     def ring(signum, frame):
         raise TimeLimit(f"{seconds:g} s")
 
@@ -148,6 +149,28 @@ def time_limit(seconds):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if left:  # somebody else's alarm, pytest-timeout's say, goes on where it was
-            signal.setitimer(
-                signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.01), interval
-            )
+            left = max(left - (time.monotonic() - began), 0.01)
+            signal.setitimer(signal.ITIMER_REAL, left, interval)
+
+
+@contextmanager
+def _watcher(seconds):
+    """The same where there are no signals: on Windows, and outside the main thread."""
+    thread, done = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    ring = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    limit = type("TimeLimit", (TimeLimit,), {"__str__": lambda self: f"{seconds:g} s"})
+
+    def watch():
+        wait = seconds
+        while not done.wait(wait):
+            ring(thread, ctypes.py_object(limit))
+            wait = 1.0
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        ring(thread, None)  # one that was sent and has not arrived

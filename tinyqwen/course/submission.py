@@ -42,7 +42,8 @@ class Submission:
         function = self._functions[name]
         if isinstance(function, StudentFunction):
             return function
-        return StudentFunction(name, function, function.__code__.co_filename)
+        code = getattr(function, "__code__", None)
+        return StudentFunction(name, function, code and code.co_filename)
 
     def __repr__(self):
         return f"<{self._name}: {', '.join(self._functions) or 'nothing written'}>"

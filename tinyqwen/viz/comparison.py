@@ -12,9 +12,11 @@ def comparison(yours, expected, axes=""):
     axes:            names of the axes, aligned with the last ones: "batch time feature"
     Returns a Figure.
     """
+    names = axes.split()[-np.ndim(expected) :]
+    column_name = names[-1] if names else "column"
+    row_name = " · ".join(names[:-1]) or "row"
     yours, expected = (_as_rows(a) for a in (yours, expected))
     difference = yours - expected
-    names = axes.split()[-2:] if len(axes.split()) > 1 else ["row", "column"]
     size = np.abs(expected[np.isfinite(expected)]).max(initial=1e-12)
     spread = np.abs(difference[np.isfinite(difference)]).max(initial=1e-12)
     with style():
@@ -27,8 +29,8 @@ def comparison(yours, expected, axes=""):
         ):
             image = panel.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
             panel.set_title(title)
-            panel.set_xlabel(names[1])
-            panel.set_ylabel(names[0] if expected.ndim == 2 else "row")
+            panel.set_xlabel(column_name)
+            panel.set_ylabel(row_name)
             fig.colorbar(image, ax=panel, shrink=0.85)
         error = np.where(np.isnan(difference), np.inf, np.abs(difference))
         row, column = np.unravel_index(error.argmax(), error.shape)
