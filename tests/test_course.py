@@ -19,7 +19,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen import course, ops, tensor
 from tinyqwen import functional as F
-from tinyqwen.course import diagnosis, reports, runner
+from tinyqwen.course import diagnosis, registry, reports, runner
 from tinyqwen.course.calls import StudentFunction, TimeLimit
 from tinyqwen.course.gradescope import make_zip
 from tinyqwen.course.mutants import self_test
@@ -157,6 +157,21 @@ def test_broken_code_is_explained(tmp_path, code, words):
 def test_what_is_not_written_is_to_do(tmp_path, code):
     test = "test_silu_vjp"
     assert graded(tmp_path, code, test).status == "todo"
+
+
+def test_a_file_that_never_finishes_loading_is_told(tmp_path):
+    with runner.time_limit(0.2):
+        submission = submitted(chapter("ch04"), student(tmp_path, "ch04", "while True:\n    pass"))
+    with pytest.raises(Exception, match="did not finish loading") as caught:
+        submission.silu(1)
+    assert caught.value.mistake == "an infinite loop: line 4: while True:"
+
+
+def test_a_lost_example_is_no_crash(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "STUBS", tmp_path)
+    code = "def silu(x):\n    return x, lambda g: (g,)"
+    result = graded(tmp_path, code, "test_silu_example")
+    assert "has lost the example" in result.message
 
 
 def test_a_loop_without_end_is_named_and_fails_alone(tmp_path, monkeypatch):
