@@ -30,8 +30,9 @@ def keep_memory():
     """Ask glibc to keep freed memory for the next allocation; elsewhere do nothing.
 
     By default glibc gives every large array back to the kernel when it is freed, and the next one
-    is faulted in again page by page: half the time of a training step. The thresholds below let it
-    keep what the process has once used. TINYQWEN_KEEP_MEMORY=0 switches this off.
+    is faulted in again page by page: half the time of a training step. Here it is told to keep what
+    the process has once used, and in one arena, for the arenas of threads are given back whenever
+    they run empty, whatever the thresholds. TINYQWEN_KEEP_MEMORY=0 switches this off.
     Returns whether the setting was made.
     """
     if not sys.platform.startswith("linux") or os.environ.get("TINYQWEN_KEEP_MEMORY") == "0":
@@ -40,8 +41,9 @@ def keep_memory():
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-    return bool(mallopt(M_MMAP_THRESHOLD, 1 << 25) and mallopt(M_TRIM_THRESHOLD, 1 << 30))
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
+    settings = ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, 1 << 30), (M_ARENA_MAX, 1))
+    return all(mallopt(parameter, value) for parameter, value in settings)
 
 
 class DataParallel:
