@@ -188,21 +188,15 @@ class Trainer:
         rows = config.batch_size * config.grad_accumulation
         batch = self.train_data.batch(config.seed, self.step, rows)
         num_items = rows * (config.seq_len - 1)  # a row's first token is given, not predicted
-        optimizer, loss = self.optimizer, 0.0
-        for i in range(config.grad_accumulation):
-            part = batch[i * config.batch_size : (i + 1) * config.batch_size]
-            loss += self.parallel.gradients(
-                part,
-                part,
-                optimizer.params,
-                out=optimizer.gradient_buffers,
-                num_items=num_items,
-                seed=(config.seed, 1, self.step, i),
-                add=i > 0,
-            )
-        for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
-            parameter.grad = gradient
-        norm = clip_grad_norm_(optimizer.params, config.grad_clip)
+        optimizer = self.optimizer
+        loss, norm = clipped_gradients(
+            self.parallel,
+            optimizer,
+            np.array_split(batch, config.grad_accumulation),
+            num_items,
+            config.grad_clip,
+            seed=(config.seed, 1, self.step),
+        )
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._diverged(loss, norm)
         rate = cosine_with_warmup(
@@ -341,6 +335,28 @@ class Trainer:
             "tokens_per_second": float(np.median(speeds)) if speeds else None,
             "elapsed": self.elapsed,
         }
+
+
+def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()):
+    """Gradients of one update, in the `.grad` of the optimizer's parameters, clipped to max_norm.
+
+    parallel: a DataParallel; batches: arrays (B, T) of token ids, whose gradients are added;
+    num_items: labels in all of them. Returns the loss and the gradients' norm before clipping.
+    """
+    loss = 0.0
+    for i, ids in enumerate(batches):
+        loss += parallel.gradients(
+            ids,
+            ids,
+            optimizer.params,
+            out=optimizer.gradient_buffers,
+            num_items=num_items,
+            seed=(*seed, i),
+            add=i > 0,
+        )
+    for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
+        parameter.grad = gradient
+    return loss, clip_grad_norm_(optimizer.params, max_norm)
 
 
 class _Signals:

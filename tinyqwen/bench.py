@@ -1,0 +1,77 @@
+"""`python -m tinyqwen.bench`: how fast this machine trains, writes and loads, beside PyTorch."""
+
+import argparse
+from pathlib import Path
+
+from tinyqwen.cli import run
+
+SUBJECTS = {
+    "train": "a training step, and its peak memory",
+}
+
+
+def parse_arguments(arguments=None):
+    """Command line -> argparse.Namespace."""
+    from tinyqwen.benchmark.sizes import SIZES
+
+    parser = argparse.ArgumentParser(
+        prog="python -m tinyqwen.bench",
+        description="Measure tinyqwen, side by side with transformers where it is installed, and "
+        "against what the machine can do at most. Subjects (all, if none is named): "
+        + "; ".join(f"{name}, {what}" for name, what in SUBJECTS.items())
+        + ".",
+        epilog="Figures are medians of the rounds, with the least and the most. 'faster by' is "
+        "transformers' time over ours, 'over limit' ours over the limit. Let the machine do "
+        "nothing else meanwhile.",
+    )
+    add = parser.add_argument
+    add("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
+    add("--sizes", metavar="xs,s,m", help="models to train (xs,s,m); of " + ", ".join(SIZES))
+    add("--rounds", type=int, default=5, metavar="N", help="rounds, after one to warm up (5)")
+    add("--seconds", type=float, default=1.0, metavar="S", help="of a round, at least (1)")
+    add("--alone", action="store_true", help="leave transformers out")
+    add("--json", type=Path, metavar="FILE", help="write all figures there")
+    add("--plot", type=Path, metavar="FILE", help="draw them, as PNG, SVG or PDF")
+    options = parser.parse_args(arguments)
+    options.subjects = options.subjects or list(SUBJECTS)
+    for subject in options.subjects:
+        if subject not in SUBJECTS:
+            raise ValueError(f"there is no subject {subject!r}; choose from {', '.join(SUBJECTS)}")
+    options.sizes = tuple((options.sizes or "xs,s,m").split(","))
+    for size in options.sizes:
+        if size not in SIZES or not SIZES[size]["batch"]:
+            trained = ", ".join(name for name in SIZES if SIZES[name]["batch"])
+            raise ValueError(f"there is no size {size!r} to train; choose from {trained}")
+    if options.rounds < 1:
+        raise ValueError(f"--rounds must be at least 1, not {options.rounds}")
+    if not 0 <= options.seconds < 3600:
+        raise ValueError(f"--seconds must be from 0 to an hour, not {options.seconds:g}")
+    return options
+
+
+def main(arguments=None):
+    """The command; returns the exit status."""
+    options = parse_arguments(arguments)
+    from tinyqwen.benchmark import machine, subjects
+    from tinyqwen.benchmark.rows import table
+    from tinyqwen.files import write_json
+
+    described = machine.describe()
+    print(machine.summary(described))
+    settings = subjects.Settings(
+        options.rounds, options.seconds, options.sizes, peer=not options.alone
+    )
+    if not settings.peer:
+        print("without torch and transformers: ours and the limits alone")
+    rows = []
+    for name in options.subjects:
+        new = list(getattr(subjects, name)(settings))
+        print("\n" + table(new), flush=True)
+        rows += new
+    if options.json:
+        write_json(options.json, {"machine": described, "rows": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
