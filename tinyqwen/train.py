@@ -86,23 +86,62 @@ def train(config, resume):
 
 def dry_run(config):
     """Print the model, its budget, and what the training would take; write nothing."""
-    import json
+    import numpy as np
 
-    from tinyqwen import nn
-    from tinyqwen.budget import Budget
-    from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
+    from tinyqwen.budget import flops_per_token, parameter_counts, six_n, training_memory
+    from tinyqwen.qwen2 import Qwen2ForCausalLM
 
+    model_config = config.model_config(config.vocab_size)
     if config.init_from:
-        from tinyqwen.files import read_json
-
-        model_config = Qwen2Config.from_dict(read_json(Path(config.init_from) / "config.json"))
+        model = Qwen2ForCausalLM.from_pretrained(config.init_from)
+        model_config = model.config
     else:
-        model_config = config.model_config(config.vocab_size)
-    with nn.empty_parameters():
-        print(Qwen2ForCausalLM(model_config))
-    print(json.dumps(asdict(config), indent=2))
-    print_budget(model_config, config)
+        model = Qwen2ForCausalLM(model_config)
+    print(model, "\n")
+
+    counts = parameter_counts(model_config)
+    print(f"{sum(counts.values()):,} parameters:")
+    for part, count in counts.items():
+        if count:
+            print(f"  {part:<14}{count:>14,}{count / sum(counts.values()):8.1%}")
+
+    flops = sum(flops_per_token(model_config, config.seq_len, training=True, causal=True).values())
+    rows = config.batch_size * config.grad_accumulation
+    print(f"\nfloating-point operations per token: {flops:,.0f} (6N: {six_n(model_config):,})")
+    memory = training_memory(model_config, config.batch_size, config.seq_len)
+    parts = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in memory.items())
+    print(f"memory: about {sum(memory.values()) / 1e6:,.0f} MB ({parts})")
+
+    steps = type(config).steps  # --steps 0 asked for this plan; the default tells the scale
+    seconds = _seconds_per_step(model, config, np.random.default_rng(0))
+    tokens = rows * config.seq_len
+    print(
+        f"time: {seconds:.3f} s a step of {tokens:,} tokens, {flops * tokens / seconds / 1e9:,.0f} "
+        f"GFLOP/s; {steps:,} steps, the default, take about {steps * seconds:,.0f} s"
+    )
     return 0
+
+
+def _seconds_per_step(model, config, rng):
+    """Median time of an update on random tokens."""
+    import statistics
+    import time
+
+    from tinyqwen.optim import AdamW
+    from tinyqwen.parallel import DataParallel
+    from tinyqwen.trainer import clipped_gradients
+
+    optimizer = AdamW(model.parameters())
+    rows, times = config.batch_size * config.grad_accumulation, []
+    with DataParallel(model, config.threads) as parallel:
+        for _ in range(4):
+            start = time.perf_counter()
+            ids = rng.integers(0, model.config.vocab_size, (config.batch_size, config.seq_len))
+            batches = [ids] * config.grad_accumulation
+            clipped_gradients(parallel, optimizer, batches, rows * config.seq_len, config.grad_clip)
+            optimizer.step()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
 
 
 def print_summary(trainer, summary):
