@@ -4,7 +4,12 @@ The colors are Okabe and Ito's (2008), told apart by readers with any kind of co
 magnitudes are drawn in "viridis", of signed values in "RdBu_r" centered on zero.
 """
 
+import io
+import sys
 from contextlib import contextmanager
+from pathlib import Path
+
+from tinyqwen.files import atomic_write
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GRAY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
@@ -40,8 +45,37 @@ def figure(rows=1, columns=1, size=None, **kwargs):
     """A Figure that belongs to no window, and its axes, as `plt.subplots` gives them.
 
     size: (width, height) in inches; the default suits a notebook's width. Call inside `style()`.
+    In a notebook it shows as a PNG when it is a cell's last expression, or by `display(fig)`.
     """
     from matplotlib.figure import Figure
 
+    _teach_notebook(Figure)
     fig = Figure(figsize=size or (3.6 * columns + 1.4, 2.9 * rows + 0.3), layout="constrained")
     return fig, fig.subplots(rows, columns, **kwargs)
+
+
+def save(fig, path):
+    """Write a Figure whole or not at all, in the format that the suffix of `path` names.
+
+    Raises ValueError for a suffix that is no picture's, OSError if the file cannot be written.
+    """
+    kind = Path(path).suffix.lower().lstrip(".")
+    if kind not in fig.canvas.get_supported_filetypes():
+        raise ValueError(f"{path}: a picture's name ends in .png, .svg or .pdf")
+    with style(), atomic_write(path) as file:
+        fig.savefig(file, format=kind)
+
+
+def _teach_notebook(figure_class):
+    """Let IPython, where it runs, draw figures that do not come from pyplot."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        shell.display_formatter.formatters["image/png"].for_type(figure_class, png)
+
+
+def png(fig) -> bytes:
+    """The figure as a PNG file, in the course's style."""
+    file = io.BytesIO()
+    with style():  # fonts are looked up while drawing
+        fig.savefig(file, format="png")
+    return file.getvalue()

@@ -1,0 +1,198 @@
+"""What a model costs, from its config alone: parameters, arithmetic, KV cache, training memory.
+
+Letters: h hidden size, i intermediate size, L layers, V vocabulary, H query heads, H_kv key/value
+heads, D head size, s sequence length. Every function takes any object with Qwen2Config's field
+names; `head_dim` may be missing or None (h / H), `tie_word_embeddings` missing (False), and
+`attention_bias` says whether q, k and v have biases (Qwen2's do, so that is the default).
+"""
+
+import math
+
+
+def head_size(config):
+    """D: config.head_dim, or h / H."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def key_value_heads(config):
+    """H_kv: config.num_key_value_heads, or H."""
+    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+
+
+def _tied(config):
+    return getattr(config, "tie_word_embeddings", False)
+
+
+# ---------------------------------------------------------------------------------------------
+# Parameters
+# ---------------------------------------------------------------------------------------------
+
+
+def parameter_counts(config):
+    """{part: number of parameters}, exact; the values' sum is `model.num_parameters()`.
+
+    The parts are embed_tokens, q_proj, k_proj, v_proj (biases included), o_proj, gate_proj,
+    up_proj, down_proj, norms and lm_head, each over all layers. A tied lm_head counts 0: it is the
+    embedding table. Qwen2.5-0.5B: 494,032,768 in all.
+    """
+    h, i, L, V = (
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_hidden_layers,
+        config.vocab_size,
+    )
+    queries = config.num_attention_heads * head_size(config)
+    keys = key_value_heads(config) * head_size(config)
+    bias = int(getattr(config, "attention_bias", True))
+    return {
+        "embed_tokens": V * h,
+        "q_proj": L * queries * (h + bias),
+        "k_proj": L * keys * (h + bias),
+        "v_proj": L * keys * (h + bias),
+        "o_proj": L * h * queries,
+        "gate_proj": L * i * h,
+        "up_proj": L * i * h,
+        "down_proj": L * h * i,
+        "norms": (2 * L + 1) * h,
+        "lm_head": 0 if _tied(config) else V * h,
+    }
+
+
+def rule_of_thumb(config):
+    """(4h² + h·i)·L + V·h: four square attention matrices, one feed-forward one, the embedding."""
+    h, i = config.hidden_size, config.intermediate_size
+    return (4 * h * h + h * i) * config.num_hidden_layers + config.vocab_size * h
+
+
+def rule_of_thumb_corrections(config):
+    """[(reason, number)]: why the rule of thumb is off; it and the numbers sum to the exact count.
+
+    Corrections that are 0 for this config are left out.
+    """
+    h, L = config.hidden_size, config.num_hidden_layers
+    queries = config.num_attention_heads * head_size(config)
+    keys = key_value_heads(config) * head_size(config)
+    count = parameter_counts(config)
+    bias = L * (queries + 2 * keys) * int(getattr(config, "attention_bias", True))
+    corrections = [
+        ("SwiGLU has three h·i matrices, gate, up and down, not one", 2 * count["up_proj"]),
+        (f"q and o lead to H·D = {queries}, not to h = {h}", 2 * L * h * (queries - h)),
+        (f"k and v lead to H_kv·D = {keys} only, not to h = {h}", 2 * L * h * (keys - h)),
+        ("biases of q, k and v", bias),
+        ("weights of the norms", count["norms"]),
+        ("an lm_head that is not tied to the embedding", count["lm_head"]),
+    ]
+    return [(reason, number) for reason, number in corrections if number]
+
+
+# ---------------------------------------------------------------------------------------------
+# Arithmetic
+# ---------------------------------------------------------------------------------------------
+
+
+def flops_per_token(config, sequence_length, training=False, causal=False):
+    """{part: floating-point operations}, a mean over the tokens of one sequence.
+
+    A multiplication and the addition after it are 2 operations, so a matrix product with a weight
+    costs 2 a parameter. A token's scores against n keys cost 2·n·H·D in each layer, and the
+    weighted sum of n values the same. Counted are the parts "attention projections", "attention
+    scores", "mlp" and "lm_head" (which computes also when it is tied); not counted are the
+    embedding (a look-up), biases, norms, RoPE, softmax and activations, small beside these.
+
+    sequence_length: s; n is s, or the sliding window if that is shorter.
+    causal: take n as what a token may see, (s + 1) / 2 on average. By default it is s, the usual
+        convention: with H·D = H_kv·D = h and i = 8h/3, a layer takes 24·b·s·h² + 4·b·s²·h for a
+        batch of b, as one with i = 4h and no gate does (Narayanan et al. 2021).
+    training: forward and backward, three times the forward pass: the backward pass has two products
+        of the same size, for the input's gradient and for the weight's.
+    """
+    count = parameter_counts(config)
+    h, L, queries = (
+        config.hidden_size,
+        config.num_hidden_layers,
+        config.num_attention_heads * head_size(config),
+    )
+    keys = sum(_visible_keys(window, sequence_length, causal) for window in _windows(config))
+    passes = 3 if training else 1
+    projections = 2 * L * h * (queries + key_value_heads(config) * head_size(config))
+    return {
+        "attention projections": passes * 2 * projections,
+        "attention scores": passes * 4 * keys * queries,
+        "mlp": passes * 2 * 3 * count["up_proj"],
+        "lm_head": passes * 2 * config.vocab_size * h,
+    }
+
+
+def _windows(config):
+    """For each layer its sliding window, or infinity."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    return [config.sliding_window if kind == "sliding_attention" else math.inf for kind in kinds]
+
+
+def _visible_keys(window, s, causal):
+    """Keys that a token is scored against, mean over s tokens."""
+    n = min(window, s)
+    if not causal:
+        return n
+    return (n * (n + 1) / 2 + (s - n) * n) / s  # 1, 2, … n, and then n each
+
+
+def six_n(config):
+    """6N, the quick estimate of training FLOPs a token (Kaplan et al. 2020): 2N forward, 4N back.
+
+    N is all parameters. It takes every parameter for one in a matrix product, which an untied
+    embedding table is not, and forgets the scores, which matter once s is near 6h.
+    """
+    return 6 * sum(parameter_counts(config).values())
+
+
+# ---------------------------------------------------------------------------------------------
+# Memory
+# ---------------------------------------------------------------------------------------------
+
+
+def kv_cache_bytes_per_token(config, num_key_value_heads=None, bytes_per_number=4):
+    """2·L·H_kv·D numbers: a key and a value in each layer and key/value head.
+
+    num_key_value_heads: H_kv, by default the config's; H gives multi-head attention's (MHA) figure,
+    1 multi-query attention's (MQA), between them lies grouped-query attention (GQA).
+    """
+    heads = key_value_heads(config) if num_key_value_heads is None else num_key_value_heads
+    return 2 * config.num_hidden_layers * heads * head_size(config) * bytes_per_number
+
+
+def kv_cache_table(config, bytes_per_number=4):
+    """[(name, H_kv, bytes a token)] for MHA, the config's own GQA if it is one, and MQA."""
+    H, own = config.num_attention_heads, key_value_heads(config)
+    rows = [("MHA", H), ("GQA", own), ("MQA", 1)]
+    return [
+        (name, heads, kv_cache_bytes_per_token(config, heads, bytes_per_number))
+        for name, heads in rows
+        if name != "GQA" or 1 < own < H
+    ]
+
+
+def training_memory(config, batch_size, sequence_length, bytes_per_number=4):
+    """{part: bytes} that one training step holds at its peak, an estimate to within a third or so.
+
+    weights, gradients and the two moments of AdamW are exact: N numbers, N, and 2N. activations is
+    what the tape keeps of each layer for the backward pass: per token about 8h (the residual
+    stream twice, norms, projections), 2H·D + 3H_kv·D (q, k, v, the heads' output), 4i (gate, up,
+    and two products), and H·s/2 attention weights; plus one chunk of logits.
+    """
+    parameters = sum(parameter_counts(config).values()) * bytes_per_number
+    D, H = head_size(config), config.num_attention_heads
+    per_token = config.num_hidden_layers * (
+        8 * config.hidden_size
+        + 2 * H * D
+        + 3 * key_value_heads(config) * D
+        + 4 * config.intermediate_size
+        + H * sequence_length / 2
+    )
+    tokens = batch_size * sequence_length
+    return {
+        "weights": parameters,
+        "gradients": parameters,
+        "moments of AdamW": 2 * parameters,
+        "activations": int(tokens * per_token) * bytes_per_number,
+    }

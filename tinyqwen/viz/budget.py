@@ -1,0 +1,60 @@
+"""Where a model's parameters are, and where its arithmetic is."""
+
+from tinyqwen.budget import flops_per_token, parameter_counts
+from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PURPLE, figure, style
+
+PARTS = {  # name -> (parameters' parts, color)
+    "embedding": (("embed_tokens",), PURPLE),
+    "attention": (("q_proj", "k_proj", "v_proj", "o_proj"), BLUE),
+    "feed-forward": (("gate_proj", "up_proj", "down_proj"), ORANGE),
+    "norms": (("norms",), GRAY),
+    "lm_head": (("lm_head",), GREEN),
+}
+OPERATIONS = {
+    "attention projections": BLUE,
+    "attention scores": BLUE,
+    "mlp": ORANGE,
+    "lm_head": GREEN,
+}
+
+
+def budget(config, sequence_length):
+    """Parameters by part, and operations per token by part, as bars. Returns a Figure.
+
+    config: anything with Qwen2Config's field names; sequence_length: tokens attention looks at.
+    """
+    counts = parameter_counts(config)
+    flops = flops_per_token(config, sequence_length)
+    with style():
+        fig, (left, right) = figure(1, 2, size=(9.6, 2.9))
+        numbers = {name: sum(counts[p] for p in parts) for name, (parts, _) in PARTS.items()}
+        _bars(left, numbers, [color for _, color in PARTS.values()])
+        if not counts["lm_head"]:
+            left.texts[-1].set_text("the embedding, used again")
+        left.set_title(f"{short(sum(numbers.values()))} parameters")
+        _bars(right, flops, list(OPERATIONS.values()))
+        right.set_title(
+            f"{short(sum(flops.values()))} operations per token, forward, at {sequence_length:,}"
+        )
+    return fig
+
+
+def _bars(axes, numbers, colors):
+    total = sum(numbers.values())
+    axes.barh(list(numbers), list(numbers.values()), color=colors, height=0.7)
+    for row, number in enumerate(numbers.values()):
+        label = f"{short(number)}, {number / total:.1%}"
+        axes.annotate(label, (number, row), (4, 0), textcoords="offset points", va="center")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.45 * max(numbers.values()))
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def short(number):
+    """494032768 -> "494 M"."""
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return f"{number:.3g}"
