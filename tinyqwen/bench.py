@@ -7,6 +7,9 @@ from tinyqwen.cli import run
 
 SUBJECTS = {
     "train": "a training step, and its peak memory",
+    "generate": "text from a prompt, a token and a long prompt at the shape of Qwen2.5-0.5B",
+    "load": "a checkpoint of that shape, in time and memory",
+    "start": "import, and train --help",
 }
 
 

@@ -1,6 +1,7 @@
 """What no implementation can beat: the matrix products alone, and the memory's speed."""
 
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,9 @@ from tinyqwen.attention import BLOCK
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import repeat
 from tinyqwen.losses import ROWS
+from tinyqwen.nn import empty_parameters
 from tinyqwen.parallel import default_threads, keep_memory
+from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
 
 # A product is (times, A's shape, B's shape): A @ B as NumPy multiplies stacks of matrices.
 
@@ -109,3 +112,37 @@ def _multiply(job):
     for times, a, b, out in job:
         for _ in range(times):
             np.matmul(a, b, out=out)
+
+
+class Bandwidth:
+    """The time to read a model's weights from memory once, on all cores.
+
+    A decoded token needs every weight (of a tied head and embedding: once) and does little with it.
+    Read is an array far larger than the caches, in a share for each thread, with the reduction that
+    is the fastest of some: a dot product of the share with itself, and a matrix times a vector.
+    """
+
+    def __init__(self, size, folder=None, prompt=None, mebibytes=1024):
+        with empty_parameters():
+            model = Qwen2ForCausalLM(Qwen2Config(**SIZES[size]["config"]))
+        self.bytes = 4 * model.num_parameters()
+        array = np.ones((mebibytes << 8, 1024), np.float32)
+        self._shares = np.array_split(array, default_threads())
+        self._pool = ThreadPoolExecutor(default_threads())
+        self._read = array.nbytes
+        threadpool_limits(1, user_api="blas")
+
+    def gigabytes_per_second(self):
+        """Bytes over time of the fastest of several readings."""
+        best = math.inf
+        vector = np.ones(1024, np.float32)
+        for reduce in (lambda a: np.vdot(a, a), lambda a: a @ vector):
+            for _ in range(4):
+                start = time.perf_counter()
+                list(self._pool.map(reduce, self._shares))
+                best = min(best, time.perf_counter() - start)
+        return self._read / best / 1e9
+
+    def token(self, new=None):
+        """Milliseconds to read all weights once."""
+        return self.bytes / self.gigabytes_per_second() / 1e6

@@ -1,5 +1,9 @@
 """tinyqwen's side of every comparison; `peers.py` has the other one, method by method the same."""
 
+import functools
+import time
+
+from tinyqwen import functional as F
 from tinyqwen.benchmark.machine import peak_mib
 from tinyqwen.benchmark.sizes import SIZES, ids_for
 from tinyqwen.benchmark.worker import repeat
@@ -7,6 +11,7 @@ from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel import DataParallel
 from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
+from tinyqwen.tensor import no_grad
 from tinyqwen.trainer import clipped_gradients
 
 
@@ -38,8 +43,98 @@ class Training:
         """Milliseconds of a step."""
         return repeat(self.step, seconds)
 
+    def attention_round(self, seconds):
+        """Milliseconds of a step, and how many of them each thread spends in attention."""
+        spent, attention = [], F.scaled_dot_product_attention
+        attention.raw = _timed(attention.raw, spent)
+        try:
+            counted = []
+            step = repeat(lambda: counted.append((self.step(), len(spent))), seconds)
+        finally:
+            attention.raw = attention.raw.__wrapped__
+        first, last = counted[0][1], counted[-1][1]
+        share = sum(spent[first:last]) / (len(counted) - 1) / self.parallel.threads
+        return [step, 1e3 * share]
+
     def memory(self, steps):
         """Peak memory in MiB before the first step and after some."""
         before = peak_mib()
         self.losses(steps)
         return [before, peak_mib()]
+
+
+def _timed(fn, spent):
+    """fn, a primitive's NumPy function, that adds the seconds of each call and VJP to a list."""
+
+    def call(inner, *args, **kwargs):
+        start = time.perf_counter()
+        result = inner(*args, **kwargs)
+        spent.append(time.perf_counter() - start)
+        return result
+
+    @functools.wraps(fn)
+    def timed(*args, **kwargs):
+        out, vjp = call(fn, *args, **kwargs)
+        return out, lambda g: call(vjp, g)
+
+    return timed
+
+
+class Generation:
+    """Greedy decoding of one text with a KV cache."""
+
+    def __init__(self, folder, size, prompt):
+        self.model = Qwen2ForCausalLM.from_pretrained(folder)
+        self.size, self.ids = size, ids_for(size, (1, prompt))
+
+    def logits(self):
+        """Some of the logits that follow the prompt."""
+        with no_grad():
+            return self.model(self.ids).logits.data[0, -1, :512].tolist()
+
+    def text(self, new):
+        """Milliseconds from a prompt to its continuation by `new` tokens."""
+        start = time.perf_counter()
+        self.model.generate(self.ids, new)
+        return 1e3 * (time.perf_counter() - start)
+
+    def token(self, new):
+        """Milliseconds of a decoded token, the prompt's and the first one's time left out."""
+        clock = Clock()
+        self.model.generate(self.ids, new, streamer=clock)
+        return clock.milliseconds()
+
+    def prefill(self, length):
+        """Milliseconds of the forward pass over a prompt that fills a cache."""
+        ids = ids_for(self.size, (1, length))
+        start = time.perf_counter()
+        with no_grad():
+            self.model(ids, use_cache=True, logits_to_keep=1)
+        return 1e3 * (time.perf_counter() - start)
+
+
+class Clock:
+    """A streamer, for either library, that notes when each token came."""
+
+    def __init__(self):
+        self.times = []
+
+    def put(self, ids):
+        self.times.append(time.perf_counter())
+
+    def end(self):
+        pass
+
+    def milliseconds(self):
+        """Mean time from one token to the next; the prompt (times[0]) comes before the first."""
+        return 1e3 * (self.times[-1] - self.times[1]) / (len(self.times) - 2)
+
+
+class Loading:
+    """`from_pretrained` in a process that has done nothing else."""
+
+    def load(self, folder):
+        """Seconds, and peak memory in MiB afterwards."""
+        start = time.perf_counter()
+        Qwen2ForCausalLM.from_pretrained(folder)
+        return [time.perf_counter() - start, peak_mib()]

@@ -1,9 +1,12 @@
 """The peer's side: torch and transformers, used as their manuals say, on all cores."""
 
+import time
+
 import torch
 import transformers
 
 from tinyqwen.benchmark.machine import peak_mib
+from tinyqwen.benchmark.ours import Clock
 from tinyqwen.benchmark.sizes import SIZES, ids_for
 from tinyqwen.benchmark.worker import repeat
 
@@ -48,3 +51,58 @@ class Training:
         before = peak_mib()
         self.losses(steps)
         return [before, peak_mib()]
+
+
+class Generation:
+    """Greedy decoding of one text with a KV cache."""
+
+    def __init__(self, folder, size, prompt):
+        self.model = transformers.Qwen2ForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa"
+        ).eval()
+        self.size, self.ids = size, torch.from_numpy(ids_for(size, (1, prompt)))
+
+    def logits(self):
+        """Some of the logits that follow the prompt."""
+        with torch.no_grad():
+            return self.model(self.ids).logits[0, -1, :512].tolist()
+
+    def _generate(self, new, streamer=None):
+        mask = torch.ones_like(self.ids)
+        self.model.generate(
+            self.ids,
+            attention_mask=mask,
+            max_new_tokens=new,
+            do_sample=False,
+            streamer=streamer,
+        )
+
+    def text(self, new):
+        """Milliseconds from a prompt to its continuation by `new` tokens."""
+        start = time.perf_counter()
+        self._generate(new)
+        return 1e3 * (time.perf_counter() - start)
+
+    def token(self, new):
+        """Milliseconds of a decoded token, the prompt's and the first one's time left out."""
+        clock = Clock()
+        self._generate(new, clock)
+        return clock.milliseconds()
+
+    def prefill(self, length):
+        """Milliseconds of the forward pass over a prompt that fills a cache."""
+        ids = torch.from_numpy(ids_for(self.size, (1, length)))
+        start = time.perf_counter()
+        with torch.no_grad():
+            self.model(ids, use_cache=True, logits_to_keep=1)
+        return 1e3 * (time.perf_counter() - start)
+
+
+class Loading:
+    """`from_pretrained` in a process that has done nothing else."""
+
+    def load(self, folder):
+        """Seconds, and peak memory in MiB afterwards."""
+        start = time.perf_counter()
+        transformers.Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return [time.perf_counter() - start, peak_mib()]

@@ -4,14 +4,21 @@ Every subject is a function of `Settings` that returns rows. The peer takes part
 transformers are installed.
 """
 
+import subprocess
+import sys
 import tempfile
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import median
 
+from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.rows import row
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import Worker, take_turns, workers
+from tinyqwen.budget import parameter_counts
+from tinyqwen.qwen2 import Qwen2Config
 
 AGREE = 1e-4  # relative: losses of the two sides before their times are compared
 
@@ -44,9 +51,7 @@ def train(settings):
         with tempfile.TemporaryDirectory() as folder:
             targets = settings.targets("Training", "Training", "Products")
             with workers(targets, size=size, folder=folder) as sides:
-                _check_losses(
-                    {n: w.ask("losses", steps=3) for n, w in sides.items() if n != "limit"}
-                )
+                _check_losses(sides)
                 times = take_turns(sides, settings.rounds, seconds=settings.seconds)
         tokens = SIZES[size]["batch"] * SIZES[size]["seq"]
         speed = f"{1e3 * tokens / median(times['ours']):,.0f} tokens/s"
@@ -67,9 +72,98 @@ def _memory(settings, size):
         yield row("train", f"peak memory at {size}", "MiB", **at_peak)
 
 
-def _check_losses(losses):
+def generate(settings):
+    """A text written greedily at s; a decoded token and a prompt at the 0.5B shape."""
+    with _checkpoint("s") as folder:
+        targets = settings.targets("Generation", "Generation")
+        with workers(targets, folder=folder, size="s", prompt=8) as sides:
+            _check_logits(sides)
+            times = take_turns(sides, settings.rounds, "text", new=128)
+    speed = f"{1e3 * 128 / median(times['ours']):,.0f} tokens/s"
+    yield row("generate", "128 tokens after 8 at s", "ms", **times, note=speed)
+    with _checkpoint("0.5b") as folder:
+        targets = settings.targets("Generation", "Generation", "Bandwidth")
+        with workers(targets, folder=folder, size="0.5b", prompt=8) as sides:
+            bandwidth = sides.pop("limit")
+            _check_logits(sides)
+            prefill = take_turns(sides, settings.rounds, "prefill", length=256)
+            times = take_turns({**sides, "limit": bandwidth}, settings.rounds, "token", new=9)
+            best = bandwidth.ask("gigabytes_per_second")
+    speed = f"{1e3 / median(times['ours']):.1f} tokens/s; memory reads {best:.0f} GB/s"
+    yield row("generate", "a decoded token at 0.5b", "ms", **times, note=speed)
+    yield row("generate", "prefill of 256 tokens at 0.5b", "ms", **prefill)
+
+
+def load(settings):
+    """Reading a bfloat16 checkpoint of the 0.5B shape as float32, and the start of programs."""
+    targets = settings.targets("Loading", "Loading")
+    answers = {name: [] for name in targets}
+    with _checkpoint("0.5b") as folder:
+        for number in range(settings.rounds + 1):  # the first warms the system's file cache
+            for name, target in targets.items():
+                with Worker(target) as worker:
+                    answer = worker.ask("load", folder=folder)
+                if number:
+                    answers[name].append(answer)
+    seconds = {name: [answer[0] for answer in given] for name, given in answers.items()}
+    yield row("load", "0.5b from bfloat16", "s", **seconds)
+    peaks = {name: [answer[1] for answer in given] for name, given in answers.items()}
+    if all(peaks["ours"]):
+        weights = 4 * _parameters("0.5b") / 2**20
+        limit = [weights] * settings.rounds
+        note = "limit: the float32 weights"
+        yield row("load", "peak memory of it", "MiB", **peaks, limit=limit, note=note)
+
+
+def start(settings):
+    """Seconds from the command to its end."""
+    numpy, ours = ("-c", "import numpy"), ("-c", "import tinyqwen")
+    peer = ("-c", "import torch, transformers; transformers.Qwen2ForCausalLM")
+    commands = {"ours": ours, "peer": peer, "limit": numpy}
+    if not settings.peer:
+        del commands["peer"]
+    times = _time_commands(commands, settings.rounds)
+    more = median(o - n for o, n in zip(times["ours"], times["limit"]))
+    note = f"limit: import numpy; {more:+.3f} s"
+    yield row("start", "import", "s", **times, note=note)
+    commands = {"ours": ("-m", "tinyqwen.train", "--help")}
+    yield row("start", "train --help", "s", **_time_commands(commands, settings.rounds))
+
+
+def _time_commands(commands, rounds):
+    times = {name: [] for name in commands}
+    for number in range(rounds + 1):
+        for name, arguments in commands.items():
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+            if number:
+                times[name].append(time.perf_counter() - begin)
+    return times
+
+
+@contextmanager
+def _checkpoint(size):
+    """A temporary folder with a checkpoint of random weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_checkpoint(folder, size)
+        yield folder
+
+
+def _parameters(size):
+    return sum(parameter_counts(Qwen2Config(**SIZES[size]["config"])).values())
+
+
+def _check_losses(sides):
+    _check("losses", {n: w.ask("losses", steps=3) for n, w in sides.items() if n != "limit"})
+
+
+def _check_logits(sides):
+    _check("logits", {name: worker.ask("logits") for name, worker in sides.items()})
+
+
+def _check(what, values):
     """Refuse to compare sides that do not compute the same."""
-    for theirs in losses.values():
-        for a, b in zip(losses["ours"], theirs):
-            if not abs(a - b) <= AGREE * abs(b):
-                raise ValueError(f"the sides disagree before they are timed; losses: {losses}")
+    ours = values["ours"]
+    for theirs in values.values():
+        if max(abs(a - b) for a, b in zip(ours, theirs)) > AGREE * max(map(abs, theirs)):
+            raise ValueError(f"the sides compute different {what}; timing them is pointless")
