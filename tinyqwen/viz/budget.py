@@ -6,7 +6,7 @@ from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PURPLE, figure, style
 PARTS = {  # name -> (parameters' parts, color)
     "embedding": (("embed_tokens",), PURPLE),
     "attention": (("q_proj", "k_proj", "v_proj", "o_proj"), BLUE),
-    "feed-forward": (("gate_proj", "up_proj", "down_proj"), ORANGE),
+    "mlp": (("gate_proj", "up_proj", "down_proj"), ORANGE),
     "norms": (("norms",), GRAY),
     "lm_head": (("lm_head",), GREEN),
 }
@@ -33,9 +33,8 @@ def budget(config, sequence_length):
             left.texts[-1].set_text("the embedding, used again")
         left.set_title(f"{short(sum(numbers.values()))} parameters")
         _bars(right, flops, list(OPERATIONS.values()))
-        right.set_title(
-            f"{short(sum(flops.values()))} operations per token, forward, at {sequence_length:,}"
-        )
+        right.set_title(f"{short(sum(flops.values()))} operations per token")
+        right.set_xlabel(f"forward pass, a text of {sequence_length:,} tokens", loc="left")
     return fig
 
 
