@@ -124,6 +124,21 @@ def test_rope_tables_are_float64_inside():
     np.testing.assert_allclose(sin, np.sin(angles), atol=1e-7)
 
 
+def test_sinusoidal_table_by_its_formula_and_its_shift():
+    """PE[p + 3] is PE[p] turned by one fixed angle for each pair, at position 30,000 too."""
+    table = F.sinusoidal_table([0, 2, 30_000, 30_003], 4, dtype=np.float64)
+    np.testing.assert_array_equal(table[0], [0, 1, 0, 1])
+    np.testing.assert_allclose(table[1], [np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)])
+    for pair, frequency in ((slice(0, 2), 1), (slice(2, 4), 0.01)):
+        c, s = np.cos(3 * frequency), np.sin(3 * frequency)
+        turned = np.array([[c, s], [-s, c]]) @ table[2, pair]
+        np.testing.assert_allclose(table[3, pair], turned, atol=1e-11)
+    assert F.sinusoidal_table(5, 4).dtype == np.float32
+    for make in (F.sinusoidal_table, F.rope_tables):
+        with pytest.raises(ValueError, match="dim must be even, not 5"):
+            make([0], 5)
+
+
 def test_rope_turns_the_pair_one_half_apart():
     """A quarter turn: (x_i, x_{i + d/2}) -> (-x_{i + d/2}, x_i), half-split and not interleaved."""
     cos, sin = np.zeros((1, 4)), np.ones((1, 4))

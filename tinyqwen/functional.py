@@ -32,6 +32,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",
+    "sinusoidal_table",
     "softmax",
     "swiglu",
     "tanh",
@@ -163,16 +164,37 @@ def layer_norm(x, weight, bias, eps=1e-5):
     return xhat * weight + bias, vjp
 
 
+def _angles(positions, dim, theta):
+    """position · θ^(-2i/dim) for i = 0 … dim/2 - 1, in float64: (...) -> (..., dim/2)."""
+    if dim % 2:
+        raise ValueError(f"positions are encoded in pairs of entries: dim must be even, not {dim}")
+    frequencies = float(theta) ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
+    return np.asarray(positions)[..., None] * frequencies
+
+
+def sinusoidal_table(positions, dim, theta=10000.0, dtype=np.float32):
+    """Sinusoidal position vectors, to be added to embeddings (Vaswani et al. 2017, section 3.5).
+
+        PE[p, 2i] = sin(p θ^(-2i/dim)),    PE[p, 2i + 1] = cos(p θ^(-2i/dim))
+
+    positions: integers (...), dim: size of a vector (even), theta: the base of the wavelengths.
+    Returns (..., dim), computed in float64 and then cast. Raises ValueError for an odd dim.
+    """
+    angles = _angles(positions, dim, theta)
+    pairs = np.stack([np.sin(angles), np.cos(angles)], axis=-1)  # (..., dim/2, 2)
+    return pairs.reshape(*angles.shape[:-1], dim).astype(dtype)
+
+
 def rope_tables(positions, dim, theta=10000.0, dtype=np.float32):
     """Cosines and sines of RoPE's angles  position · θ^(-2i/dim),  i = 0 … dim/2 - 1.
 
     positions: integers (...), dim: head size (even), theta: the base of the wavelengths.
     Returns cos, sin, each (..., dim): the dim/2 values twice over, once for each half of a head.
     They are computed in float64 and then cast: at position 30,000 a float32 angle would be off by a
-    thousandth of a radian.  (Su et al. 2021, section 3.2.2.)
+    thousandth of a radian. Raises ValueError for an odd dim.  (Su et al. 2021, section 3.2.2.)
     """
-    frequencies = float(theta) ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
-    angles = np.asarray(positions)[..., None] * np.tile(frequencies, 2)
+    angles = _angles(positions, dim, theta)
+    angles = np.concatenate([angles, angles], axis=-1)  # (..., dim/2) -> (..., dim)
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
