@@ -23,7 +23,7 @@ class TrainConfig:
     out: str = "runs/stories"
     tokenizer: str = "bpe"
     init_from: str | None = None
-    steps: int = 1000
+    steps: int = 800
     batch_size: int = 16
     seq_len: int = 128
     learning_rate: float = 2e-3
@@ -41,6 +41,7 @@ class TrainConfig:
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     intermediate_size: int = 384
+    initializer_range: float = 0.06  # about 0.7/√hidden_size; 0.02 suits models ten times as wide
 
     def __post_init__(self):
         self.threads = self.threads or default_threads()
@@ -69,6 +70,7 @@ class TrainConfig:
             num_attention_heads=self.num_attention_heads,
             num_key_value_heads=self.num_key_value_heads,
             max_position_embeddings=max(512, self.seq_len),
+            initializer_range=self.initializer_range,
             tie_word_embeddings=True,
             **special_tokens,
         )

@@ -1,0 +1,119 @@
+"""AdamW, clipping and the schedule, against hand-computed numbers; test_parity_optim has torch."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinyqwen import nn, optim
+
+
+def parameters(*arrays, dtype=np.float64):
+    return [nn.Parameter(np.array(a, dtype)) for a in arrays]
+
+
+def test_first_step_by_hand():
+    """At t = 1, m̂ = g and v̂ = g²: the step is lr · sign(g), and p decays by lr · wd · p."""
+    (p,) = parameters([1.0, -2.0])
+    optimizer = optim.AdamW([p], lr=0.1, eps=1e-12, weight_decay=0.5)
+    p.grad = np.array([3.0, -0.01])
+    optimizer.step()
+    np.testing.assert_allclose(p.data, [0.95 - 0.1, -1.9 + 0.1], rtol=1e-9)
+
+
+def test_no_gradient_no_change():
+    p, q = parameters([1.0], [1.0])
+    optimizer = optim.AdamW([p, q], lr=0.1)
+    for _ in range(3):
+        p.grad = np.ones(1)
+        optimizer.step()
+    assert q.data.tolist() == [1.0] and optimizer._steps == [3, 0]
+    q.grad = np.ones(1)
+    optimizer.step()
+    np.testing.assert_allclose(q.data, 1 * (1 - 0.1 * 0.01) - 0.1, rtol=1e-6)  # its own t is 1
+
+
+def test_data_may_be_replaced_between_steps():
+    (p,) = parameters([1.0])
+    optimizer = optim.AdamW([p], lr=0.1, weight_decay=0)
+    p.data = np.array([5.0])
+    p.grad = np.array([2.0])
+    optimizer.step()
+    np.testing.assert_allclose(p.data, [4.9], rtol=1e-6)
+
+
+def test_pieces_equal_the_whole(monkeypatch, rng):
+    results = []
+    for piece in (4, 1 << 14):
+        monkeypatch.setattr(optim, "PIECE", piece)
+        ps = parameters(np.arange(10.0), np.ones((3, 3)))
+        optimizer = optim.AdamW(optim.decay_groups(Holder(ps), 0.1), lr=0.01)
+        for step in range(3):
+            for p in ps:
+                p.grad = np.cos(p.data + step)
+            optimizer.step()
+        results.append(np.concatenate([p.data.ravel() for p in ps]))
+    np.testing.assert_array_equal(*results)
+
+
+class Holder(nn.Module):
+    def __init__(self, ps):
+        for i, p in enumerate(ps):
+            setattr(self, f"p{i}", p)
+
+
+def test_only_matrices_decay():
+    model = nn.Linear(3, 2)
+    decayed, kept = optim.decay_groups(model, 0.1)
+    assert [p.shape for p in decayed["params"]] == [(2, 3)] and decayed["weight_decay"] == 0.1
+    assert [p.shape for p in kept["params"]] == [(2,)] and kept["weight_decay"] == 0.0
+
+
+def test_state_resumes_exactly(rng):
+    gradients = rng.standard_normal((6, 5))
+
+    def train(p, optimizer, steps):
+        for g in steps:
+            p.grad = g.copy()
+            optimizer.step()
+
+    (whole,) = parameters(np.ones(5))
+    train(whole, optim.AdamW([whole], lr=0.1), gradients)
+    (half,) = parameters(np.ones(5))
+    first = optim.AdamW([half], lr=0.1)
+    train(half, first, gradients[:3])
+    (resumed,) = parameters(half.data)
+    second = optim.AdamW([resumed], lr=0.1)
+    second.load_state_dict(first.state_dict())
+    train(resumed, second, gradients[3:])
+    np.testing.assert_array_equal(resumed.data, whole.data)
+
+
+def test_foreign_state_and_parameters_are_refused():
+    (p,) = parameters([1.0])
+    with pytest.raises(ValueError, match="other parameters"):
+        optim.AdamW([p]).load_state_dict({"m": np.zeros(2), "v": np.zeros(1), "steps": [0]})
+    with pytest.raises(ValueError, match="twice"):
+        optim.AdamW([p, p])
+    with pytest.raises(ValueError, match="no parameters"):
+        optim.AdamW([])
+
+
+def test_clip():
+    p, q, r = parameters([3.0], [[4.0]], [1.0])
+    p.grad, q.grad = np.array([3.0]), np.array([[4.0]])
+    assert optim.clip_grad_norm_([p, q, r], 10) == 5 and p.grad[0] == 3
+    assert optim.clip_grad_norm_([p, q, r], 1.0) == 5
+    np.testing.assert_allclose([p.grad[0], q.grad[0, 0]], [0.6, 0.8], rtol=1e-5)
+    assert r.grad is None
+
+
+def test_schedule():
+    def lr(step):
+        return optim.cosine_with_warmup(step, 1.0, warmup_steps=10, total_steps=110)
+
+    assert [lr(0), lr(9), lr(10)] == pytest.approx([0.1, 1.0, 1.0])
+    assert lr(60) == pytest.approx(0.55)  # half way between 1 and a tenth
+    assert lr(110) == lr(1000) == pytest.approx(0.1)
+    assert lr(35) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
+    assert optim.cosine_with_warmup(0, 1.0, 0, 10) == 1.0
