@@ -1,0 +1,524 @@
+"""Wrong solutions of chapter 02, each named after its mistake."""
+
+import math
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+
+from tinyqwen import bpe
+from tinyqwen.course import mutant
+
+count_pairs, merge_pair = bpe.count_pairs, bpe.merge_pair
+train_bpe, encode_word, encode, decode = bpe.train_bpe, bpe.encode_word, bpe.encode, bpe.decode
+wordpiece_scores, encode_wordpiece = bpe.wordpiece_scores, bpe.encode_wordpiece
+
+
+# ---------------------------------------------------------------------------------------------
+# count_pairs
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="own counts are left out")
+def count_pairs_unweighted(words):
+    return count_pairs(dict.fromkeys(words, 1))
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_overlaps", named="counted once")
+def count_pairs_once_a_word(words):
+    counts = Counter()
+    for word, count in words.items():
+        for pair in set(pairwise(word)):
+            counts[pair] += count
+    return dict(counts)
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="into the next")
+def count_pairs_across_words(words):
+    return dict(Counter(pairwise(t for word, count in words.items() for t in word * count)))
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="last pair of each word")
+def count_pairs_range_too_short(words):
+    counts = Counter()
+    for word, count in words.items():
+        for i in range(len(word) - 2):
+            counts[word[i], word[i + 1]] += count
+    return dict(counts)
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_overlaps", named="overlapping pairs are not")
+def count_pairs_without_overlap(words):
+    counts = Counter()
+    for word, count in words.items():
+        i = 0
+        while i + 1 < len(word):
+            counts[word[i], word[i + 1]] += count
+            i += 2 if word[i] == word[i + 1] else 1
+    return dict(counts)
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="steps of two")
+def count_pairs_in_steps_of_two(words):
+    counts = Counter()
+    for word, count in words.items():
+        for pair in zip(word[::2], word[1::2]):
+            counts[pair] += count
+    return dict(counts)
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_short", named="listed with 0")
+def count_pairs_lists_absent_ones(words):
+    tokens = {token for word in words for token in word}
+    return {(a, b): 0 for a in tokens for b in tokens} | count_pairs(words)
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_short", named="words is changed in place")
+def count_pairs_empties_words(words):
+    counts = count_pairs(words)
+    words.clear()
+    return counts
+
+
+# ---------------------------------------------------------------------------------------------
+# merge_pair
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="only the first occurrence")
+def merge_pair_first_only(word, pair, new):
+    for i in range(len(word) - 1):
+        if tuple(word[i : i + 2]) == tuple(pair):
+            return (*word[:i], new, *word[i + 2 :])
+    return tuple(word)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="a list is returned")
+def merge_pair_list(word, pair, new):
+    return list(merge_pair(word, pair, new))
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_runs", named="merged from the right")
+def merge_pair_from_the_right(word, pair, new):
+    return merge_pair(tuple(word)[::-1], tuple(pair)[::-1], new)[::-1]
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="right token stays")
+def merge_pair_forgets_to_skip(word, pair, new):
+    return tuple(
+        new if tuple(word[i : i + 2]) == tuple(pair) else token for i, token in enumerate(word)
+    )
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_runs", named="looked at again")
+def merge_pair_until_none_is_left(word, pair, new):
+    while tuple(pair) in pairwise(word):
+        word = merge_pair_first_only(word, pair, new)
+    return tuple(word)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="merged in both orders")
+def merge_pair_both_orders(word, pair, new):
+    return merge_pair(merge_pair(word, pair, new), tuple(pair)[::-1], new)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="last token is lost")
+def merge_pair_loses_the_end(word, pair, new):
+    merged, i = [], 0
+    while i < len(word) - 1:
+        if tuple(word[i : i + 2]) == tuple(pair):
+            merged, i = [*merged, new], i + 2
+        else:
+            merged, i = [*merged, word[i]], i + 1
+    return tuple(merged)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_manners", named="word is changed in place")
+def merge_pair_in_place(word, pair, new):
+    result = merge_pair(word, pair, new)
+    if isinstance(word, list):
+        word[:] = result
+    return result
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_manners", named="merge_pair of a list")
+def merge_pair_tuples_only(word, pair, new):
+    merged, i = [], 0
+    while i < len(word):
+        if word[i : i + 2] == (pair[0], pair[1]):
+            merged, i = [*merged, new], i + 2
+        else:
+            merged, i = [*merged, word[i]], i + 1
+    return tuple(merged)
+
+
+# ---------------------------------------------------------------------------------------------
+# train_bpe
+# ---------------------------------------------------------------------------------------------
+
+
+def trained(word_counts, vocab_size, key, least=1):
+    if vocab_size < 256:
+        raise ValueError("vocab_size is too small")
+    words = {bpe.byte_ids(word): count for word, count in word_counts.items()}
+    merges = {}
+    for new in range(256, vocab_size):
+        counts = count_pairs(words)
+        pair = min(counts, key=lambda pair: key(counts[pair], pair), default=None)
+        if pair is None or counts[pair] < least:
+            raise ValueError("too few pairs")
+        merges[pair] = new
+        words = {merge_pair(word, pair, new): count for word, count in words.items()}
+    return merges
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_ties", named="the pair seen first wins")
+def train_bpe_tie_first_seen(word_counts, vocab_size, min_frequency=1):
+    return trained(word_counts, vocab_size, lambda count, pair: -count, min_frequency)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_ties", named="the largest ids win")
+def train_bpe_tie_largest(word_counts, vocab_size, min_frequency=1):
+    key = lambda count, pair: (-count, -pair[0], -pair[1])  # noqa: E731
+    return trained(word_counts, vocab_size, key, min_frequency)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_ties", named="the right id decides")
+def train_bpe_tie_right_first(word_counts, vocab_size, min_frequency=1):
+    return trained(word_counts, vocab_size, lambda count, pair: (-count, pair[::-1]), min_frequency)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_merges", named="the rarest pair")
+def train_bpe_rarest(word_counts, vocab_size, min_frequency=1):
+    return trained(word_counts, vocab_size, lambda count, pair: (count, pair), min_frequency)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_merges", named="counts are left out")
+def train_bpe_unweighted(word_counts, vocab_size, min_frequency=1):
+    return train_bpe(dict.fromkeys(word_counts, 1), vocab_size)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_merges", named="not counted again")
+def train_bpe_counts_once(word_counts, vocab_size, min_frequency=1):
+    words = {bpe.byte_ids(word): count for word, count in word_counts.items()}
+    counts = count_pairs(words)
+    order = sorted(counts, key=lambda pair: (-counts[pair], pair))
+    if vocab_size < 256 or len(order) < vocab_size - 256:
+        raise ValueError("too few pairs")
+    return {pair: 256 + i for i, pair in enumerate(order[: vocab_size - 256])}
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_merges", named="one merge too few")
+def train_bpe_one_too_few(word_counts, vocab_size, min_frequency=1):
+    merges = train_bpe(word_counts, vocab_size, min_frequency)
+    return dict(list(merges.items())[:-1])
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="min_frequency is not looked at")
+def train_bpe_ignores_min_frequency(word_counts, vocab_size, min_frequency=1):
+    return train_bpe(word_counts, vocab_size)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="train_bpe raised ValueError")
+def train_bpe_min_frequency_off_by_one(word_counts, vocab_size, min_frequency=1):
+    return train_bpe(word_counts, vocab_size, min_frequency + (min_frequency > 1))
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="too few merges come back")
+def train_bpe_stops_quietly(word_counts, vocab_size, min_frequency=1):
+    for size in range(vocab_size, 255, -1):
+        try:
+            return train_bpe(word_counts, size, min_frequency)
+        except ValueError:
+            continue
+    raise ValueError("vocab_size is below 256")
+
+
+# ---------------------------------------------------------------------------------------------
+# encode_word
+# ---------------------------------------------------------------------------------------------
+
+
+def replayed(ids, merges, choose):
+    while present := [pair for pair in pairwise(ids) if pair in merges]:
+        pair = choose(present)
+        ids = merge_pair(ids, pair, merges[pair])
+    return tuple(ids)
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="the leftmost pair")
+def encode_word_leftmost(ids, merges):
+    return replayed(ids, merges, lambda present: present[0])
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="the latest learned pair")
+def encode_word_latest(ids, merges):
+    return replayed(ids, merges, lambda present: max(present, key=merges.get))
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="after one merge")
+def encode_word_once(ids, merges):
+    present = [pair for pair in pairwise(ids) if pair in merges]
+    if not present:
+        return tuple(ids)
+    pair = min(present, key=merges.get)
+    return merge_pair(ids, pair, merges[pair])
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="encode_word: the ids")
+def encode_word_greedy_walk(ids, merges):
+    out = []
+    for token in ids:
+        while out and (out[-1], token) in merges:
+            token = merges[out.pop(), token]
+        out.append(token)
+    return tuple(out)
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_edges", named="encode_word raised ValueError")
+def encode_word_empty_min(ids, merges):
+    ids = tuple(ids)
+    while True:
+        pair = min(pairwise(ids), key=lambda pair: merges.get(pair, 1 << 30))
+        if pair not in merges:
+            return ids
+        ids = merge_pair(ids, pair, merges[pair])
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_edges", named="ids is changed in place")
+def encode_word_in_place(ids, merges):
+    result = encode_word(ids, merges)
+    if isinstance(ids, list):
+        ids[:] = result
+    return result
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_edges", named="return statement is missing")
+def encode_word_forgets_unmerged(ids, merges):
+    result = encode_word(ids, merges)
+    if len(result) < len(ids):
+        return result
+
+
+# ---------------------------------------------------------------------------------------------
+# encode
+# ---------------------------------------------------------------------------------------------
+
+
+def encoded(text, merges, cut=bpe.pretokenize, spell=bpe.byte_ids):
+    return [i for word in cut(text) for i in encode_word(spell(word), merges)]
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="merges reach across")
+def encode_whole_text(text, merges):
+    return encoded(unicodedata.normalize("NFC", text), merges, cut=lambda text: [text])
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="spaces are lost")
+def encode_split(text, merges):
+    return encoded(unicodedata.normalize("NFC", text), merges, cut=str.split)
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="raw byte values")
+def encode_raw_bytes(text, merges):
+    text = unicodedata.normalize("NFC", text)
+    return encoded(text, merges, spell=lambda word: tuple(word.encode()))
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="is encoded once")
+def encode_each_word_once(text, merges):
+    text = unicodedata.normalize("NFC", text)
+    return encoded(text, merges, cut=lambda text: dict.fromkeys(bpe.pretokenize(text)))
+
+
+@mutant(of="encode", killed_by="test_encode_unicode", named="not brought to NFC")
+def encode_not_normalized(text, merges):
+    return encoded(text, merges)
+
+
+@mutant(of="encode", killed_by="test_encode_unicode", named="NFKC changes characters")
+def encode_nfkc(text, merges):
+    return encoded(unicodedata.normalize("NFKC", text), merges)
+
+
+@mutant(of="encode", killed_by="test_encode_unicode", named="UnicodeEncodeError")
+def encode_latin1(text, merges):
+    text = unicodedata.normalize("NFC", text)
+    ids = {byte: i for i, byte in enumerate(bpe.bytes_to_unicode())}
+    return encoded(text, merges, spell=lambda word: tuple(ids[b] for b in word.encode("latin-1")))
+
+
+# ---------------------------------------------------------------------------------------------
+# decode
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="decode", killed_by="test_decode_split_characters", named="join all bytes first")
+def decode_one_by_one(ids, vocabulary):
+    return "".join(decode([i], vocabulary) for i in ids)
+
+
+@mutant(of="decode", killed_by="test_decode_split_characters", named="are dropped")
+def decode_ignores_errors(ids, vocabulary):
+    decode(ids, vocabulary)
+    return b"".join(vocabulary[i] for i in ids).decode("utf-8", errors="ignore")
+
+
+@mutant(of="decode", killed_by="test_decode_split_characters", named="UnicodeDecodeError")
+def decode_strict(ids, vocabulary):
+    decode(ids, vocabulary)
+    return b"".join(vocabulary[i] for i in ids).decode("utf-8")
+
+
+@mutant(of="decode", killed_by="test_decode_split_characters", named="Latin-1")
+def decode_latin1(ids, vocabulary):
+    decode(ids, vocabulary)
+    return b"".join(vocabulary[i] for i in ids).decode("latin-1")
+
+
+@mutant(of="decode", killed_by="test_decode_outside", named="counts from the end")
+def decode_negative_ids(ids, vocabulary):
+    if any(i >= len(vocabulary) for i in ids):
+        raise ValueError("an id is outside the vocabulary")
+    return b"".join(vocabulary[i] for i in ids).decode("utf-8", errors="replace")
+
+
+@mutant(of="decode", killed_by="test_decode_outside", named="raised IndexError")
+def decode_index_error(ids, vocabulary):
+    return b"".join(vocabulary[i] for i in ids).decode("utf-8", errors="replace")
+
+
+@mutant(of="decode", killed_by="test_decode_text", named="spaces are put between")
+def decode_with_spaces(ids, vocabulary):
+    decode(ids, vocabulary)
+    return b" ".join(vocabulary[i] for i in ids).decode("utf-8", errors="replace")
+
+
+@mutant(of="decode", killed_by="test_decode_text", named="bytes come back")
+def decode_bytes(ids, vocabulary):
+    decode(ids, vocabulary)
+    return b"".join(vocabulary[i] for i in ids)
+
+
+# ---------------------------------------------------------------------------------------------
+# wordpiece_scores
+# ---------------------------------------------------------------------------------------------
+
+
+def scored(words, score, pieces=tuple, weighted=True, least=0):
+    counts = Counter()
+    for word, count in words.items():
+        for piece in pieces(word) if len(word) > least else ():
+            counts[piece] += count if weighted else 1
+    return {(a, b): score(n, counts[a], counts[b]) for (a, b), n in count_pairs(words).items()}
+
+
+def ratio(pair, first, second):
+    return pair / (first * second)
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="pairs' counts")
+def wordpiece_scores_as_bpe(words):
+    return count_pairs(words)
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="are added")
+def wordpiece_scores_sum(words):
+    return scored(words, lambda n, a, b: n / (a + b))
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="the first piece's")
+def wordpiece_scores_precedence(words):
+    return scored(words, lambda n, a, b: n / a)
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="the logarithm")
+def wordpiece_scores_log(words):
+    return scored(words, lambda n, a, b: math.log(n / (a * b)))
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="counts are left out")
+def wordpiece_scores_unweighted_pieces(words):
+    return scored(words, ratio, weighted=False)
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_pieces", named="is counted once")
+def wordpiece_scores_pieces_once(words):
+    return scored(words, ratio, pieces=set)
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_pieces", named="a single piece")
+def wordpiece_scores_skips_single_pieces(words):
+    return scored(words, ratio, least=1)
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="words is changed")
+def wordpiece_scores_pops(words):
+    scores = wordpiece_scores(words)
+    while words:
+        words.popitem()
+    return scores
+
+
+# ---------------------------------------------------------------------------------------------
+# encode_wordpiece
+# ---------------------------------------------------------------------------------------------
+
+
+def longest_match(word, vocabulary, unk, mark="##", shortest=False, give_up=True):
+    pieces, start = [], 0
+    while start < len(word):
+        prefix = mark if start else ""
+        ends = range(len(word), start, -1)
+        fits = [e for e in ends if prefix + word[start:e] in vocabulary]
+        if not fits and give_up:
+            return [unk]
+        end = fits[-1 if shortest else 0] if fits else start + 1
+        pieces.append(prefix + word[start:end] if fits else unk)
+        start = end
+    return pieces
+
+
+@mutant(
+    of="encode_wordpiece", killed_by="test_encode_wordpiece_longest", named="the shortest piece"
+)
+def encode_wordpiece_shortest(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return longest_match(word, vocabulary, unk_token, shortest=True)
+
+
+@mutant(
+    of="encode_wordpiece", killed_by="test_encode_wordpiece_longest", named='without their "##"'
+)
+def encode_wordpiece_without_mark(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return longest_match(word, vocabulary, unk_token, mark="")
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_longest", named="taken off")
+def encode_wordpiece_mark_removed(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    pieces = encode_wordpiece(word, vocabulary, unk_token, max_characters)
+    return [piece.removeprefix("##") for piece in pieces]
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_unknown", named="only the part")
+def encode_wordpiece_unknown_part(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return longest_match(word, vocabulary, unk_token, give_up=False)
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_unknown", named="before the gap")
+def encode_wordpiece_keeps_beginning(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    pieces = longest_match(word, vocabulary, unk_token, give_up=False)
+    return pieces[: pieces.index(unk_token) + 1] if unk_token in pieces else pieces
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_unknown", named="is an argument")
+def encode_wordpiece_fixed_unk(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return encode_wordpiece(word, vocabulary, max_characters=max_characters)
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_unknown", named="not looked at")
+def encode_wordpiece_any_length(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return encode_wordpiece(word, vocabulary, unk_token, 10**9)
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_unknown", named="still allowed")
+def encode_wordpiece_length_off_by_one(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return encode_wordpiece(word, vocabulary, unk_token, max_characters - 1)

@@ -1,0 +1,814 @@
+"""Graders of chapter 02: byte-pair encoding from counting to decoding, and WordPiece."""
+
+import math
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+
+from tinyqwen.bpe import bpe_vocabulary, byte_ids, pretokenize
+from tinyqwen.course import check, check_equal, check_example, points, reference, rng
+from tinyqwen.course.calls import StudentError
+
+TITLE = "Tokenization"
+ASSIGNED = {
+    "count_pairs": "bpe",
+    "merge_pair": "bpe",
+    "train_bpe": "bpe",
+    "encode_word": "bpe",
+    "encode": "bpe",
+    "decode": "bpe",
+    "wordpiece_scores": "bpe",
+    "encode_wordpiece": "bpe",
+}
+
+LOW = {"low": 5, "lower": 2, "newest": 6, "widest": 3}
+STORY = """Once there was a cat. The cat's ball was red, and the dog's ball was blue.
+从前有一只猫。我有一只猫，你有一只狗。 I have 12 cats, and they'll look in the box again.
+"""
+
+
+def random_word(letters, shortest, longest):
+    length = int(rng().integers(shortest, longest + 1))
+    return tuple(letters[i] for i in rng().integers(0, len(letters), length))
+
+
+def random_words(letters=(0, 1, 2), number=12, shortest=0, longest=7):
+    """{tuple of tokens: count}, with words of length 0 and 1 among them."""
+    return {
+        random_word(letters, shortest, longest): int(rng().integers(2, 9)) for _ in range(number)
+    }
+
+
+def random_texts():
+    """{word: count}, of few letters, so that pairs repeat."""
+    words = random_words("aabe猫", number=9, shortest=1)
+    return {"".join(word): count for word, count in words.items()}
+
+
+def as_list(result, name, kind="ids"):
+    check(
+        isinstance(result, list | tuple),
+        f"{name} returned a {type(result).__name__}; a list of {kind} was expected.",
+        "a return statement is missing" if result is None else None,
+    )
+    return list(result)
+
+
+def as_dict(result, name):
+    check(
+        isinstance(result, dict),
+        f"{name} returned a {type(result).__name__}; a dict was expected.",
+        "a return statement is missing" if result is None else None,
+    )
+    return dict(result)
+
+
+def check_refused(fn, arguments, why, mistake=None):
+    """The function raises ValueError for these arguments."""
+    try:
+        result = fn(*arguments)
+    except StudentError as error:
+        check("raised ValueError" in str(error), f"{why}: ValueError was expected.\n{error}")
+    else:
+        check(False, f"{why}: ValueError was expected; it returned {result!r:.80}", mistake)
+
+
+def check_unchanged(fn, what):
+    check(
+        not fn.edited,
+        f"{fn.__name__} changed {what} in place.",
+        f"{what} is changed in place: build a new one",
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# count_pairs, 5 points
+# ---------------------------------------------------------------------------------------------
+
+
+def pairs_weighted(words, pairs=pairwise, weight=lambda count: count):
+    counts = Counter()
+    for word, count in words.items():
+        for pair in pairs(word):
+            counts[tuple(pair)] += weight(count)
+    return dict(counts)
+
+
+def pairs_across(words):
+    stream = [token for word, count in words.items() for token in word * count]
+    return dict(Counter(pairwise(stream)))
+
+
+def pairs_apart(word):
+    """Neighbours without overlap: in "aaa" only one."""
+    i, last = 0, None
+    while i + 1 < len(word):
+        pair = word[i], word[i + 1]
+        yield pair
+        i += 2 if pair == last or pair[0] == pair[1] else 1
+        last = pair
+
+
+@points(1, "count_pairs: the example")
+def test_count_pairs_example(submission):
+    """The example in the docstring, counted by hand."""
+    check_example(submission.count_pairs)
+
+
+@points(2, "count_pairs: value")
+def test_count_pairs_value(submission):
+    """Each word counts as often as it occurs, and no pair reaches across words."""
+    fixed = {tuple("low"): 5, tuple("lower"): 2, tuple("wet"): 3, tuple("n"): 4}
+    for words in [fixed, random_words(), random_words(tuple("abcd"), longest=5)]:
+        check_equal(
+            as_dict(submission.count_pairs(words), "count_pairs"),
+            reference("count_pairs")(words),
+            "count_pairs: the counts",
+            case=repr(words)[:200],
+            mistakes={
+                "the words' own counts are left out": pairs_weighted(words, weight=lambda _: 1),
+                "a pair that stands twice in a word is counted once": pairs_weighted(
+                    words, lambda word: set(pairwise(word))
+                ),
+                "pairs reach from the end of a word into the next": lambda words=words: (
+                    pairs_across(words)
+                ),
+                "the last pair of each word is left out": pairs_weighted(
+                    words, lambda word: pairwise(word[:-1])
+                ),
+                "pairs are counted without their order": pairs_weighted(
+                    words, lambda word: map(sorted, pairwise(word))
+                ),
+                "pairs are taken in steps of two; neighbours overlap": pairs_weighted(
+                    words, lambda word: zip(word[::2], word[1::2])
+                ),
+            },
+        )
+
+
+@points(1, "count_pairs: overlaps")
+def test_count_pairs_overlaps(submission):
+    """In a run of equal tokens, neighbouring pairs overlap, and all count."""
+    words = {(7, 7, 7): 2, (7, 7, 7, 7): 1, (7, 1): 1}
+    check_equal(
+        as_dict(submission.count_pairs(words), "count_pairs"),
+        {(7, 7): 7, (7, 1): 1},
+        "count_pairs: the counts of overlapping pairs",
+        case=repr(words),
+        mistakes={
+            "overlapping pairs are not counted: (7, 7) stands twice in (7, 7, 7)": {
+                (7, 7): 4,
+                (7, 1): 1,
+            },
+            "a pair that stands twice in a word is counted once": {(7, 7): 3, (7, 1): 1},
+        },
+    )
+
+
+@points(1, "count_pairs: short words")
+def test_count_pairs_short(submission):
+    """Words of one token or none hold no pair; what is given stays as it is."""
+    fn = submission.count_pairs
+    for words in [{}, {(): 3}, {(1,): 2, (2,): 5}, {(1,): 2, (2, 1): 5}]:
+        expected = {(2, 1): 5} if (2, 1) in words else {}
+        yours = as_dict(fn(words), "count_pairs")
+        zeros = [pair for pair, count in yours.items() if count == 0]
+        mistake = f"pairs that do not occur are listed with 0: {zeros}" if zeros else None
+        check(
+            yours == expected,
+            f"count_pairs({words}) is wrong.\n  expected  {expected}\n  yours     {yours}",
+            mistake,
+        )
+        check_unchanged(fn, "words")
+
+
+# ---------------------------------------------------------------------------------------------
+# merge_pair, 5 points
+# ---------------------------------------------------------------------------------------------
+
+
+def merged(word, pair, new, most=None):
+    out, i, done = [], 0, 0
+    while i < len(word):
+        if tuple(word[i : i + 2]) == tuple(pair) and done != most:
+            out, i, done = [*out, new], i + 2, done + 1
+        else:
+            out, i = [*out, word[i]], i + 1
+    return tuple(out)
+
+
+def merged_from_the_right(word, pair, new):
+    return merged(tuple(word)[::-1], tuple(pair)[::-1], new)[::-1]
+
+
+def merged_with_the_next_kept(word, pair, new):
+    starts = [tuple(word[i : i + 2]) == tuple(pair) for i in range(len(word))]
+    return tuple(new if starts[i] else token for i, token in enumerate(word))
+
+
+def merge_again(word, pair, new):
+    for _ in word:
+        word = merged(word, pair, new, most=1)
+    return tuple(word)
+
+
+@points(1, "merge_pair: the example")
+def test_merge_pair_example(submission):
+    """The examples in the docstring."""
+    check_example(submission.merge_pair)
+
+
+@points(2, "merge_pair: value")
+def test_merge_pair_value(submission):
+    """Every occurrence, in this order only; everything else stays."""
+    words = [(1, 2, 3, 1, 2), (2, 1, 1, 2, 2, 3, 2, 1), (3, 3), (1, 2), (2, 1), (1,), ()]
+    words += [random_word((1, 2, 3), 6, 12) for _ in range(6)]
+    for word in words:
+        check_equal(
+            submission.merge_pair(word, (1, 2), 9),
+            reference("merge_pair")(word, (1, 2), 9),
+            "merge_pair: the merged word",
+            case=f"merge_pair({word}, (1, 2), 9)",
+            mistakes={
+                "only the first occurrence is merged": merged(word, (1, 2), 9, most=1),
+                "a list is returned; a word has to be a tuple, a key for a dict": list(
+                    merged(word, (1, 2), 9)
+                ),
+                "the pair's right token stays where it was": merged_with_the_next_kept(
+                    word, (1, 2), 9
+                ),
+                "the pair is merged in both orders; (2, 1) is another pair": tuple(
+                    merged(merged(word, (1, 2), 9), (2, 1), 9)
+                ),
+                "the word's last token is lost": lambda word=word: merged(word, (1, 2), 9)[:-1],
+            },
+        )
+
+
+@points(1, "merge_pair: runs")
+def test_merge_pair_runs(submission):
+    """From the left and without overlap; a new token is not merged again."""
+    for word, pair, new in [
+        ((1, 1, 1), (1, 1), 9),
+        ((1, 1, 1, 1, 1), (1, 1), 9),
+        ((2, 1, 1, 1, 2), (1, 1), 9),
+        ((1, 2, 2), (1, 2), 1),
+        (("a", "b", "b"), ("a", "b"), "a"),
+    ]:
+        check_equal(
+            submission.merge_pair(word, pair, new),
+            merged(word, pair, new),
+            "merge_pair: a run of tokens",
+            case=f"merge_pair({word}, {pair}, {new!r})",
+            mistakes={
+                "the run is merged from the right; the left end comes first": (
+                    merged_from_the_right(word, pair, new)
+                ),
+                "a token is used in two merges": merged_with_the_next_kept(word, pair, new),
+                "the new token is looked at again: one walk from left to right": merge_again(
+                    word, pair, new
+                ),
+                "only the first occurrence is merged": merged(word, pair, new, most=1),
+            },
+        )
+
+
+@points(1, "merge_pair: lists and strings")
+def test_merge_pair_manners(submission):
+    """A list works as a tuple does and is not changed; tokens may be strings of any length."""
+    fn = submission.merge_pair
+    check_equal(fn([1, 2, 1], [1, 2], 9), (9, 1), "merge_pair of a list", case="[1, 2, 1], [1, 2]")
+    check_unchanged(fn, "word")
+    check_equal(
+        fn(("##a", "##bc", "##a"), ("##a", "##bc"), "##abc"),
+        ("##abc", "##a"),
+        "merge_pair of strings",
+        case='("##a", "##bc", "##a"), ("##a", "##bc"), "##abc"',
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# train_bpe, 6 points
+# ---------------------------------------------------------------------------------------------
+
+
+def trained(
+    word_counts, vocab_size, tie=lambda p: p, recount=True, weighted=True, best=-1, id0=256
+):
+    """Training with one mistake."""
+    words = {byte_ids(word): count for word, count in word_counts.items()}
+    merges, counts = {}, pairs_weighted(words)
+    for new in range(id0, id0 + vocab_size - 256):
+        if recount:
+            counts = pairs_weighted(words, weight=(lambda n: n) if weighted else (lambda _: 1))
+        if not counts:
+            break
+        pair = min(counts, key=lambda p: (best * counts[p], tie(p)))
+        merges[pair] = new
+        counts = {p: n for p, n in counts.items() if p != pair}
+        words = {merged(word, pair, new): count for word, count in words.items()}
+    return list(merges.items())
+
+
+def check_merges(fn, word_counts, vocab_size, mistakes):
+    check_equal(
+        list(as_dict(fn(word_counts, vocab_size), "train_bpe").items()),
+        list(reference("train_bpe")(word_counts, vocab_size).items()),
+        "train_bpe: the merges",
+        case=f"{word_counts}, vocab_size={vocab_size}"[:250],
+        mistakes=mistakes,
+    )
+
+
+@points(1, "train_bpe: the example")
+def test_train_bpe_example(submission):
+    """The example in the docstring."""
+    check_example(submission.train_bpe)
+
+
+@points(2, "train_bpe: merges")
+def test_train_bpe_merges(submission):
+    """The most frequent pair first, counted anew after each merge, ids from 256 on."""
+    fn = submission.train_bpe
+    for word_counts, size in [(LOW, 264), (random_texts(), 261), ({"猫": 2, "aaaa": 3}, 259)]:
+        check_merges(
+            fn,
+            word_counts,
+            size,
+            {
+                "the pairs are not counted again after a merge": trained(
+                    word_counts, size, recount=False
+                ),
+                "the words' counts are left out": trained(word_counts, size, weighted=False),
+                "the rarest pair is merged first": trained(word_counts, size, best=1),
+                "there is one merge too few: vocab_size tokens are asked for": trained(
+                    word_counts, size - 1
+                ),
+                "there is one merge too many: vocab_size tokens are asked for": trained(
+                    word_counts, size + 1
+                ),
+                "new ids begin at 256, behind the bytes 0 to 255": trained(
+                    word_counts, size, id0=257
+                ),
+            },
+        )
+        check_unchanged(fn, "word_counts")
+    check_equal(as_dict(fn(LOW, 256), "train_bpe"), {}, "train_bpe: 256 tokens need no merge")
+
+
+@points(2, "train_bpe: ties")
+def test_train_bpe_ties(submission):
+    """Of pairs equally frequent the smallest ids win, left before right."""
+    words = [
+        {"cb": 1, "ad": 1, "da": 1, "eb": 1},
+        {"dcab": 1},
+        {"ba": 2, "ab": 2, "ac": 2},
+        {"cab": 3, "bac": 3, "caa": 1, "bb": 2},
+    ]
+    for word_counts in words:
+        check_merges(
+            submission.train_bpe,
+            word_counts,
+            258,
+            {
+                "of equal counts the pair seen first wins; the smallest ids should": trained(
+                    word_counts, 258, tie=lambda p: 0
+                ),
+                "of equal counts the largest ids win; the smallest should": trained(
+                    word_counts, 258, tie=lambda p: (-p[0], -p[1])
+                ),
+                "of equal counts the right id decides; the left one comes first": trained(
+                    word_counts, 258, tie=lambda p: p[::-1]
+                ),
+            },
+        )
+
+
+@points(1, "train_bpe: limits")
+def test_train_bpe_limits(submission):
+    """Too small a vocabulary and too little text are refused; min_frequency is kept."""
+    fn = submission.train_bpe
+    check_refused(fn, ({"ab": 1}, 255), "train_bpe with vocab_size 255")
+    check_refused(
+        fn,
+        ({"ab": 1}, 300),
+        "train_bpe of one pair with vocab_size 300",
+        "too few merges come back",
+    )
+    check_refused(
+        fn,
+        ({"ab": 3, "cd": 1}, 258, 2),
+        "train_bpe with min_frequency 2 where only one pair occurs twice",
+        "min_frequency is not looked at",
+    )
+    check_equal(
+        as_dict(fn({"ab": 2}, 257, 2), "train_bpe"),
+        {byte_ids("ab"): 256},
+        "train_bpe with min_frequency 2 of a pair that occurs exactly twice",
+        case='{"ab": 2}, vocab_size=257, min_frequency=2',
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# encode_word, 4 points
+# ---------------------------------------------------------------------------------------------
+
+
+def replayed(ids, merges, choose, rounds=None):
+    """Merge one pair after the other, `choose` says which of those present."""
+    while (present := [p for p in pairwise(ids) if p in merges]) and rounds != 0:
+        pair = choose(present, merges)
+        ids = merged(ids, pair, merges[pair])
+        rounds = None if rounds is None else rounds - 1
+    return list(ids)
+
+
+def latest(present, merges):
+    return max(present, key=merges.get)
+
+
+def earliest(present, merges):
+    return min(present, key=merges.get)
+
+
+def leftmost(present, merges):
+    return present[0]
+
+
+@points(1, "encode_word: the example")
+def test_encode_word_example(submission):
+    """The example in the docstring."""
+    check_example(submission.encode_word)
+
+
+@points(2, "encode_word: order of the merges")
+def test_encode_word_order(submission):
+    """The earliest learned pair comes first, wherever in the word it stands."""
+    made = {(2, 3): 256, (1, 2): 257, (3, 4): 258, (256, 4): 259, (257, 3): 260, (5, 5): 261}
+    made |= {(1, 259): 262, (261, 5): 263}
+    words = [(1, 2, 3, 4), (1, 2, 3), (1, 2, 1, 2), (5, 5, 5, 5, 5), (1, 2, 3, 2, 3, 4, 9)]
+    words += [random_word((1, 2, 3, 4, 5), 5, 12) for _ in range(8)]
+    for word in words:
+        check_equal(
+            as_list(submission.encode_word(word, made), "encode_word"),
+            list(reference("encode_word")(word, made)),
+            "encode_word: the ids",
+            case=f"encode_word({word}, {made})",
+            mistakes={
+                "the leftmost pair is merged first; the earliest learned should be": replayed(
+                    word, made, leftmost
+                ),
+                "the latest learned pair is merged first; the earliest should be": replayed(
+                    word, made, latest
+                ),
+                "it stops after one merge": replayed(word, made, earliest, rounds=1),
+                "only the first place of a pair is merged, and never the others": list(
+                    merged(word, (2, 3), 256, most=1)
+                ),
+            },
+        )
+
+
+@points(1, "encode_word: nothing to merge")
+def test_encode_word_edges(submission):
+    """Empty words, single bytes, and words without a known pair come back as they are."""
+    fn = submission.encode_word
+    for word, merges in [((), {(1, 2): 256}), ((1,), {(1, 2): 256}), ((2, 1), {(1, 2): 256})]:
+        yours = as_list(fn(word, merges), "encode_word")
+        check_equal(yours, list(word), "encode_word: nothing to merge", case=f"{word}, {merges}")
+    check_equal(as_list(fn((1, 2), {}), "encode_word"), [1, 2], "encode_word without merges")
+    check_equal(as_list(fn([1, 2], {(1, 2): 256}), "encode_word"), [256], "encode_word of a list")
+    check_unchanged(fn, "ids")
+
+
+# ---------------------------------------------------------------------------------------------
+# encode, 5 points
+# ---------------------------------------------------------------------------------------------
+
+
+def merges_of_story(vocab_size=310):
+    words = Counter(pretokenize(unicodedata.normalize("NFC", STORY)))
+    return reference("train_bpe")(dict(words), vocab_size)
+
+
+def encoded(text, merges, form="NFC", cut=pretokenize, spell=byte_ids):
+    """Encoding with one mistake."""
+    ids = []
+    for word in cut(unicodedata.normalize(form, text) if form else text):
+        ids += reference("encode_word")(spell(word), merges)
+    return ids
+
+
+def check_encoded(fn, text, merges):
+    check_equal(
+        as_list(fn(text, merges), "encode"),
+        reference("encode")(text, merges),
+        "encode: the ids",
+        case=f"{text!r}, {len(merges)} merges",
+        mistakes={
+            "the text is not cut into words, so merges reach across their borders": lambda: encoded(
+                text, merges, cut=lambda text: [text]
+            ),
+            "spaces are lost: split() throws them away, pretokenize keeps them": lambda: encoded(
+                text, merges, cut=str.split
+            ),
+            "these are raw byte values; byte_ids(word) gives the vocabulary's ids": lambda: encoded(
+                text, merges, spell=lambda word: tuple(word.encode())
+            ),
+            "the text is not brought to NFC first": lambda: encoded(text, merges, form=None),
+            "the text is taken apart (NFD); NFC puts it together": lambda: encoded(
+                text, merges, form="NFD"
+            ),
+            "NFKC changes characters, ² becomes 2; NFC only composes": lambda: encoded(
+                text, merges, form="NFKC"
+            ),
+            "a word that occurs twice is encoded once": lambda: encoded(
+                text, merges, cut=lambda text: dict.fromkeys(pretokenize(text))
+            ),
+        },
+    )
+
+
+@points(1, "encode: the example")
+def test_encode_example(submission):
+    """The example in the docstring."""
+    check_example(submission.encode)
+
+
+@points(2, "encode: text")
+def test_encode_text(submission):
+    """Words are cut as Qwen2 cuts them, their spaces kept, each word merged by itself."""
+    fn, merges = submission.encode, merges_of_story()
+    low = {byte_ids("w "): 256, byte_ids("ow"): 257, byte_ids(" l"): 258, byte_ids("lo"): 259}
+    check_encoded(fn, "low low  slow", low)
+    check_encoded(fn, "", merges)
+    check_encoded(fn, "The cat's  cat looks in the box, in the box!\n", merges)
+    words = STORY.split()
+    check_encoded(fn, " ".join(words[i] for i in rng().integers(0, len(words), 12)), merges)
+
+
+@points(2, "encode: any text at all")
+def test_encode_unicode(submission):
+    """Bytes spell everything: Chinese, emoji, accents typed in two ways."""
+    fn, merges = submission.encode, merges_of_story()
+    for text in ["从前有一只猫，一只狗", "cats 🐈🐈!", "ca\u0301t is c\xe1t", "x² ½\r\n\r\n\ta"]:
+        check_encoded(fn, text, merges)
+
+
+# ---------------------------------------------------------------------------------------------
+# decode, 5 points
+# ---------------------------------------------------------------------------------------------
+
+
+def bytes_of(ids, vocabulary):
+    return b"".join(vocabulary[i] for i in ids)
+
+
+def check_decoded(fn, ids, vocabulary, what):
+    def one_by_one():
+        return "".join(vocabulary[i].decode("utf-8", errors="replace") for i in ids)
+
+    check_equal(
+        fn(ids, vocabulary),
+        bytes_of(ids, vocabulary).decode("utf-8", errors="replace"),
+        f"decode: {what}",
+        case=f"{ids}, the bytes are {bytes_of(ids, vocabulary)!r}"[:200],
+        mistakes={
+            "each token is read as UTF-8 by itself; join all bytes first": one_by_one,
+            "bytes that are no UTF-8 are dropped; they become \ufffd": lambda: bytes_of(
+                ids, vocabulary
+            ).decode("utf-8", errors="ignore"),
+            "the bytes are read as Latin-1, one character a byte": lambda: bytes_of(
+                ids, vocabulary
+            ).decode("latin-1"),
+            "bytes come back; text was asked for": lambda: bytes_of(ids, vocabulary),
+            "spaces are put between the tokens": lambda: b" ".join(
+                vocabulary[i] for i in ids
+            ).decode("utf-8", errors="replace"),
+        },
+    )
+
+
+@points(1, "decode: the example")
+def test_decode_example(submission):
+    """The example in the docstring."""
+    check_example(submission.decode)
+
+
+@points(1, "decode: text")
+def test_decode_text(submission):
+    """What was encoded comes back."""
+    merges = merges_of_story()
+    vocabulary = bpe_vocabulary(merges)
+    for text in ["", "The cat's ball was red.\n", "look in the box"]:
+        check_decoded(submission.decode, encoded(text, merges), vocabulary, "the text")
+
+
+@points(2, "decode: characters split over tokens")
+def test_decode_split_characters(submission):
+    """A character's bytes may lie in several tokens, and may be incomplete."""
+    vocabulary = bpe_vocabulary({})
+    whole = list(byte_ids("猫 é 🐈"))
+    check_decoded(submission.decode, whole, vocabulary, "characters split over tokens")
+    check_decoded(submission.decode, whole[:-1], vocabulary, "a character that is cut short")
+    drawn = [int(i) for i in rng().integers(0, 256, 12)] + list(byte_ids("猫"))[:2]
+    check_decoded(submission.decode, drawn, vocabulary, "bytes that are no UTF-8")
+
+
+@points(1, "decode: ids outside the vocabulary")
+def test_decode_outside(submission):
+    """An id that is not in the vocabulary is refused, -1 as well."""
+    vocabulary = [b"a", b"b", b"c"]
+    for ids in [[0, 3], [1000], [-1], [0, -3]]:
+        wrong = next(i for i in ids if not 0 <= i < 3)
+        check_refused(
+            submission.decode,
+            (ids, vocabulary),
+            f"decode({ids}) with a vocabulary of 3",
+            "a negative id counts from the end of the list" if wrong < 0 else None,
+        )
+    check_equal(submission.decode([2, 0], vocabulary), "ca", "decode([2, 0]) of a, b, c")
+
+
+# ---------------------------------------------------------------------------------------------
+# wordpiece_scores, 5 points
+# ---------------------------------------------------------------------------------------------
+
+HUGS = {
+    ("h", "##u", "##g"): 10,
+    ("p", "##u", "##g"): 5,
+    ("p", "##u", "##n"): 12,
+    ("b", "##u", "##n"): 4,
+    ("h", "##u", "##g", "##s"): 5,
+}
+
+
+def scored(words, score, pieces=tuple, weighted=True, least=0):
+    """Scores with one mistake."""
+    counts = Counter()
+    for word, count in words.items():
+        for piece in pieces(word) if len(word) > least else ():
+            counts[piece] += count if weighted else 1
+    return rounded(
+        {(a, b): score(n, counts[a], counts[b]) for (a, b), n in pairs_weighted(words).items()}
+    )
+
+
+def rounded(scores):
+    return {pair: round(float(score), 12) for pair, score in scores.items()}
+
+
+def check_scores(fn, words):
+    def ratio(pair, first, second):
+        return pair / (first * second)
+
+    check_equal(
+        rounded(as_dict(fn(words), "wordpiece_scores")),
+        rounded(reference("wordpiece_scores")(words)),
+        "wordpiece_scores: the scores",
+        case=repr(words)[:200],
+        mistakes={
+            "these are the pairs' counts, not divided by anything": pairs_weighted(words),
+            "the logarithm is taken; the score is the quotient itself": scored(
+                words, lambda n, a, b: math.log(n / (a * b))
+            ),
+            "the counts of the pieces are added; they belong multiplied": scored(
+                words, lambda n, a, b: n / (a + b)
+            ),
+            "the pair's count is divided by the first piece's only": scored(
+                words, lambda n, a, b: n / a
+            ),
+            "the pair's count is divided by the second piece's only": scored(
+                words, lambda n, a, b: n / b
+            ),
+            "the words' counts are left out of the pieces' counts": lambda: scored(
+                words, ratio, weighted=False
+            ),
+            "a piece that stands twice in a word is counted once": lambda: scored(
+                words, ratio, pieces=set
+            ),
+            "words of a single piece are left out of the pieces' counts": lambda: scored(
+                words, lambda n, a, b: n / (a * b), least=1
+            ),
+        },
+    )
+    check_unchanged(fn, "words")
+
+
+@points(1, "wordpiece_scores: the example")
+def test_wordpiece_scores_example(submission):
+    """The example in the docstring, by hand."""
+    check_example(submission.wordpiece_scores)
+
+
+@points(2, "wordpiece_scores: value")
+def test_wordpiece_scores_value(submission):
+    """freq(pair) / (freq(first) · freq(second)), each word as often as it occurs."""
+    check_scores(submission.wordpiece_scores, HUGS)
+    check_scores(submission.wordpiece_scores, {("q", "##u"): 2, ("x", "##a", "##b"): 9})
+
+
+@points(2, "wordpiece_scores: repeated and lonely pieces")
+def test_wordpiece_scores_pieces(submission):
+    """Pieces are counted in every place they stand, in words without a pair as well."""
+    check_scores(submission.wordpiece_scores, {("a", "##a", "##a", "##a"): 3, ("b", "##a"): 2})
+    check_scores(submission.wordpiece_scores, {("a",): 7, ("a", "##b"): 2, (): 4})
+    check_scores(submission.wordpiece_scores, random_words(("a", "##a", "##b", "c")))
+    check_scores(submission.wordpiece_scores, {})
+
+
+# ---------------------------------------------------------------------------------------------
+# encode_wordpiece, 5 points
+# ---------------------------------------------------------------------------------------------
+
+PIECES = {"a", "b", "ab", "abab", "##a", "##b", "##ab", "##ba", "##bab", "c", "##猫猫", "猫"}
+
+
+def pieces_of(word, vocabulary, mark="##", ends=lambda start, n: range(n, start, -1), give_up=True):
+    """Longest match with one mistake."""
+    pieces, start = [], 0
+    while start < len(word):
+        prefix = mark if start else ""
+        fits = [e for e in ends(start, len(word)) if prefix + word[start:e] in vocabulary]
+        if not fits and give_up:
+            return ["[UNK]"]
+        end = fits[0] if fits else start + 1
+        pieces.append(prefix + word[start:end] if fits else "[UNK]")
+        start = end
+    return pieces
+
+
+def up_to_the_gap(pieces):
+    return pieces[: pieces.index("[UNK]") + 1] if "[UNK]" in pieces else pieces
+
+
+def check_pieces(fn, word, vocabulary=PIECES):
+    check_equal(
+        as_list(fn(word, vocabulary), "encode_wordpiece", "pieces"),
+        reference("encode_wordpiece")(word, vocabulary),
+        "encode_wordpiece: the pieces",
+        case=f"{word!r}, {sorted(vocabulary)}",
+        mistakes={
+            "the shortest piece is taken; the longest that fits should be": lambda: pieces_of(
+                word, vocabulary, ends=lambda start, n: range(start + 1, n + 1)
+            ),
+            'pieces after the first are looked up without their "##"': lambda: pieces_of(
+                word, vocabulary, mark=""
+            ),
+            "only the part that has no piece is unknown; the whole word should be": lambda: (
+                pieces_of(word, vocabulary, give_up=False)
+            ),
+            "the pieces found before the gap are kept; the whole word is unknown": lambda: (
+                up_to_the_gap(pieces_of(word, vocabulary, give_up=False))
+            ),
+            "the word's last character is never looked at": lambda: pieces_of(
+                word[:-1], vocabulary
+            ),
+            'the "##" is taken off the pieces; it belongs to them': lambda: [
+                piece.removeprefix("##") for piece in pieces_of(word, vocabulary)
+            ],
+        },
+    )
+    check_unchanged(fn, "vocabulary")
+
+
+@points(1, "encode_wordpiece: the example")
+def test_encode_wordpiece_example(submission):
+    """The examples in the docstring."""
+    check_example(submission.encode_wordpiece)
+
+
+@points(2, "encode_wordpiece: the longest piece")
+def test_encode_wordpiece_longest(submission):
+    """The longest piece that fits, from left to right, with ## behind the first."""
+    for word in ["abba", "ababab", "a", "bbabab", "猫猫猫", ""]:
+        check_pieces(submission.encode_wordpiece, word)
+    for _ in range(6):
+        check_pieces(submission.encode_wordpiece, "".join(random_word("ab", 3, 9)))
+
+
+@points(2, "encode_wordpiece: unknown words")
+def test_encode_wordpiece_unknown(submission):
+    """Where nothing fits, the whole word is unknown, and so is one that is too long."""
+    fn = submission.encode_wordpiece
+    for word in ["abxa", "abx", "xab", "abc", "猫a猫", "x", "ababx"]:
+        check_pieces(fn, word)
+    # taking the longest is never taken back, though "a" + "##bc" would have fitted
+    check_pieces(fn, "abc", {"a", "ab", "##bc"})
+    check_equal(
+        as_list(fn("abx", PIECES, "<unk>"), "encode_wordpiece", "pieces"),
+        ["<unk>"],
+        "encode_wordpiece with unk_token='<unk>'",
+        mistakes={"[UNK] is written into the code; unk_token is an argument": ["[UNK]"]},
+    )
+    for length, limit in [(100, 100), (101, 100), (4, 3), (3, 3)]:
+        expected = ["[UNK]"] if length > limit else ["a", *["##a"] * (length - 1)]
+        check_equal(
+            as_list(fn("a" * length, {"a", "##a"}, "[UNK]", limit), "encode_wordpiece", "pieces"),
+            expected,
+            f"encode_wordpiece of {length} characters with max_characters={limit}",
+            mistakes={
+                "max_characters is not looked at": ["a", *["##a"] * (length - 1)],
+                "max_characters itself is still allowed": ["[UNK]"],
+            },
+        )
