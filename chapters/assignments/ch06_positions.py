@@ -1,0 +1,87 @@
+"""Chapter 06. Positions: what you write.
+
+The first two functions make tables of numbers: they return arrays, and have no gradient. The third
+returns its value and `vjp`, a function that takes the gradient g of the loss with respect to the
+value and returns a tuple with the gradient of x. Write plain NumPy; replace
+`raise NotImplementedError` by your code.
+
+    pytest tests/assignments -k ch06          grades this file
+"""
+
+import numpy as np
+
+
+def sinusoidal_table(positions, dim, theta=10000.0, dtype=np.float32):
+    """One vector for each position, made of sines and cosines  (Vaswani et al. 2017, section 3.5).
+
+        PE[p, 2i]     = sin(p θ^(-2i/dim))
+        PE[p, 2i + 1] = cos(p θ^(-2i/dim))        i = 0 … dim/2 - 1
+
+    positions: integers (...); dim: the size of a vector, even; theta: the base of the wavelengths.
+    Returns (..., dim) in `dtype`, in which sine and cosine take turns.
+
+    >>> sinusoidal_table(np.array([0, 1, 2]), 4, theta=100.0, dtype=np.float64).round(4)
+    array([[ 0.    ,  1.    ,  0.    ,  1.    ],
+           [ 0.8415,  0.5403,  0.0998,  0.995 ],
+           [ 0.9093, -0.4161,  0.1987,  0.9801]])
+
+    Hint 1. There are dim/2 frequencies, θ^(-2i/dim): with θ = 100 and dim = 4 these are 1 and 0.1.
+    `np.arange(0, dim, 2)` counts 2i.
+    Hint 2. `positions[..., None] * frequencies` is every position times every frequency. Compute it
+    in float64, and cast at the very end.
+    Hint 3. `out[..., 0::2]` are the even entries of the last axis, `out[..., 1::2]` the odd ones.
+    """
+    raise NotImplementedError
+
+
+def rope_tables(positions, dim, theta=10000.0, dtype=np.float32):
+    """Cosines and sines of the angles by which RoPE turns each position  (Su et al. 2021, 3.2.2).
+
+        angle[p, i] = p θ^(-2i/dim)               i = 0 … dim/2 - 1
+
+    positions: integers (...); dim: the size of a head, even; theta: the base of the wavelengths.
+    Returns cos, sin, each (..., dim) in `dtype`: the dim/2 values twice over, one time for each
+    half of a head, as Hugging Face's Qwen2 lays them out.
+
+    >>> cos, sin = rope_tables(np.array([0, 1, 2]), 4, theta=100.0, dtype=np.float64)
+    >>> cos.round(4)
+    array([[ 1.    ,  1.    ,  1.    ,  1.    ],
+           [ 0.5403,  0.995 ,  0.5403,  0.995 ],
+           [-0.4161,  0.9801, -0.4161,  0.9801]])
+    >>> sin.round(4)
+    array([[0.    , 0.    , 0.    , 0.    ],
+           [0.8415, 0.0998, 0.8415, 0.0998],
+           [0.9093, 0.1987, 0.9093, 0.1987]])
+
+    Hint 1. The angles are those of the sinusoidal table.
+    Hint 2. Twice over means c₀ c₁ c₂ c₀ c₁ c₂, not c₀ c₀ c₁ c₁ c₂ c₂: `np.concatenate`.
+    Hint 3. Qwen2 reads up to position 32,767, and a float32 number of that size is exact to two
+    thousandths only. Take cosines and sines of float64 angles, and cast those.
+    """
+    raise NotImplementedError
+
+
+def apply_rope(x, cos, sin):
+    """Turn each pair (x_i, x_{i + d/2}) by the angle of its position  (Su et al. 2021, eq. 34).
+
+    x (..., T, d); cos, sin: tables as `rope_tables` gives them, (T, d), or with more axes in front,
+    which broadcast against those of x. The pairing is half-split: entry i of the first half goes
+    with entry i of the second.
+
+        y₁ = x₁ cos - x₂ sin          x₁, y₁: first halves,
+        y₂ = x₂ cos + x₁ sin          x₂, y₂: second halves of the last axis
+
+    Returns (out, vjp): out (..., T, d) in x's dtype; vjp(g (..., T, d)) -> (dx (..., T, d),).
+
+    >>> cos, sin = np.array([[0.6, 1.0, 0.6, 1.0]]), np.array([[0.8, 0.0, 0.8, 0.0]])
+    >>> out, vjp = apply_rope(np.array([[1.0, 2.0, 3.0, 4.0]]), cos, sin)
+    >>> out                                           # (1, 3) is turned, (2, 4) stays
+    array([[-1.8,  2. ,  2.6,  4. ]])
+    >>> vjp(np.array([[1.0, 0.0, 0.0, 0.0]]))[0]
+    array([[ 0.6,  0. , -0.8,  0. ]])
+
+    Hint 1. In whole rows: out = x cos + h(x) sin. What is h? It has the two halves exchanged, and
+    one of them changes its sign; Hugging Face calls it `rotate_half`.
+    Hint 2. The gradient of y = R x is Rᵀ g. The transpose of a rotation is the rotation back.
+    """
+    raise NotImplementedError

@@ -1,0 +1,256 @@
+"""Wrong solutions of chapter 06, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.course import mutant
+
+sinusoidal_table, rope_tables = F.sinusoidal_table, F.rope_tables
+apply_rope = F.apply_rope.raw
+
+
+def frequencies(dim, theta):
+    return theta ** (-np.arange(0, dim, 2) / dim)
+
+
+def rotate_half(x):
+    half = x.shape[-1] // 2
+    return np.concatenate([-x[..., half:], x[..., :half]], axis=-1)
+
+
+# ---------------------------------------------------------------------------------------------
+# sinusoidal_table
+# ---------------------------------------------------------------------------------------------
+
+
+def filled(positions, dim, sines, cosines, dtype):
+    out = np.empty((*np.shape(positions), dim), dtype)
+    out[..., 0::2], out[..., 1::2] = np.sin(sines), np.cos(cosines)
+    return out
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="then all cosines")
+def sinusoidal_in_halves(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions)[..., None] * frequencies(dim, theta)
+    return np.concatenate([np.sin(a), np.cos(a)], axis=-1).astype(dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="the other way round")
+def sinusoidal_cosine_first(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions)[..., None] * frequencies(dim, theta)
+    out = np.empty((*np.shape(positions), dim), dtype)
+    out[..., 0::2], out[..., 1::2] = np.cos(a), np.sin(a)
+    return out
+
+
+@mutant(
+    of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="the exponent is i/dim"
+)
+def sinusoidal_half_exponent(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions)[..., None] * theta ** (-np.arange(dim // 2) / dim)
+    return filled(positions, dim, a, a, dtype)
+
+
+@mutant(
+    of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="different frequencies"
+)
+def sinusoidal_own_frequencies(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions)[..., None] * theta ** (-np.arange(dim) / dim)
+    return filled(positions, dim, a[..., 0::2], a[..., 1::2], dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="lost its minus")
+def sinusoidal_growing_frequencies(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions)[..., None] / frequencies(dim, theta)
+    return filled(positions, dim, a, a, dtype)
+
+
+@mutant(
+    of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="their values are given"
+)
+def sinusoidal_counts_itself(positions, dim, theta=10000.0, dtype=np.float32):
+    counted = np.arange(np.size(positions)).reshape(np.shape(positions))
+    return sinusoidal_table(counted, dim, theta, dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="dim - 2")
+def sinusoidal_to_the_last_frequency(positions, dim, theta=10000.0, dtype=np.float32):
+    exponents = np.arange(0, dim, 2) / max(dim - 2, 1)
+    a = np.asarray(positions)[..., None] * theta**-exponents
+    return filled(positions, dim, a, a, dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_options", named="theta is not used")
+def sinusoidal_theta_hard_coded(positions, dim, theta=10000.0, dtype=np.float32):
+    return sinusoidal_table(positions, dim, 10000.0, dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_options", named="dtype is not used")
+def sinusoidal_float64(positions, dim, theta=10000.0, dtype=np.float32):
+    return sinusoidal_table(positions, dim, theta, np.float64)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_far", named="computed in float32")
+def sinusoidal_float32_angles(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions, dtype)[..., None] * frequencies(dim, theta).astype(dtype)
+    return filled(positions, dim, a, a, dtype)
+
+
+# ---------------------------------------------------------------------------------------------
+# rope_tables
+# ---------------------------------------------------------------------------------------------
+
+
+def tables(angles, dtype):
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="interleaved")
+def rope_tables_interleaved(positions, dim, theta=10000.0, dtype=np.float32):
+    return tables(np.asarray(positions)[..., None] * np.repeat(frequencies(dim, theta), 2), dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="half as wide")
+def rope_tables_half_width(positions, dim, theta=10000.0, dtype=np.float32):
+    return tables(np.asarray(positions)[..., None] * frequencies(dim, theta), dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="a frequency of its own")
+def rope_tables_all_frequencies(positions, dim, theta=10000.0, dtype=np.float32):
+    return tables(np.asarray(positions)[..., None] * theta ** (-np.arange(dim) / dim), dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="the exponent is i/dim")
+def rope_tables_half_exponent(positions, dim, theta=10000.0, dtype=np.float32):
+    slow = np.tile(theta ** (-np.arange(dim // 2) / dim), 2)
+    return tables(np.asarray(positions)[..., None] * slow, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="in the wrong order")
+def rope_tables_sin_first(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables(positions, dim, theta, dtype)[::-1]
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="their values are given")
+def rope_tables_count_themselves(positions, dim, theta=10000.0, dtype=np.float32):
+    counted = np.arange(np.size(positions)).reshape(np.shape(positions))
+    return rope_tables(counted, dim, theta, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="counted from 1")
+def rope_tables_from_one(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables(np.asarray(positions) + 1, dim, theta, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_options", named="theta is not used")
+def rope_tables_theta_hard_coded(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables(positions, dim, 10000.0, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_options", named="dtype is not used")
+def rope_tables_float64(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables(positions, dim, theta, np.float64)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_far", named="computed in float32")
+def rope_tables_float32_angles(positions, dim, theta=10000.0, dtype=np.float32):
+    slow = np.tile(frequencies(dim, theta), 2).astype(dtype)
+    return tables(np.asarray(positions, dtype)[..., None] * slow, dtype)
+
+
+# ---------------------------------------------------------------------------------------------
+# apply_rope
+# ---------------------------------------------------------------------------------------------
+
+
+def interleaved(x, cos, sin):
+    half = x.shape[-1] // 2
+    c, s = cos[..., :half], sin[..., :half]
+    out = np.empty(np.broadcast_shapes(x.shape, cos.shape), x.dtype)
+    out[..., 0::2] = x[..., 0::2] * c - x[..., 1::2] * s
+    out[..., 1::2] = x[..., 1::2] * c + x[..., 0::2] * s
+    return out
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="this is interleaved RoPE")
+def rope_interleaved(x, cos, sin):
+    return interleaved(x, cos, sin), lambda g: (interleaved(g, cos, -sin),)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="this is interleaved RoPE")
+def rope_interleaved_on_half_split_tables(x, cos, sin):
+    crossed = np.stack([-x[..., 1::2], x[..., 0::2]], axis=-1).reshape(x.shape)
+    return x * cos + crossed * sin, apply_rope(x, cos, sin)[1]
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="runs backwards")
+def rope_backwards(x, cos, sin):
+    return apply_rope(x, cos, -sin)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="the minus is missing")
+def rope_without_minus(x, cos, sin):
+    return x * cos + np.roll(x, x.shape[-1] // 2, axis=-1) * sin, apply_rope(x, cos, sin)[1]
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="after that was turned")
+def rope_half_overwritten_too_early(x, cos, sin):
+    half = x.shape[-1] // 2
+    out = x.copy()
+    out[..., :half] = out[..., :half] * cos[..., :half] - out[..., half:] * sin[..., :half]
+    out[..., half:] = out[..., half:] * cos[..., half:] + out[..., :half] * sin[..., half:]
+    return out, apply_rope(x, cos, sin)[1]
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="the positions of the first")
+def rope_positions_of_the_first_row(x, cos, sin):
+    shared = cos.ndim == x.ndim
+    return apply_rope(x, cos[:1], sin[:1]) if shared else apply_rope(x, cos, sin)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_vjp", named="turned forward")
+def rope_vjp_forward(x, cos, sin):
+    return apply_rope(x, cos, sin)[0], lambda g: (apply_rope(g, cos, sin)[0],)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_vjp", named="sine's part of the gradient")
+def rope_vjp_cosine_only(x, cos, sin):
+    return apply_rope(x, cos, sin)[0], lambda g: (g * cos,)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_vjp", named="both sines have a plus")
+def rope_vjp_without_minus(x, cos, sin):
+    out = apply_rope(x, cos, sin)[0]
+    return out, lambda g: (g * cos + np.roll(g, g.shape[-1] // 2, axis=-1) * sin,)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_vjp", named="that of interleaved RoPE")
+def rope_vjp_interleaved(x, cos, sin):
+    return apply_rope(x, cos, sin)[0], lambda g: (interleaved(g, cos, -sin),)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_vjp", named="a comma is missing")
+def rope_vjp_not_a_tuple(x, cos, sin):
+    out, vjp = apply_rope(x, cos, sin)
+    return out, lambda g: vjp(g)[0]
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_manners", named="x is changed in place")
+def rope_edits_x(x, cos, sin):
+    crossed = rotate_half(x) * sin
+    x *= cos
+    x += crossed
+    return x.copy(), lambda g: (apply_rope(g, cos, -sin)[0],)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_manners", named="sin is changed in place")
+def rope_vjp_turns_the_table_over(x, cos, sin):
+    out = apply_rope(x, cos, sin)[0]
+    sin *= -1
+    return out, lambda g: (apply_rope(g, cos, sin)[0],)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_manners", named="float64 comes out")
+def rope_float64(x, cos, sin):
+    out, vjp = apply_rope(x.astype(np.float64), cos, sin)
+    return out, lambda g: (vjp(g)[0].astype(x.dtype),)
