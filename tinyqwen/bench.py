@@ -10,6 +10,8 @@ SUBJECTS = {
     "generate": "text from a prompt, a token and a long prompt at the shape of Qwen2.5-0.5B",
     "load": "a checkpoint of that shape, in time and memory",
     "start": "import, and train --help",
+    "ops": "each fused primitive, beside torch's and beside elementary operations",
+    "scaling": "a training step against layers, batch and sequence length",
 }
 
 
@@ -29,7 +31,7 @@ def parse_arguments(arguments=None):
     )
     add = parser.add_argument
     add("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
-    add("--sizes", metavar="xs,s,m", help="models to train (xs,s,m); of " + ", ".join(SIZES))
+    add("--sizes", metavar="NAME,NAME", help="models: some of " + ", ".join(SIZES))
     add("--rounds", type=int, default=5, metavar="N", help="rounds, after one to warm up (5)")
     add("--seconds", type=float, default=1.0, metavar="S", help="of a round, at least (1)")
     add("--alone", action="store_true", help="leave transformers out")
@@ -40,11 +42,12 @@ def parse_arguments(arguments=None):
     for subject in options.subjects:
         if subject not in SUBJECTS:
             raise ValueError(f"there is no subject {subject!r}; choose from {', '.join(SUBJECTS)}")
-    options.sizes = tuple((options.sizes or "xs,s,m").split(","))
+    options.sizes = tuple(options.sizes.split(",")) if options.sizes else ()
     for size in options.sizes:
-        if size not in SIZES or not SIZES[size]["batch"]:
-            trained = ", ".join(name for name in SIZES if SIZES[name]["batch"])
-            raise ValueError(f"there is no size {size!r} to train; choose from {trained}")
+        if size not in SIZES:
+            raise ValueError(f"there is no size {size!r}; choose from {', '.join(SIZES)}")
+        if not SIZES[size]["batch"] and options.subjects != ["generate"]:
+            raise ValueError(f"{size} is for `bench generate` alone; it is too large to train")
     if options.rounds < 1:
         raise ValueError(f"--rounds must be at least 1, not {options.rounds}")
     if not 0 <= options.seconds < 3600:

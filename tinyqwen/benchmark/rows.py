@@ -14,16 +14,17 @@ def row(subject, name, unit, ours, peer=None, limit=None, **more):
         "subject": subject,
         "name": name,
         "unit": unit,
-        "ours": _spread(ours),
-        "peer": _spread(peer),
-        "limit": _spread(limit),
+        "ours": spread(ours),
+        "peer": spread(peer),
+        "limit": spread(limit),
         "speedup": peer and median(p / o for p, o in zip(peer, ours)),
         "over_limit": limit and median(o / l for o, l in zip(ours, limit)),
         **more,
     }
 
 
-def _spread(rounds):
+def spread(rounds):
+    """Median, least, most and all figures of a list; None of an empty one."""
     if not rounds:
         return None
     return {"median": median(rounds), "min": min(rounds), "max": max(rounds), "rounds": rounds}

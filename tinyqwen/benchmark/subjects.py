@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import median
 
+from tinyqwen.benchmark.operations import NAMES
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
-from tinyqwen.benchmark.rows import row
+from tinyqwen.benchmark.rows import row, spread
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import Worker, take_turns, workers
 from tinyqwen.budget import parameter_counts
@@ -25,15 +26,21 @@ AGREE = 1e-4  # relative: losses of the two sides before their times are compare
 
 @dataclass
 class Settings:
-    """rounds: after one to warm up. seconds: of a round, at least. sizes: names of `SIZES`."""
+    """rounds: after one to warm up. seconds: of a round, at least. sizes: names of `SIZES`, if
+    not each subject's own. peer: whether transformers takes part, where it can.
+    """
 
     rounds: int = 5
     seconds: float = 1.0
-    sizes: tuple = ("xs", "s", "m")
+    sizes: tuple = ()
     peer: bool = True
 
     def __post_init__(self):
         self.peer = self.peer and all(find_spec(n) is not None for n in ("torch", "transformers"))
+
+    def size_or(self, default):
+        """The first size asked for."""
+        return self.sizes[0] if self.sizes else default
 
     def targets(self, ours, peer=None, limit=None):
         """{side: target} of the sides that take part, by the classes' names."""
@@ -47,7 +54,8 @@ class Settings:
 
 def train(settings):
     """Milliseconds of a training step, and peak memory of training at the largest size."""
-    for size in settings.sizes:
+    sizes = settings.sizes or ("xs", "s", "m")
+    for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             targets = settings.targets("Training", "Training", "Products")
             with workers(targets, size=size, folder=folder) as sides:
@@ -56,7 +64,7 @@ def train(settings):
         tokens = SIZES[size]["batch"] * SIZES[size]["seq"]
         speed = f"{1e3 * tokens / median(times['ours']):,.0f} tokens/s"
         yield row("train", f"step at {size}", "ms", **times, note=speed)
-    yield from _memory(settings, settings.sizes[-1])
+    yield from _memory(settings, sizes[-1])
 
 
 def _memory(settings, size):
@@ -74,24 +82,33 @@ def _memory(settings, size):
 
 def generate(settings):
     """A text written greedily at s; a decoded token and a prompt at the 0.5B shape."""
-    with _checkpoint("s") as folder:
+    sizes = settings.sizes or ("s", "0.5b")
+    for size in sizes:
+        yield from (_generate_large if size == "0.5b" else _generate_small)(settings, size)
+
+
+def _generate_small(settings, size):
+    with _checkpoint(size) as folder:
         targets = settings.targets("Generation", "Generation")
-        with workers(targets, folder=folder, size="s", prompt=8) as sides:
+        with workers(targets, folder=folder, size=size, prompt=8) as sides:
             _check_logits(sides)
             times = take_turns(sides, settings.rounds, "text", new=128)
     speed = f"{1e3 * 128 / median(times['ours']):,.0f} tokens/s"
-    yield row("generate", "128 tokens after 8 at s", "ms", **times, note=speed)
-    with _checkpoint("0.5b") as folder:
+    yield row("generate", f"128 tokens after 8 at {size}", "ms", **times, note=speed)
+
+
+def _generate_large(settings, size):
+    with _checkpoint(size) as folder:
         targets = settings.targets("Generation", "Generation", "Bandwidth")
-        with workers(targets, folder=folder, size="0.5b", prompt=8) as sides:
+        with workers(targets, folder=folder, size=size, prompt=8) as sides:
             bandwidth = sides.pop("limit")
             _check_logits(sides)
             prefill = take_turns(sides, settings.rounds, "prefill", length=256)
             times = take_turns({**sides, "limit": bandwidth}, settings.rounds, "token", new=9)
             best = bandwidth.ask("gigabytes_per_second")
     speed = f"{1e3 / median(times['ours']):.1f} tokens/s; memory reads {best:.0f} GB/s"
-    yield row("generate", "a decoded token at 0.5b", "ms", **times, note=speed)
-    yield row("generate", "prefill of 256 tokens at 0.5b", "ms", **prefill)
+    yield row("generate", f"a decoded token at {size}", "ms", **times, note=speed)
+    yield row("generate", f"prefill of 256 tokens at {size}", "ms", **prefill)
 
 
 def load(settings):
@@ -139,6 +156,73 @@ def _time_commands(commands, rounds):
             if number:
                 times[name].append(time.perf_counter() - begin)
     return times
+
+
+def ops(settings):
+    """Each fused primitive forward and backward, and what it would take out of elementary ones."""
+    size = settings.size_or("s")
+    here = "tinyqwen.benchmark"
+    with ExitStack() as stack:
+        targets = {"ours": f"{here}.operations:Operations"}
+        sides = {
+            way: stack.enter_context(Worker(targets["ours"], way=way, size=size))
+            for way in ("fused", "composed")
+        }
+        if settings.peer:
+            target = f"{here}.peer_operations:Operations"
+            sides["peer"] = stack.enter_context(Worker(target, size=size))
+        for name in NAMES:
+            yield from _operation(settings, sides, name, size)
+
+
+def _operation(settings, sides, name, size):
+    values = {side: w.ask("value", name=name) for side, w in sides.items()}
+    values["ours"] = values.pop("fused")
+    if name != "dropout":  # which is random
+        _check(f"results of {name}", {side: v for side, v in values.items() if v is not None})
+    seconds = settings.seconds / 10
+    answers = take_turns(sides, settings.rounds, "times", name=name, seconds=seconds)
+    for i, way in enumerate(("forward", "backward")):
+        times = {side: [a[i] for a in given if a] for side, given in answers.items()}
+        composed = times.pop("composed")
+        times["ours"] = times.pop("fused")
+        note = ""
+        if composed:
+            ratio = median(c / o for c, o in zip(composed, times["ours"]))
+            note = f"composed {median(composed):.3g} ms, {ratio:.1f} x"
+        more = {"composed": spread(composed), "note": note}
+        yield row("ops", f"{name} {way} at {size}", "ms", **times, **more)
+
+
+AXES = {
+    "num_hidden_layers": (1, 2, 4, 8),
+    "batch": (2, 4, 8, 16, 32),
+    "seq": (32, 64, 128, 256, 512, 1024),
+}
+
+
+def scaling(settings):
+    """Milliseconds of a step against layers, batch and sequence length, and of attention in it.
+
+    Everything else is as at size s, but for sequences: these come in batches of 2,048 tokens in
+    all, for then only attention can make the longer ones dearer.
+    """
+    size = settings.size_or("s")
+    tokens = SIZES[size]["seq"] * SIZES[size]["batch"]
+    for axis, points in AXES.items():
+        with ExitStack() as stack:
+            sides = {}
+            for x in points:
+                changes = {axis: x} | ({"batch": max(2, tokens // x)} if axis == "seq" else {})
+                target = "tinyqwen.benchmark.ours:Training"
+                sides[x] = stack.enter_context(Worker(target, size=size, **changes))
+            seconds = settings.seconds / 3
+            answers = take_turns(sides, settings.rounds, "attention_round", seconds=seconds)
+        for x in points:
+            steps, attention = ([answer[i] for answer in answers[x]] for i in range(2))
+            note = f"of these {median(attention):.3g} ms in attention"
+            more = {"axis": axis, "x": x, "attention": spread(attention), "note": note}
+            yield row("scaling", f"{axis} {x}", "ms", steps, **more)
 
 
 @contextmanager
