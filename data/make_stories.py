@@ -16,7 +16,7 @@ from grammar import draw, either, entropy, sample
 
 END_OF_TEXT = "<|endoftext|>"
 FOLDER = Path(__file__).parent / "stories"
-SPLITS = {"train": (1, 3500), "validation": (2, 300)}  # name: (seed, number of stories)
+SPLITS = {"train": (1, 4500), "validation": (2, 300)}  # name: (seed, number of stories)
 
 
 # The world
@@ -104,7 +104,7 @@ way = draw("way", WAYS)
 
 # Phrases that several plots share
 
-one_day = either("One day,", "One morning,", "One evening,", "One night,")
+one_day = either("One day,", "One morning,", "One evening,", "One night,", "One summer,")
 went = either("went", "ran", "walked")
 put = either("put", "hid")
 saw = either("saw", "found")
@@ -117,7 +117,7 @@ opening = (
     either(
         (
             either((2, "Once upon a time, there was a"), "There once was a"),
-            either("little", "kind", "happy"),
+            either("little", "big", "kind", "happy", "good"),
             "{a.child} named {a}.",
         ),
         "This is a story about {a}.",
@@ -131,7 +131,17 @@ friend = (
         ("{a} and {b}", either("were friends.", (home, "lived near a {home}."))),
     ),
 )
-has_toy = (a_had_a, color, toy, "{color} {toy}.")
+has_toy = (
+    either(
+        (a_had_a, color, toy, "{color} {toy}."),
+        (
+            either("{a} had a", "{a} got a"),
+            color,
+            toy,
+            "{color} {toy}. {a} loved the {color} {toy}.",
+        ),
+    ),
+)
 
 ending_alone = either(
     (4, ""),
@@ -154,23 +164,25 @@ moved_behind_the_back = (
     (friend, has_toy),
     (one_day, "{a}", put, box, "the {color} {toy} in the {box}"),
     ("and", went, place, "to the {place}."),
-    ("{b}", either("took", "saw"), "the {toy} and", put, box2, "it in the {box2}."),
+    ("{b}", either("took", "saw"), "the {color} {toy} and", put, box2, "it in the {box2}."),
     "{a} came back and looked in the {box}.",
-    either("The {toy} was not there.", "The {box} was empty."),
-    either("", '"Where is my {toy}?" said {a}. "In the {box2}," said {b}.'),
-    "{a} looked in the {box2} and found the {color} {toy}.",
+    either("The {color} {toy} was not in the {box}.", "The {box} was empty."),
+    either(
+        '"Where is my {color} {toy}?" said {a}. "In the {box2}," said {b}.',
+        "{a} looked in the {box2} and found the {color} {toy}.",
+    ),
     ending_together,
 )
 
 two_boxes = (
     (she_had_a, color, toy, "{color} {toy}"),
     (color2, toy2, "and a {color2} {toy2}."),
-    (one_day, "{a}", put, box, "the {toy} in the {box} and"),
-    ("the {toy2} in the", box2, "{box2}. Then {a.he}", went, place, "to the {place}."),
+    (one_day, "{a}", put, box, "the {color} {toy} in the {box} and"),
+    ("the {color2} {toy2} in the", box2, "{box2}. Then {a.he}", went, place, "to the {place}."),
     "{a} came back and wanted the",
     either(
-        "{toy}. {a.He} looked in the {box} and found the {color} {toy}.",
-        "{toy2}. {a.He} looked in the {box2} and found the {color2} {toy2}.",
+        "{color} {toy}. The {color} {toy} was in the {box}.",
+        "{color2} {toy2}. The {color2} {toy2} was in the {box2}.",
     ),
     ending_alone,
 )
@@ -186,20 +198,20 @@ trade = (
     either(
         "",
         "Now {a} had a {color2} {toy2} and {b} had a {color} {toy}.",
-        "{a} {toy2.fact} the {toy2} and {b} {toy.fact} the {toy}.",
+        "{a} {toy2.fact} the {toy2} and {b} {toy.fact} the {color} {toy}.",
     ),
     ending_together,
 )
 
 lost_and_found = (
     (friend, has_toy),
-    (one_day, "{a} lost the {toy}", place, "{place.fact} the {place}."),
+    (one_day, "{a} lost the {color} {toy}", place, "{place.fact} the {place}."),
     ("{a} and {b}", went, "to the {place}."),
     (either("{a}", "{b}"), "looked under the", spot, "{spot}."),
     either(
-        "The {color} {toy} was there.",
+        "The {color} {toy} was under the {spot}.",
         (
-            "The {toy} was not there.",
+            "The {color} {toy} was not under the {spot}.",
             (either("{a}", "{b}"), "looked under the", spot2, "{spot2}"),
             "and found the {color} {toy}.",
         ),
@@ -210,10 +222,11 @@ lost_and_found = (
 
 passed_on = (
     (friend, has_toy),
-    (one_day, "{a} gave the {color} {toy} to {b}. Then {b} gave it to", c, "{c}."),
-    either("", "{c} {toy.fact} the {toy}."),
-    '"Where is my {toy}?" said {a}. "I gave it to {c}," said {b}.',
-    ("So {a}", went, "to {c} and {c} gave {a} the {color} {toy}."),
+    (one_day, "{a} gave the {color} {toy} to {b}."),
+    (c, "{b} gave the {color} {toy} to {c}."),
+    either("", "{c} {toy.fact} the {color} {toy}."),
+    '"Where is my {color} {toy}?" said {a}. "I gave it to {c}," said {b}.',
+    ("So {a}", went, "to {c} and got the {color} {toy} back."),
     ending_alone,
 )
 
@@ -261,8 +274,8 @@ shared_food = (
 
 lost_pet = (
     (friend, a_had_a, color, pet, "{color} {pet}."),
-    (one_day, "the {pet} ran away."),
-    '"Where is my {pet}?" said {a}.',
+    (one_day, "the {color} {pet} ran away."),
+    '"Where is my {color} {pet}?" said {a}.',
     either(
         "",
         (color2, '"I saw a {color2} {pet}," said {b}. "My {pet} is {color}," said {a}.'),
@@ -291,7 +304,7 @@ wish = (
     (one_day, "{b} put a {color} {toy} in a", box, "{box} and", went, "to {a}."),
     "{a} looked in the {box} and found the {color} {toy}.",
     either("", '"Thank you, {b}," said {a}.'),
-    either("", "{a} {toy.fact} the {toy}."),
+    either("", "{a} {toy.fact} the {color} {toy}."),
     ending_together,
 )
 
@@ -299,8 +312,8 @@ race = (
     (friend, one_day, "{a} and {b} ran to the", place, "{place}."),
     (c, "{c} was there and had a", color, toy, "{color} {toy}."),
     either(
-        "{a} was first. So {c} gave {a} the {color} {toy}. {a} {toy.fact} the {toy}.",
-        "{b} was first. So {c} gave {b} the {color} {toy}. {b} {toy.fact} the {toy}.",
+        "{a} was first. So {c} gave {a} the {color} {toy}. {a} {toy.fact} the {color} {toy}.",
+        "{b} was first. So {c} gave {b} the {color} {toy}. {b} {toy.fact} the {color} {toy}.",
     ),
     ending_together,
 )
