@@ -6,7 +6,9 @@ magnitudes are drawn in "viridis", of signed values in "RdBu_r" centered on zero
 
 import io
 import sys
+import warnings
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from tinyqwen.files import atomic_write
@@ -20,7 +22,6 @@ _RC = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
     "font.size": 10,
-    "font.sans-serif": ["DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC"],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 11,
@@ -31,14 +32,50 @@ _RC = {
 }
 
 
+# The first has Latin, Greek and mathematics; one of the others lends the Chinese characters.
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+)
+
+
 @contextmanager
 def style():
     """Matplotlib's settings for everything drawn inside."""
     import matplotlib
     from cycler import cycler
 
-    with matplotlib.rc_context({**_RC, "axes.prop_cycle": cycler(color=PALETTE)}):
+    look = {"font.family": list(fonts()), "axes.prop_cycle": cycler(color=PALETTE)}
+    with matplotlib.rc_context({**_RC, **look}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
         yield
+
+
+@cache
+def fonts() -> dict[str, str]:
+    """{name: file} of those of `FONTS` that this machine has; matplotlib brings the first.
+
+    matplotlib looks a character up in one font after the other only if they are named one by one,
+    and complains about each that is not there.
+    """
+    from matplotlib.font_manager import fontManager
+
+    files = {font.name: font.fname for font in fontManager.ttflist}
+    return {name: files[name] for name in FONTS if name in files}
+
+
+def can_draw(text) -> bool:
+    """True if the fonts have every character of the text: without one, Chinese is empty boxes."""
+    from matplotlib.font_manager import get_font
+
+    faces = [get_font(file) for file in fonts().values()]
+    return all(any(face.get_char_index(ord(c)) for face in faces) for c in text)
 
 
 def figure(rows=1, columns=1, size=None, **kwargs):
