@@ -1,0 +1,640 @@
+"""Wrong solutions of chapter 01, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import ops
+from tinyqwen.course import mutant
+from tinyqwen.ops import unbroadcast
+from tinyqwen.tensor import topological_order
+
+mul, exp, total, matmul, getitem = (
+    op.raw for op in (ops.mul, ops.exp, ops.sum, ops.matmul, ops.getitem)
+)
+
+
+# ---------------------------------------------------------------------------------------------
+# unbroadcast
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_stretched", named="axes added on the left")
+def unbroadcast_keepdims_only(g, shape):
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
+    return g.sum(axis=axes, keepdims=True)
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_stretched", named="shape")
+def unbroadcast_added_axes_only(g, shape):
+    return g.sum(axis=tuple(range(g.ndim - len(shape))))
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_stretched", named="only the shape is not")
+def unbroadcast_loses_stretched_axes(g, shape):
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    return g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1))
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_added", named="the last axes are summed")
+def unbroadcast_sums_last_axes(g, shape):
+    if g.ndim > len(shape):
+        g = g.sum(axis=tuple(range(len(shape), g.ndim)))
+    return g if g.shape == shape else unbroadcast(g, shape)
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_added", named="the mean over the copies")
+def unbroadcast_mean(g, shape):
+    out = unbroadcast(g, shape)
+    return out * (out.size / g.size) if g.size else out
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_added", named="one of the copies is taken")
+def unbroadcast_takes_first_copy(g, shape):
+    g = g[(0,) * (g.ndim - len(shape))] if g.shape[0] else g.sum(0)
+    return g[tuple(slice(0, 1) if n == 1 else slice(None) for n in shape)]
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_added", named="only one added axis")
+def unbroadcast_one_added_axis(g, shape):
+    if g.ndim > len(shape):
+        g = g.sum(0)
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
+    return g.sum(axis=stretched, keepdims=True)
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_stretched", named="unbroadcast raised")
+def unbroadcast_axes_shift_while_summing(g, shape):
+    while g.ndim > len(shape):
+        g = g.sum(0)
+    for axis, n in enumerate(shape):
+        if n == 1:
+            g = g.sum(axis)
+    return g.reshape(shape)
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_manners", named="float64 comes out")
+def unbroadcast_float64(g, shape):
+    return unbroadcast(g.astype(np.float64), shape)
+
+
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_manners", named="g is changed in place")
+def unbroadcast_in_place(g, shape):
+    out = unbroadcast(g.copy(), shape)
+    g[:1] = g.sum(0)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------
+# topological_order
+# ---------------------------------------------------------------------------------------------
+
+order_of = "topological_order"
+parents_first = "test_topological_order_parents_first"
+
+
+@mutant(of=order_of, killed_by=parents_first, named="this is the reverse order")
+def topological_order_root_first(root, parents):
+    return topological_order(root, parents)[::-1]
+
+
+@mutant(of=order_of, killed_by=parents_first, named="post-order")
+def topological_order_preorder(root, parents):
+    order, seen, stack = [], set(), [root]
+    while stack:
+        vertex = stack.pop()
+        if vertex not in seen:
+            seen.add(vertex)
+            order.append(vertex)
+            stack.extend(parents(vertex))
+    return order[::-1]
+
+
+@mutant(of=order_of, killed_by=parents_first, named="post-order")
+def topological_order_breadth_first(root, parents):
+    order = [root]
+    for vertex in order:
+        order += [p for p in dict.fromkeys(parents(vertex)) if p not in order]
+    return order[::-1]
+
+
+@mutant(of=order_of, killed_by=parents_first, named="post-order")
+def topological_order_marks_when_pushed(root, parents):
+    order, seen, stack = [], {root}, [(root, False)]
+    while stack:
+        vertex, done = stack.pop()
+        if done:
+            order.append(vertex)
+            continue
+        stack.append((vertex, True))
+        for parent in parents(vertex):
+            if parent not in seen:
+                seen.add(parent)
+                stack.append((parent, False))
+    return order
+
+
+@mutant(of=order_of, killed_by=parents_first, named="remember which you have seen")
+def topological_order_parent_used_twice(root, parents):
+    order, seen, stack = [], set(), [(root, False)]
+    while stack:
+        vertex, done = stack.pop()
+        if done:
+            order.append(vertex)
+            continue
+        seen.add(vertex)
+        stack.append((vertex, True))
+        stack += [(p, False) for p in parents(vertex) if p not in seen]  # twice in one list
+    return order
+
+
+@mutant(of=order_of, killed_by=parents_first, named="leaves, which have no parents")
+def topological_order_without_leaves(root, parents):
+    return [v for v in topological_order(root, parents) if parents(v) or v == root]
+
+
+@mutant(of=order_of, killed_by=parents_first, named="leaves out")
+def topological_order_first_parent_only(root, parents):
+    return topological_order(root, lambda vertex: parents(vertex)[:1])
+
+
+@mutant(of=order_of, killed_by=parents_first, named="before its parent")
+def topological_order_by_name(root, parents):
+    rest = sorted(v for v in topological_order(root, parents) if v != root)
+    return [*rest, root]
+
+
+@mutant(of=order_of, killed_by="test_topological_order_deep", named="called itself too often")
+def topological_order_recursive(root, parents):
+    order, seen = [], set()
+
+    def visit(vertex):
+        if vertex not in seen:
+            seen.add(vertex)
+            for parent in parents(vertex):
+                visit(parent)
+            order.append(vertex)
+
+    visit(root)
+    return order
+
+
+@mutant(of=order_of, killed_by="test_topological_order_deep", named="time limit")
+def topological_order_seen_in_a_list(root, parents):
+    order, seen, stack = [], [root], [(root, iter(parents(root)))]
+    while stack:
+        vertex, remaining = stack[-1]
+        new = next((p for p in remaining if p not in seen), None)
+        if new is None:
+            order.append(vertex)
+            stack.pop()
+        else:
+            seen.append(new)
+            stack.append((new, iter(parents(new))))
+    return order
+
+
+@mutant(of=order_of, killed_by="test_topological_order_many_paths", named="time limit")
+def topological_order_walks_every_path(root, parents):
+    def paths(vertex):
+        return [v for parent in parents(vertex) for v in paths(parent)] + [vertex]
+
+    return list(dict.fromkeys(paths(root)))
+
+
+@mutant(of=order_of, killed_by="test_topological_order_again", named="a default argument")
+def topological_order_default_set(root, parents, seen=set()):  # noqa: B006
+    order = [v for v in topological_order(root, parents) if v not in seen]
+    seen.update(order)
+    return order
+
+
+@mutant(of=order_of, killed_by=parents_first, named="a return statement is missing")
+def topological_order_no_return(root, parents):
+    topological_order(root, parents)
+
+
+# ---------------------------------------------------------------------------------------------
+# mul
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="g times itself")
+def mul_operands_not_swapped(x, y):
+    out, _ = mul(x, y)
+    return out, lambda g: (unbroadcast(g * x, np.shape(x)), unbroadcast(g * y, np.shape(y)))
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="g is not used")
+def mul_vjp_ignores_g(x, y):
+    out, vjp = mul(x, y)
+    return out, lambda g: vjp(np.ones_like(g))
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="g alone, the gradient of a sum")
+def mul_vjp_of_add(x, y):
+    return mul(x, y)[0], ops.add.raw(x, y)[1]
+
+
+@mutant(of="mul", killed_by="test_mul_broadcast", named="shape")
+def mul_without_unbroadcast(x, y):
+    return x * y, lambda g: (g * y, g * x)
+
+
+@mutant(of="mul", killed_by="test_mul_broadcast", named="shape")
+def mul_only_second_unbroadcast(x, y):
+    return x * y, lambda g: (g * y, unbroadcast(g * x, np.shape(y)))
+
+
+@mutant(of="mul", killed_by="test_mul_broadcast", named="sum the product")
+def mul_factors_summed_before(x, y):
+    def fitted(a, shape):
+        a = unbroadcast(a, shape[-a.ndim :] if a.ndim < len(shape) else shape) if a.ndim else a
+        return np.broadcast_to(a, shape)
+
+    def vjp(g):
+        a, b = np.asarray(x), np.asarray(y)
+        if a.shape == b.shape:
+            return g * b, g * a
+        return fitted(g, a.shape) * fitted(b, a.shape), fitted(g, b.shape) * fitted(a, b.shape)
+
+    return x * y, vjp
+
+
+@mutant(of="mul", killed_by="test_mul_number", named="'float' object has no attribute 'shape'")
+def mul_needs_arrays(x, y):
+    return x * y, lambda g: (unbroadcast(g * y, x.shape), unbroadcast(g * x, y.shape))
+
+
+@mutant(of="mul", killed_by="test_mul_manners", named="g is changed in place")
+def mul_vjp_in_place(x, y):
+    def vjp(g):
+        dy = unbroadcast(g * x, np.shape(y))
+        g *= y
+        return unbroadcast(g, np.shape(x)), dy
+
+    return x * y, vjp
+
+
+@mutant(of="mul", killed_by="test_mul_manners", named="x is changed in place")
+def mul_in_place(x, y):
+    out, vjp = mul(x.copy(), y)
+    if out.shape == x.shape and x.ndim:
+        x *= y
+    return out, vjp
+
+
+@mutant(of="mul", killed_by="test_mul_manners", named="float64 comes out")
+def mul_float64(x, y):
+    out, vjp = mul(x, y)
+    return out, lambda g: tuple(d if d is None else np.float64(1) * d for d in vjp(g))
+
+
+# ---------------------------------------------------------------------------------------------
+# exp
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="exp", killed_by="test_exp_value", named="the base is e")
+def exp_of_two(x):
+    return np.exp2(x), exp(x)[1]
+
+
+@mutant(of="exp", killed_by="test_exp_value", named="x is clipped")
+def exp_clipped(x):
+    return np.exp(np.clip(x, -50, 50)), exp(x)[1]
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="the rule for powers")
+def exp_power_rule(x):
+    return np.exp(x), lambda g: (g * x * np.exp(x - 1),)
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="g is not used")
+def exp_vjp_ignores_g(x):
+    out = np.exp(x)
+    return out, lambda g: (out,)
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="the slope is taken at g")
+def exp_slope_at_g(x):
+    return np.exp(x), lambda g: (np.exp(g),)
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="a comma is missing")
+def exp_vjp_no_tuple(x):
+    out = np.exp(x)
+    return out, lambda g: g * out
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="NaN")
+def exp_slope_by_division(x):
+    out = np.exp(x)
+    return out, lambda g: (g * out * out / out,)
+
+
+@mutant(of="exp", killed_by="test_exp_manners", named="float64 comes out")
+def exp_float64(x):
+    return np.exp(x), lambda g: (g * np.exp(x.astype(np.float64)),)
+
+
+@mutant(of="exp", killed_by="test_exp_manners", named="vjp overwrites something")
+def exp_vjp_eats_its_value(x):
+    out = np.asarray(np.exp(x))
+    slope = out.copy()
+
+    def vjp(g):
+        np.multiply(slope, g, out=slope)
+        return (slope.copy(),)
+
+    return out, vjp
+
+
+@mutant(of="exp", killed_by="test_exp_manners", named="x is changed in place")
+def exp_in_place(x):
+    out, vjp = exp(x.copy())
+    if x.ndim:
+        np.exp(x, out=x)
+    return out, vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# sum
+# ---------------------------------------------------------------------------------------------
+
+
+def spread(g, x, axis, keepdims):
+    return np.broadcast_to(
+        np.expand_dims(g, axis) if axis is not None and not keepdims else g, x.shape
+    )
+
+
+@mutant(of="sum", killed_by="test_sum_value", named="axis is not used")
+def sum_ignores_axis(x, axis=None, keepdims=False):
+    return np.sum(x, keepdims=keepdims), total(x, axis, keepdims)[1]
+
+
+@mutant(of="sum", killed_by="test_sum_value", named="only the shape is not")
+def sum_ignores_keepdims(x, axis=None, keepdims=False):
+    return np.sum(x, axis=axis), total(x, axis, keepdims)[1]
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="put the summed axis back")
+def sum_g_aligned_right(x, axis=None, keepdims=False):
+    def vjp(g):
+        if axis is not None and not keepdims and (len(set(x.shape)) > 1 or x.ndim > 2):
+            g = np.expand_dims(g, axis)
+        return (np.broadcast_to(g, x.shape),)
+
+    return np.sum(x, axis=axis, keepdims=keepdims), vjp
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="the gradient of the mean")
+def sum_vjp_of_mean(x, axis=None, keepdims=False):
+    return total(x, axis, keepdims)[0], ops.mean.raw(x, axis, keepdims)[1]
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="g is not used")
+def sum_vjp_of_ones(x, axis=None, keepdims=False):
+    return total(x, axis, keepdims)[0], lambda g: (np.ones_like(x),)
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="sum's vjp raised")
+def sum_axis_is_always_an_int(x, axis=None, keepdims=False):
+    def vjp(g):
+        if axis is not None and not keepdims:
+            shape = list(x.shape)
+            shape[axis] = 1
+            g = g.reshape(shape)
+        return (np.broadcast_to(g, x.shape),)
+
+    return np.sum(x, axis=axis, keepdims=keepdims), vjp
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="sum's vjp raised")
+def sum_negative_axis(x, axis=None, keepdims=False):
+    def vjp(g):
+        if isinstance(axis, int) and not keepdims and g.ndim:
+            place = axis if axis >= 0 else axis + g.ndim  # one too few: g has lost an axis
+            return (np.broadcast_to(np.expand_dims(g, place), x.shape),)
+        return (spread(g, x, axis, keepdims),)
+
+    return np.sum(x, axis=axis, keepdims=keepdims), vjp
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="shape")
+def sum_g_not_spread(x, axis=None, keepdims=False):
+    return total(x, axis, keepdims)[0], lambda g: (g,)
+
+
+@mutant(of="sum", killed_by="test_sum_manners", named="float64 comes out")
+def sum_float64(x, axis=None, keepdims=False):
+    return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64), total(x, axis, keepdims)[1]
+
+
+@mutant(of="sum", killed_by="test_sum_manners", named="float64 comes out")
+def sum_vjp_float64(x, axis=None, keepdims=False):
+    def vjp(g):
+        return (np.ones(x.shape) * spread(g, x, axis, keepdims),)
+
+    return np.sum(x, axis=axis, keepdims=keepdims), vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# matmul
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="matmul", killed_by="test_matmul_value", named="the elementwise product")
+def matmul_elementwise(x, y):
+    return (x * y if x.shape == y.shape else x @ y), matmul(x, y)[1]
+
+
+@mutant(of="matmul", killed_by="test_matmul_value", named="np.dot")
+def matmul_dot(x, y):
+    return np.dot(x, y), matmul(x, y)[1]
+
+
+@mutant(of="matmul", killed_by="test_matmul_vjp", named="must one of them be transposed?")
+def matmul_y_not_transposed(x, y):
+    out, vjp = matmul(x, y)
+    return out, lambda g: (g @ y, vjp(g)[1])
+
+
+@mutant(of="matmul", killed_by="test_matmul_vjp", named="x is not transposed")
+def matmul_square_x_not_transposed(x, y):
+    out, vjp = matmul(x, y)
+    square = x.ndim == 2 and x.shape[0] == x.shape[1] and x.shape == y.shape
+    return out, lambda g: (vjp(g)[0], x @ g if square else vjp(g)[1])
+
+
+@mutant(of="matmul", killed_by="test_matmul_vjp", named="dy is transposed")
+def matmul_dy_transposed(x, y):
+    out, vjp = matmul(x, y)
+    return out, lambda g: (vjp(g)[0], np.swapaxes(vjp(g)[1], -1, -2) if y.ndim > 1 else vjp(g)[1])
+
+
+@mutant(of="matmul", killed_by="test_matmul_vjp", named="in the order of the arguments")
+def matmul_gradients_swapped(x, y):
+    out, vjp = matmul(x, y)
+    return out, lambda g: vjp(g)[::-1]
+
+
+@mutant(of="matmul", killed_by="test_matmul_stacks", named="matmul's vjp raised")
+def matmul_dot_t(x, y):
+    out, vjp = matmul(x, y)
+    return out, lambda g: (g @ y.T, x.T @ g) if x.ndim > 1 and y.ndim > 1 else vjp(g)
+
+
+@mutant(of="matmul", killed_by="test_matmul_stacks", named="sum over the leading axes is missing")
+def matmul_without_unbroadcast(x, y):
+    out, vjp = matmul(x, y)
+
+    def wrong(g):
+        if x.ndim < 2 or y.ndim < 2:
+            return vjp(g)
+        return g @ np.swapaxes(y, -1, -2), np.swapaxes(x, -1, -2) @ g
+
+    return out, wrong
+
+
+@mutant(of="matmul", killed_by="test_matmul_stacks", named="gets the sum of its gradients")
+def matmul_shared_matrix_gets_first(x, y):
+    out, vjp = matmul(x, y)
+
+    def wrong(g):
+        dx, dy = vjp(g)
+        if 2 == y.ndim < x.ndim:
+            dy = x[0].T @ g[0]
+        return dx, dy
+
+    return out, wrong
+
+
+@mutant(of="matmul", killed_by="test_matmul_vectors", named="matmul's vjp raised")
+def matmul_needs_matrices(x, y):
+    def vjp(g):
+        dx = unbroadcast(g @ np.swapaxes(y, -1, -2), x.shape)
+        return dx, unbroadcast(np.swapaxes(x, -1, -2) @ g, y.shape)
+
+    return x @ y, vjp
+
+
+@mutant(of="matmul", killed_by="test_matmul_manners", named="float64 comes out")
+def matmul_float64(x, y):
+    return np.matmul(x, y, dtype=np.float64), matmul(x, y)[1]
+
+
+@mutant(of="matmul", killed_by="test_matmul_manners", named="x is changed in place")
+def matmul_x_in_place(x, y):
+    out, vjp = matmul(x.copy(), y)
+    x *= 0.5
+    return out, vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# getitem
+# ---------------------------------------------------------------------------------------------
+
+
+def scattered(x, put):
+    def vjp(g):
+        dx = np.zeros_like(x)
+        put(dx, g)
+        return (dx,)
+
+    return vjp
+
+
+@mutant(of="getitem", killed_by="test_getitem_repeats", named="equal ids overwrite each other")
+def scatter_assign_not_add(x, index):
+    return x[index], scattered(x, lambda dx, g: dx.__setitem__(index, g))
+
+
+@mutant(of="getitem", killed_by="test_getitem_repeats", named="equal ids overwrite each other")
+def scatter_plus_equals(x, index):
+    def put(dx, g):
+        dx[index] += g
+
+    return x[index], scattered(x, put)
+
+
+@mutant(of="getitem", killed_by="test_getitem_repeats", named="the mean over equal ids")
+def scatter_mean(x, index):
+    def put(dx, g):
+        count = np.zeros_like(x)
+        np.add.at(dx, index, g)
+        np.add.at(count, index, 1)
+        dx /= np.maximum(count, 1)
+
+    return x[index], scattered(x, put)
+
+
+@mutant(of="getitem", killed_by="test_getitem_repeats", named="only the first counts")
+def scatter_first_only(x, index):
+    def put(dx, g):
+        ids = np.asarray(index)
+        if isinstance(index, tuple) or ids.dtype.kind != "i" or ids.ndim == 0:
+            np.add.at(dx, index, g)
+        else:
+            dx[ids.reshape(-1)[::-1]] = g.reshape(ids.size, *x.shape[1:])[::-1]
+
+    return x[index], scattered(x, put)
+
+
+@mutant(of="getitem", killed_by="test_getitem_repeats", named="getitem: the gradient of x")
+def scatter_negative_ids_apart(x, index):
+    def put(dx, g):
+        if isinstance(index, np.ndarray) and index.dtype.kind == "i" and (index < 0).any():
+            for i in np.unique(index):
+                dx[i] = g[index == i].sum(0)
+        else:
+            np.add.at(dx, index, g)
+
+    return x[index], scattered(x, put)
+
+
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="shape")
+def getitem_vjp_returns_g(x, index):
+    return x[index], lambda g: (g,)
+
+
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="getitem: the gradient of x")
+def scatter_into_ones(x, index):
+    out, vjp = getitem(x, index)
+    return out, lambda g: (vjp(g)[0] + (vjp(g)[0] == 0),)
+
+
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="getitem's vjp raised")
+def getitem_knows_ids_only(x, index):
+    def put(dx, g):
+        for i, row in zip(np.ravel(index), g.reshape(-1, x.shape[-1])):
+            dx[i] += row
+
+    return x[index], scattered(x, put)
+
+
+@mutant(of="getitem", killed_by="test_getitem_manners", named="float64 comes out")
+def scatter_float64(x, index):
+    def vjp(g):
+        dx = np.zeros(x.shape)
+        np.add.at(dx, index, g)
+        return (dx,)
+
+    return x[index], vjp
+
+
+@mutant(of="getitem", killed_by="test_getitem_manners", named="vjp overwrites something")
+def scatter_keeps_its_zeros(x, index):
+    dx = np.zeros_like(x)
+
+    def vjp(g):
+        np.add.at(dx, index, g)
+        return (dx.copy(),)
+
+    return x[index], vjp
+
+
+@mutant(of="getitem", killed_by="test_getitem_manners", named="x is changed in place")
+def getitem_edits_x(x, index):
+    out, vjp = getitem(x.copy(), index)
+    x *= 0.5
+    return out, vjp
