@@ -86,7 +86,12 @@ def file_in(folder, name):
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
-    if not isinstance(name, str) or "\\" in name or "\0" in name or Path(name).name != name:
+    if (
+        not isinstance(name, str)
+        or name in ("", "..")
+        or Path(name).name != name
+        or any(character in name for character in "\\\0")
+    ):
         raise ValueError(f"{folder}: {name!r} is not the name of a file in this folder")
     root, path = folder.resolve(), folder / name
     allowed = [root]
@@ -108,11 +113,9 @@ def read_json(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
-    with open(path, "rb") as file:
-        content = file.read(MAX_JSON_BYTES + 1)
-    if len(content) > MAX_JSON_BYTES:
+    if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path}: more than {MAX_JSON_BYTES} bytes of JSON")
-    return parse_json_object(content, path)
+    return parse_json_object(path.read_bytes(), path)
 
 
 def parse_json_object(content, name):

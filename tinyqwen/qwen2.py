@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen import nn
+from tinyqwen import nn, ops
 from tinyqwen.cache import KVCache
 from tinyqwen.checkpoint import PreTrainedModel
 from tinyqwen.generation import GenerationMixin
@@ -114,7 +114,7 @@ class Qwen2Config:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{name} must be a positive number, not {value!r}")
-            if not 0 < value < np.inf:
+            if not 0 < value < 1e38:  # NaN and infinity too
                 raise ValueError(f"{name} must be a positive number, not {value!r}")
         if self.head_dim is None and self.hidden_size % self.num_attention_heads:
             raise ValueError(
@@ -227,13 +227,10 @@ class Qwen2Attention(nn.Module):
 
     def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
         """x (B, T, C) -> (B, T, C), and the weights (B, H, T, S) if asked for, else None."""
-        B, T, _ = x.shape
         D = self._config.head_dim
-        q, k, v = (
-            projection(x).reshape(B, T, -1, D).swapaxes(1, 2)  # (B, T, H·D) -> (B, H, T, D)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        q, k = F.apply_rope(q, *rope), F.apply_rope(k, *rope)
+        q = F.apply_rope(F.split_heads(self.q_proj(x), D), *rope)  # (B, T, C) -> (B, H, T, D)
+        k = F.apply_rope(F.split_heads(self.k_proj(x), D), *rope)  # (B, T, C) -> (B, H_kv, T, D)
+        v = F.split_heads(self.v_proj(x), D)
         if past_key_values is not None:
             k, v = past_key_values.update(self._layer, _array(k), _array(v))  # (B, H_kv, S, D)
         dropout = self._config.attention_dropout if self.training else 0.0
@@ -244,19 +241,12 @@ class Qwen2Attention(nn.Module):
                 q, k, v, mask=mask, causal=True, window=self._window, dropout=dropout
             )
             weights = None
-        y = y.swapaxes(1, 2).reshape(B, T, -1)  # (B, H, T, D) -> (B, T, H·D)
-        return self.o_proj(y), weights if output_attentions else None
+        y = self.o_proj(F.merge_heads(y))  # (B, H, T, D) -> (B, T, H·D) -> (B, T, C)
+        return y, weights if output_attentions else None
 
 
 def _array(x):
     return x.data if isinstance(x, Tensor) else x
-
-
-def repeat_kv(x, groups):
-    """(B, H_kv, S, D) -> (B, H_kv·groups, S, D): each head repeated `groups` times in a row."""
-    B, H_kv, S, D = x.shape
-    x = x[:, :, None] if isinstance(x, Tensor) else Tensor(x)[:, :, None]
-    return x.broadcast_to((B, H_kv, groups, S, D)).reshape(B, H_kv * groups, S, D)
 
 
 def eager_attention(q, k, v, mask=None, window=None, dropout=0.0):
@@ -267,13 +257,13 @@ def eager_attention(q, k, v, mask=None, window=None, dropout=0.0):
     """
     groups = q.shape[1] // k.shape[1]
     T, S = q.shape[2], k.shape[2]
-    k, v = repeat_kv(k, groups), repeat_kv(v, groups)
+    k, v = F.repeat_kv(k, groups), F.repeat_kv(v, groups)
     scores = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5  # (B, H, T, S)
     distance = np.arange(S - T, S)[:, None] - np.arange(S)  # query position - key position
     hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
-    scores = scores.masked_fill(hidden, -np.inf)
+    scores = ops.masked_fill(scores, hidden, -np.inf)
     if mask is not None and mask.dtype == bool:
-        scores = scores.masked_fill(~mask, -np.inf)
+        scores = ops.masked_fill(scores, ~mask, -np.inf)
     elif mask is not None:
         scores = scores + mask.astype(q.dtype)
     weights = F.dropout(F.softmax(scores), dropout, training=dropout > 0)
