@@ -47,6 +47,22 @@ def loss_curve(metrics, floor=None):
     return fig
 
 
+def loss_curves(runs, decay=0.9):
+    """The training losses of several runs in one picture, smoothed over the raw ones.
+
+    runs: {name: list of losses, one a step}. Returns a Figure.
+    """
+    with style():
+        fig, ax = figure(size=(7.2, 3.6))
+        for name, losses in runs.items():
+            (line,) = ax.plot(range(1, len(losses) + 1), smoothed(losses, decay), label=name)
+            ax.plot(range(1, len(losses) + 1), losses, color=line.get_color(), alpha=0.2, lw=0.8)
+        ax.grid(axis="y", color=GRAY, alpha=0.2)
+        ax.set(xlabel="step", ylabel="loss (nats per token)")
+        ax.legend(loc="upper right")
+    return fig
+
+
 def smoothed(values, decay=0.95):
     """Exponential moving average, corrected for its start."""
     average, out = 0.0, []
