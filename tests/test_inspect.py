@@ -1,0 +1,198 @@
+"""The command line: what it prints, how it refuses, and that it needs no weights and no memory."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+
+import pytest
+
+import tinyqwen as tq
+from tinyqwen import inspect
+from tinyqwen.cli import run
+
+QWEN_05B = {
+    **{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 151936},
+    **{"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24},
+    **{"num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": True},
+    **{"rope_theta": 1000000.0, "max_position_embeddings": 32768, "torch_dtype": "bfloat16"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def write(**changes):
+        (tmp_path / "config.json").write_text(json.dumps({**QWEN_05B, **changes}))
+        return tmp_path
+
+    write()
+    write.path = tmp_path
+    return write
+
+
+def printed(capsys, *arguments):
+    inspect.main([str(argument) for argument in arguments])
+    return capsys.readouterr().out
+
+
+def test_qwen_05b(folder, capsys):
+    out = printed(capsys, folder())
+    assert out.startswith("Qwen2ForCausalLM(\n  (model): Qwen2Model(\n    (embed_tokens): ")
+    for text in (
+        *("(0-23): 24 x Qwen2DecoderLayer(", "494,032,768", "357,898,112", "317,800,448"),
+        *("+209,190,912  SwiGLU", "-33,030,144  k and v", "+27,648  biases", "+43,904  weights"),
+        *("172,032", "24,576        12,288   this model", "1000000.0", "tied to embed_tokens"),
+        "2,964,196,608",
+    ):
+        assert text in out, text
+    assert printed(capsys, folder() / "config.json") == out
+
+
+def test_a_run_is_what_it_says(tmp_path, capsys):
+    config = tq.Qwen2Config(
+        vocab_size=20,
+        hidden_size=12,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=3,
+        num_labels=5,
+    )
+    for cls in (
+        *(tq.Qwen2ForCausalLM, tq.Qwen2Model),
+        *(tq.Qwen2ForSequenceClassification, tq.Qwen2ForTokenClassification),
+    ):
+        model = cls(config)
+        model.save_pretrained(tmp_path)
+        out = printed(capsys, tmp_path)
+        assert out.startswith(repr(model) + "\n\nConfig\n")
+        assert f"total{model.num_parameters():>27,}\n" in out
+
+
+def test_no_memory_is_used(folder):
+    path = folder(hidden_size=8192, num_hidden_layers=800, num_attention_heads=64)
+    tracemalloc.start()
+    model = inspect.build(path)
+    lines = [line for _, lines in inspect.sections(model, 2048) for line in lines]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert model.num_parameters() > 1e11 and lines
+    assert peak < 50e6
+
+
+def test_sequence_length(folder, capsys):
+    assert "2,048 tokens long" in printed(capsys, folder())
+    assert "7 tokens long" in printed(capsys, folder(), "--seq-len", 7)
+    assert "100 tokens long" in printed(capsys, folder(max_position_embeddings=100))
+    for length in (0, -1, 32769):
+        with pytest.raises(ValueError, match="--sequence-length must be from 1 to 32768"):
+            inspect.main([str(folder()), "--sequence-length", str(length)])
+
+
+@pytest.mark.parametrize("name", ["budget.png", "budget.SVG"])
+def test_plot(folder, capsys, name):
+    folder()
+    out = printed(capsys, folder.path, "--plot", folder.path / name)
+    assert "494,032,768" in out
+    assert (folder.path / name).stat().st_size > 5000
+    assert len(list(folder.path.iterdir())) == 2
+
+
+def test_plot_refuses_what_is_no_picture(folder, capsys):
+    with pytest.raises(ValueError, match=r"ends in \.png"):
+        printed(capsys, folder(), "--plot", folder.path / "budget.txt")
+    with pytest.raises(OSError, match="no such folder"):
+        printed(capsys, folder(), "--plot", folder.path / "nowhere" / "budget.png")
+    assert len(list(folder.path.iterdir())) == 1
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tinyqwen.inspect", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model_type": "llama"}, "model_type is 'llama'; only 'qwen2' can be loaded"),
+        ({"hidden_size": 897}, "hidden_size 897 is not divisible"),
+        ({"architectures": ["LlamaForCausalLM"]}, "architectures is ['LlamaForCausalLM']"),
+        ({"architectures": 5}, "architectures is 5"),
+        (None, "config.json: there is no such file"),
+    ],
+)
+def test_bad_input_is_one_line(folder, changes, says):
+    if changes is None:
+        (folder.path / "config.json").unlink()
+    else:
+        folder(**changes)
+    done = command(folder.path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and says in done.stderr
+    assert done.stderr.startswith("tinyqwen.inspect: ") and str(folder.path) in done.stderr
+
+
+def test_help_and_usage():
+    assert command("--help").returncode == 0
+    assert command().returncode == 2
+
+
+# ---------------------------------------------------------------------------------------------
+# How command lines end
+# ---------------------------------------------------------------------------------------------
+
+
+def ending(main, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    return caught.value.code, capsys.readouterr()
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+def test_endings(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["somewhere/train.py"])
+    assert ending(lambda: None, capsys)[0] is None
+    assert ending(lambda: 7, capsys)[0] == 7
+    code, out = ending(raising(ValueError("first\n  second")), capsys)
+    assert (code, out.err) == (2, "tinyqwen.train: first second\n")
+    code, out = ending(raising(FileNotFoundError(2, "not here", "a.txt")), capsys)
+    assert (code, out.err) == (2, "tinyqwen.train: a.txt: not here\n")
+    code, out = ending(raising(MemoryError()), capsys)
+    assert (code, out.err) == (2, "tinyqwen.train: MemoryError\n")
+    assert ending(raising(KeyboardInterrupt()), capsys)[0] == 130
+    with pytest.raises(KeyError):  # our own mistakes keep their traceback
+        run(raising(KeyError("x")))
+
+
+def test_warnings_are_one_line(capsys, monkeypatch):
+    import warnings
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        _, out = ending(lambda: warnings.warn("mind\nthis", stacklevel=1), capsys)
+    assert out.err == "tinyqwen.train: warning: mind this\n"
+
+
+def test_a_reader_that_leaves(folder):
+    """`inspect … | head -1`: no traceback."""
+    program = "import sys; sys.argv[0] = 'inspect'; import tinyqwen.inspect as i\n"
+    program += f"i.run(lambda: [i.main([{str(folder())!r}]) for _ in range(100)] and None)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
