@@ -11,7 +11,15 @@ from tinyqwen.qwen2 import (
     Qwen2Model,
 )
 from tinyqwen.random import manual_seed
-from tinyqwen.tensor import Tensor, checkpoint, enable_grad, grad, no_grad, primitive
+from tinyqwen.tensor import (
+    Tensor,
+    checkpoint,
+    enable_grad,
+    grad,
+    inference_mode,
+    no_grad,
+    primitive,
+)
 from tinyqwen.tokenizer import Tokenizer
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "functional",
     "grad",
     "gradcheck",
+    "inference_mode",
     "manual_seed",
     "nn",
     "no_grad",

@@ -100,6 +100,38 @@ def scaled_dot_product_attention(
     return ((out, weights) if return_weights else out), vjp
 
 
+@primitive
+def split_heads(x, head_dim):
+    """(B, T, H·D) -> (B, H, T, D): head h is the features from h·D to (h+1)·D.  dx = merged g."""
+    return _split(x, head_dim), lambda g: (_merge(g),)
+
+
+@primitive
+def merge_heads(x):
+    """(B, H, T, D) -> (B, T, H·D): the heads side by side again.  dx = split g."""
+    return _merge(x), lambda g: (_split(g, x.shape[-1]),)
+
+
+def _split(x, head_dim):
+    b, t, c = x.shape
+    return x.reshape(b, t, c // head_dim, head_dim).swapaxes(1, 2)
+
+
+def _merge(x):
+    b, h, t, d = x.shape
+    return x.swapaxes(1, 2).reshape(b, t, h * d)
+
+
+@primitive
+def repeat_kv(x, groups):
+    """(B, H_kv, S, D) -> (B, H_kv·groups, S, D): each head `groups` times in a row, 0 0 1 1 …
+
+    In a row, not in turns: query head h reads key/value head h // groups. dx = Σ over the copies.
+    """
+    b, h, s, d = x.shape
+    return np.repeat(x, groups, axis=1), lambda g: (g.reshape(b, h, groups, s, d).sum(2),)
+
+
 def _groups(query, key, value):
     fit = query.ndim == key.ndim == value.ndim == 4
     fit = fit and (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])

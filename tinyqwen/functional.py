@@ -10,7 +10,12 @@ import math
 
 import numpy as np
 
-from tinyqwen.attention import scaled_dot_product_attention
+from tinyqwen.attention import (
+    merge_heads,
+    repeat_kv,
+    scaled_dot_product_attention,
+    split_heads,
+)
 from tinyqwen.losses import cross_entropy, linear_cross_entropy
 from tinyqwen.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
 from tinyqwen.random import dropout_mask
@@ -26,7 +31,9 @@ __all__ = [
     "linear",
     "linear_cross_entropy",
     "log_softmax",
+    "merge_heads",
     "relu",
+    "repeat_kv",
     "rms_norm",
     "rope_tables",
     "scaled_dot_product_attention",
@@ -34,6 +41,7 @@ __all__ = [
     "silu",
     "sinusoidal_table",
     "softmax",
+    "split_heads",
     "swiglu",
     "tanh",
 ]

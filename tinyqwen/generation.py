@@ -14,7 +14,7 @@ import numpy as np
 from tinyqwen import sampling
 from tinyqwen.cache import KVCache
 from tinyqwen.random import default_rng
-from tinyqwen.tensor import no_grad
+from tinyqwen.tensor import inference_mode
 
 # ---------------------------------------------------------------------------------------------
 # Settings
@@ -169,7 +169,7 @@ class GenerationMixin:
         if streamer is not None:
             streamer.put(ids)
         start = 0  # of the tokens which the model has not yet seen
-        with no_grad():
+        with inference_mode():
             for length in range(T, T + new):
                 logits = self(
                     sequences[:, start:length],
@@ -177,7 +177,7 @@ class GenerationMixin:
                     positions[:, start:length],
                     past_key_values=cache,
                     logits_to_keep=1,
-                ).logits.data[:, -1]  # (B, 1, V) -> (B, V)
+                ).logits[:, -1]  # (B, 1, V) -> (B, V)
                 if np.isnan(logits.max()):
                     raise ValueError("the model's logits are NaN; are its weights damaged?")
                 scores = sampling.process_logits(logits, tokens[:, :length], config)

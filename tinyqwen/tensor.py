@@ -30,6 +30,7 @@ from tinyqwen.random import default_rng
 
 class _ThreadState(threading.local):
     grad_enabled = True
+    arrays_only = False
 
 
 _state = _ThreadState()
@@ -57,6 +58,21 @@ def no_grad():
 def enable_grad():
     """Context manager: records again inside a `no_grad` block."""
     return _grad_mode(True)
+
+
+@contextmanager
+def inference_mode():
+    """Context manager: as `no_grad`, and operations return plain arrays instead of Tensors.
+
+    For small models, wrapping is half of a decoding step. A model that uses primitives, operators,
+    indexing and the methods that arrays have as well runs unchanged in either mode.
+    """
+    before, _state.arrays_only = _state.arrays_only, True
+    try:
+        with no_grad():
+            yield
+    finally:
+        _state.arrays_only = before
 
 
 # ---------------------------------------------------------------------------------------------
@@ -354,17 +370,29 @@ def primitive(fn):
 
 def apply(fn, *args, **kwargs):
     """Call fn, which returns `(out, vjp)`, on the arrays behind args, and record it on the tape."""
-    differentiable = [isinstance(a, Tensor) and a.requires_grad for a in args]
-    kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
-    out, vjp = fn(*map(_as_argument, args), **kwargs)
+    if kwargs:
+        kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
+    out, vjp = fn(*[_as_argument(a) for a in args], **kwargs)
+    if _state.arrays_only:
+        return out
     several = type(out) is tuple
-    tensors = [Tensor(np.asarray(value)) for value in (out if several else (out,))]
-    if _state.grad_enabled and any(differentiable):
-        parents = tuple(_edge(a) if wanted else None for a, wanted in zip(args, differentiable))
-        node = Node(fn.__name__, vjp, parents, [tensor.data for tensor in tensors])
-        for index, tensor in enumerate(tensors):
-            tensor._node, tensor._index, tensor.requires_grad = node, index, True
+    tensors = [_wrap(value) for value in (out if several else (out,))]
+    if _state.grad_enabled:
+        differentiable = [isinstance(a, Tensor) and a.requires_grad for a in args]
+        if any(differentiable):
+            parents = tuple(_edge(a) if yes else None for a, yes in zip(args, differentiable))
+            node = Node(fn.__name__, vjp, parents, [tensor.data for tensor in tensors])
+            for index, tensor in enumerate(tensors):
+                tensor._node, tensor._index, tensor.requires_grad = node, index, True
     return tuple(tensors) if several else tensors[0]
+
+
+def _wrap(value):
+    """Tensor(value) without its questions: a decoding step makes a hundred, for tiny arrays."""
+    tensor = Tensor.__new__(Tensor)
+    tensor.data = value if type(value) is np.ndarray else np.asarray(value)
+    tensor.requires_grad, tensor.grad, tensor._node, tensor._index = False, None, None, 0
+    return tensor
 
 
 def _as_argument(value):
