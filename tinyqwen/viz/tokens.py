@@ -101,7 +101,7 @@ def merge_tree(words, merges):
                 label = f"“{shown(bpe.decode([i], vocabulary))}”"
                 ax.text(x, height + 0.28, label, ha="center", color=BLUE, weight="bold")
             ax.set_title(f"{shown(word)}: {len(nodes)} token{'s' * (len(nodes) > 1)}", loc="center")
-            ax.set(xlim=(-0.8, len(word) - 0.2), ylim=(-0.5, 4.9))
+            ax.set(xlim=(-0.8, len(word) - 0.2), ylim=(-0.5, 4.2))
             ax.axis("off")
     return fig
 
