@@ -48,6 +48,11 @@ def parse_arguments(arguments=None):
             raise ValueError(f"there is no size {size!r}; choose from {', '.join(SIZES)}")
         if not SIZES[size]["batch"] and options.subjects != ["generate"]:
             raise ValueError(f"{size} is for `bench generate` alone; it is too large to train")
+    if options.plot and options.plot.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--plot {options.plot}: the name must end in .png, .svg or .pdf")
+    for file in (options.json, options.plot):
+        if file and not file.parent.is_dir():
+            raise FileNotFoundError(f"{file.parent} is no folder; make it first")
     if options.rounds < 1:
         raise ValueError(f"--rounds must be at least 1, not {options.rounds}")
     if not 0 <= options.seconds < 3600:
@@ -59,8 +64,8 @@ def main(arguments=None):
     """The command; returns the exit status."""
     options = parse_arguments(arguments)
     from tinyqwen.benchmark import machine, subjects
-    from tinyqwen.benchmark.rows import table
-    from tinyqwen.files import write_json
+    from tinyqwen.benchmark.rows import fits, table
+    from tinyqwen.files import atomic_write, write_json
 
     described = machine.describe()
     print(machine.summary(described))
@@ -72,10 +77,15 @@ def main(arguments=None):
     rows = []
     for name in options.subjects:
         new = list(getattr(subjects, name)(settings))
-        print("\n" + table(new), flush=True)
+        print("\n" + "\n".join([table(new), *fits(new)]), flush=True)
         rows += new
     if options.json:
         write_json(options.json, {"machine": described, "rows": rows})
+    if options.plot:
+        from tinyqwen.viz.bench import benchmark
+
+        with atomic_write(options.plot) as file:
+            benchmark(rows, described).savefig(file, format=options.plot.suffix[1:])
     return 0
 
 

@@ -66,3 +66,47 @@ def _cell(spread, unit):
 def _number(x):
     """Three digits, but never an exponent."""
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
+def line(xs, ys):
+    """Least squares y ≈ intercept + slope · x, and R², the share of y's variance it explains."""
+    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys))
+    slope /= sum((x - mean_x) ** 2 for x in xs)
+    intercept = mean_y - slope * mean_x
+    left = sum((y - intercept - slope * x) ** 2 for x, y in zip(xs, ys))
+    return intercept, slope, 1 - left / sum((y - mean_y) ** 2 for y in ys)
+
+
+def curves(rows):
+    """{axis: (xs, milliseconds of a step, of these in attention)} of the scaling rows."""
+    found = {}
+    for r in rows:
+        if r["subject"] == "scaling":
+            curve = found.setdefault(r["axis"], ([], [], []))
+            for values, value in zip(
+                curve, (r["x"], r["ours"]["median"], r["attention"]["median"])
+            ):
+                values.append(value)
+    return found
+
+
+def fits(rows):
+    """What the scaling rows say, in sentences.
+
+    The sequence lengths were measured at one number of tokens, so what is linear there is
+    quadratic in the length of one sequence.
+    """
+    sentences = []
+    for axis, (xs, steps, attention) in curves(rows).items():
+        what, ys = "a step", steps
+        if axis == "seq":
+            what, ys = "attention", attention
+            rest = [step - a for step, a in zip(steps, attention)]
+            sentences.append(
+                f"without attention a step takes {min(rest):.3g} to {max(rest):.3g} ms, "
+                f"whether sequences have {xs[0]} tokens or {xs[-1]}"
+            )
+        intercept, slope, r2 = line(xs, ys)
+        sentences.append(f"{what} takes {intercept:.3g} + {slope:.3g} · {axis} ms (R² {r2:.4f})")
+    return sentences

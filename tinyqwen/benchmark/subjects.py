@@ -161,15 +161,14 @@ def _time_commands(commands, rounds):
 def ops(settings):
     """Each fused primitive forward and backward, and what it would take out of elementary ones."""
     size = settings.size_or("s")
-    here = "tinyqwen.benchmark"
+    target = "tinyqwen.benchmark.operations:Operations"
     with ExitStack() as stack:
-        targets = {"ours": f"{here}.operations:Operations"}
         sides = {
-            way: stack.enter_context(Worker(targets["ours"], way=way, size=size))
+            way: stack.enter_context(Worker(target, way=way, size=size))
             for way in ("fused", "composed")
         }
         if settings.peer:
-            target = f"{here}.peer_operations:Operations"
+            target = "tinyqwen.benchmark.peer_operations:Operations"
             sides["peer"] = stack.enter_context(Worker(target, size=size))
         for name in NAMES:
             yield from _operation(settings, sides, name, size)
@@ -180,18 +179,23 @@ def _operation(settings, sides, name, size):
     values["ours"] = values.pop("fused")
     if name != "dropout":  # which is random
         _check(f"results of {name}", {side: v for side, v in values.items() if v is not None})
-    seconds = settings.seconds / 10
+    seconds = settings.seconds / 5
     answers = take_turns(sides, settings.rounds, "times", name=name, seconds=seconds)
-    for i, way in enumerate(("forward", "backward")):
-        times = {side: [a[i] for a in given if a] for side, given in answers.items()}
-        composed = times.pop("composed")
-        times["ours"] = times.pop("fused")
-        note = ""
-        if composed:
-            ratio = median(c / o for c, o in zip(composed, times["ours"]))
-            note = f"composed {median(composed):.3g} ms, {ratio:.1f} x"
-        more = {"composed": spread(composed), "note": note}
-        yield row("ops", f"{name} {way} at {size}", "ms", **times, **more)
+    answers = {side: given for side, given in answers.items() if given[0] is not None}
+    totals = {side: [sum(answer) for answer in given] for side, given in answers.items()}
+    parts = {
+        side: [median(answer[i] for answer in given) for i in range(2)]
+        for side, given in answers.items()
+    }
+    notes = [
+        f"{way} {parts['fused'][i]:.3g}" + (f" to {parts['peer'][i]:.3g}" if settings.peer else "")
+        for i, way in enumerate(("forward", "backward"))
+    ]
+    ours, composed = totals["fused"], totals.get("composed")
+    if composed:
+        notes.append(f"composed {median(c / o for c, o in zip(composed, ours)):.1f} x")
+    more = {"parts": parts, "composed": spread(composed), "note": ", ".join(notes)}
+    yield row("ops", f"{name} at {size}", "ms", ours, totals.get("peer"), **more)
 
 
 AXES = {
@@ -211,10 +215,9 @@ def scaling(settings):
     tokens = SIZES[size]["seq"] * SIZES[size]["batch"]
     for axis, points in AXES.items():
         with ExitStack() as stack:
-            sides = {}
+            target, sides = settings.targets("Training")["ours"], {}
             for x in points:
                 changes = {axis: x} | ({"batch": max(2, tokens // x)} if axis == "seq" else {})
-                target = "tinyqwen.benchmark.ours:Training"
                 sides[x] = stack.enter_context(Worker(target, size=size, **changes))
             seconds = settings.seconds / 3
             answers = take_turns(sides, settings.rounds, "attention_round", seconds=seconds)
