@@ -23,6 +23,7 @@ from tinyqwen.tensor import primitive
 
 __all__ = [
     "apply_rope",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "embedding",
@@ -124,6 +125,17 @@ def check_ids(ids, vocab_size):
             f"token id {bad} is out of range for a vocabulary of {vocab_size} "
             f"(0 … {vocab_size - 1}); is this the model's own tokenizer?"
         )
+
+
+def cosine_similarity(x, y, eps=1e-8):
+    """cos ∠(x, y) = x·y / (max(‖x‖, ε) max(‖y‖, ε)): 1 same direction, 0 right angle, -1 opposite.
+
+    x, y: arrays (..., d), broadcast over all axes but the last. Returns an array (...).
+    Lengths do not matter; a vector of zeros has similarity 0 to everything. Not differentiable: it
+    compares vectors (embeddings, activations), and no layer of the model is made of it.
+    """
+    x, y = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), eps) for v in (x, y))
+    return np.vecdot(x, y)
 
 
 @primitive
