@@ -1,0 +1,221 @@
+"""Wrong solutions of chapter 03, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.course import mutant
+
+embedding, cosine_similarity = F.embedding.raw, F.cosine_similarity
+
+
+def length(x):
+    return np.linalg.norm(x, axis=-1)
+
+
+# ---------------------------------------------------------------------------------------------
+# embedding
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="one overwrites the others")
+def scatter_assign_not_add(ids, weight, padding_idx=None):
+    def vjp(g):
+        dweight = np.zeros_like(weight)
+        dweight[ids] = g
+        if padding_idx is not None:
+            dweight[padding_idx] = 0
+        return None, dweight
+
+    return embedding(ids, weight)[0], vjp
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="one overwrites the others")
+def scatter_add_buffered(ids, weight, padding_idx=None):
+    def vjp(g):
+        dweight = np.zeros_like(weight)
+        dweight[ids] += g
+        if padding_idx is not None:
+            dweight[padding_idx] = 0
+        return None, dweight
+
+    return embedding(ids, weight)[0], vjp
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="the mean over an id's places")
+def embedding_gradient_mean(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    counts = np.maximum(np.bincount(np.ravel(ids), minlength=len(weight)), 1)
+    return out, lambda g: (None, vjp(g)[1] / counts[:, None].astype(weight.dtype))
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="a row for each row of weight")
+def embedding_gradient_of_used_rows(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    return out, lambda g: (None, vjp(g)[1][np.unique(ids)])
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="gradients; 2 were expected")
+def embedding_gradient_alone(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    return out, lambda g: (vjp(g)[1],)
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="g is not used")
+def embedding_counts_occurrences(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    return out, lambda g: vjp(np.ones_like(g))
+
+
+@mutant(of="embedding", killed_by="test_embedding_value", named="ids' shape is lost")
+def embedding_flattens_ids(ids, weight, padding_idx=None):
+    out, vjp = embedding(np.ravel(ids), weight, padding_idx)
+    return out, lambda g: vjp(g.reshape(-1, weight.shape[1]))
+
+
+@mutant(of="embedding", killed_by="test_embedding_value", named="the row before")
+def embedding_ids_from_one(ids, weight, padding_idx=None):
+    embedding(ids, weight)
+    return embedding((ids - 1) % len(weight), weight, padding_idx)
+
+
+@mutant(of="embedding", killed_by="test_embedding_outside", named="counts from the end")
+def embedding_negative_ids(ids, weight, padding_idx=None):
+    if np.any(ids >= len(weight)):
+        raise ValueError("an id is out of range")
+    return embedding(ids % len(weight), weight, padding_idx)
+
+
+@mutant(of="embedding", killed_by="test_embedding_outside", named="raised IndexError")
+def embedding_index_error(ids, weight, padding_idx=None):
+    out = weight[ids]
+    return out, lambda g: embedding(ids, weight, padding_idx)[1](g)
+
+
+@mutant(of="embedding", killed_by="test_embedding_padding", named="the padding row gets a gradient")
+def embedding_padding_ignored(ids, weight, padding_idx=None):
+    return embedding(ids, weight)
+
+
+@mutant(of="embedding", killed_by="test_embedding_padding", named="padding_idx=0 is not None")
+def embedding_padding_zero_is_false(ids, weight, padding_idx=None):
+    return embedding(ids, weight, padding_idx or None)
+
+
+@mutant(of="embedding", killed_by="test_embedding_padding", named="looked up like any other")
+def embedding_padding_output_zeroed(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    return (out if padding_idx is None else out * (ids != padding_idx)[..., None]), vjp
+
+
+@mutant(of="embedding", killed_by="test_embedding_manners", named="float64 comes out")
+def embedding_gradient_float64(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    return out, lambda g: (None, np.zeros(weight.shape) + vjp(g)[1])
+
+
+@mutant(of="embedding", killed_by="test_embedding_manners", named="weight is changed in place")
+def embedding_zeroes_the_table(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight.copy(), padding_idx)
+    weight[...] = 0
+    return out, vjp
+
+
+@mutant(of="embedding", killed_by="test_embedding_manners", named="vjp overwrites something")
+def embedding_gradient_accumulates(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    dweight = np.zeros_like(weight)
+
+    def wrong(g):
+        dweight[...] += vjp(g)[1]
+        return None, dweight.copy()
+
+    return out, wrong
+
+
+# ---------------------------------------------------------------------------------------------
+# cosine_similarity
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="the bare product")
+def cosine_dot_product(x, y, eps=1e-8):
+    return (x * y).sum(-1)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="only x's length")
+def cosine_one_length(x, y, eps=1e-8):
+    return (x * y).sum(-1) / np.maximum(length(x), eps)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="are not rooted")
+def cosine_without_roots(x, y, eps=1e-8):
+    squares = (x * x).sum(-1) * (y * y).sum(-1)
+    return (x * y).sum(-1) / np.maximum(squares, eps)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="the sign is lost")
+def cosine_absolute(x, y, eps=1e-8):
+    return np.abs(cosine_similarity(x, y, eps))
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="over all axes")
+def cosine_norm_of_everything(x, y, eps=1e-8):
+    lengths = np.maximum(np.linalg.norm(x), eps) * np.maximum(np.linalg.norm(y), eps)
+    return (x * y).sum(-1) / lengths
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="absolute values")
+def cosine_l1_lengths(x, y, eps=1e-8):
+    return (x * y).sum(-1) / np.maximum(np.abs(x).sum(-1) * np.abs(y).sum(-1), eps)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="a distance")
+def cosine_distance(x, y, eps=1e-8):
+    return 1 - cosine_similarity(x, y, eps)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_broadcast", named="shape")
+def cosine_by_matmul(x, y, eps=1e-8):
+    if x.shape == y.shape:
+        return cosine_similarity(x, y, eps)
+    xhat, yhat = (v / np.maximum(length(v)[..., None], eps) for v in (x, y))
+    return np.atleast_2d(xhat) @ np.atleast_2d(yhat).swapaxes(-1, -2)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_edges", named="divides by zero")
+def cosine_zero_by_zero(x, y, eps=1e-8):
+    with np.errstate(all="ignore"):
+        return (x * y).sum(-1) / (length(x) * length(y))
+
+
+@mutant(
+    of="cosine_similarity", killed_by="test_cosine_similarity_edges", named="added to the lengths"
+)
+def cosine_eps_added(x, y, eps=1e-8):
+    return (x * y).sum(-1) / ((length(x) + eps) * (length(y) + eps))
+
+
+@mutant(
+    of="cosine_similarity", killed_by="test_cosine_similarity_edges", named="limits the product"
+)
+def cosine_eps_limits_product(x, y, eps=1e-8):
+    return (x * y).sum(-1) / np.maximum(length(x) * length(y), eps)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_edges", named="expected")
+def cosine_eps_ignored(x, y, eps=1e-8):
+    return cosine_similarity(x, y, 1e-8)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_manners", named="float64")
+def cosine_float64(x, y, eps=1e-8):
+    return cosine_similarity(x.astype(np.float64), y.astype(np.float64), eps)
+
+
+@mutant(
+    of="cosine_similarity", killed_by="test_cosine_similarity_manners", named="changed in place"
+)
+def cosine_normalizes_in_place(x, y, eps=1e-8):
+    out = cosine_similarity(x, y, eps)
+    x /= np.maximum(length(x)[..., None], eps)
+    return out

@@ -1,0 +1,288 @@
+"""Graders of chapter 03: embedding, cosine_similarity."""
+
+import numpy as np
+
+from tinyqwen.course import (
+    case,
+    check,
+    check_close,
+    check_example,
+    check_manners,
+    check_value,
+    check_vjp,
+    normal,
+    points,
+    rng,
+)
+from tinyqwen.course.calls import StudentError
+
+TITLE = "Embeddings"
+ASSIGNED = {"embedding": "functional", "cosine_similarity": "functional"}
+
+EMBEDDING_AXES = {"out": "batch time feature", "weight": "id feature"}
+
+
+def ids_of(*shape, high=5):
+    return rng().integers(0, high, shape)
+
+
+def look_ups(**options):
+    """Ids of several shapes and a table; every case but the last has repeated ids."""
+    return [
+        case(np.array([[1, 3, 1], [1, 0, 4]]), normal(5, 3), **options),
+        case(ids_of(2, 7), normal(5, 4), **options),
+        case(ids_of(9), normal(5, 1), **options),
+        case(ids_of(2, 3, 4), normal(5, 2), **options),
+        case(np.array(3), normal(5, 3), **options, label="a single id"),
+    ]
+
+
+def empty_look_ups():
+    return [case(np.zeros((2, 0), int), normal(5, 3)), case(np.zeros(4, int), normal(1, 2))]
+
+
+def scattered(ids, weight, g):
+    dweight = np.zeros_like(weight)
+    np.add.at(dweight, ids, g)
+    return dweight
+
+
+def assigned(ids, weight, g):
+    dweight = np.zeros_like(weight)
+    dweight[ids] = g
+    return dweight
+
+
+def averaged(ids, weight, g):
+    counts = np.bincount(ids.ravel(), minlength=len(weight))
+    return scattered(ids, weight, g) / np.maximum(counts, 1)[:, None]
+
+
+def per_row(ids, weight, g):
+    """The gradient of the rows that occur, and of no others."""
+    return scattered(ids, weight, g)[np.unique(ids)]
+
+
+# ---------------------------------------------------------------------------------------------
+# embedding, 12 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "embedding: the example")
+def test_embedding_example(submission):
+    """The example in the docstring, looked up by hand."""
+    check_example(submission.embedding)
+
+
+@points(2, "embedding: value")
+def test_embedding_value(submission):
+    """A row of the table for each id, in the shape of the ids."""
+    check_value(
+        submission.embedding,
+        look_ups() + empty_look_ups(),
+        axes=EMBEDDING_AXES,
+        mistakes={
+            "columns are looked up; an id names a row": lambda ids, w: (
+                w.T[ids] if ids.max(initial=0) < w.shape[1] else None
+            ),
+            "the ids' shape is lost: out is ids.shape + (dim,)": lambda ids, w: w[ids.ravel()],
+            "every id looks up the row before": lambda ids, w: w[ids - 1],
+            "only the last axis of the ids is looked up": lambda ids, w: (
+                w[ids[-1]] if ids.ndim else None
+            ),
+        },
+    )
+
+
+@points(1, "embedding: ids outside the table")
+def test_embedding_outside(submission):
+    """An id that has no row is refused, a negative one as well."""
+    for wrong in ([0, 5], [[1], [-1]], [-5, 2], [100]):
+        try:
+            submission.embedding(np.array(wrong), normal(5, 3))
+        except StudentError as error:
+            check(
+                "raised ValueError" in str(error),
+                f"embedding of ids {wrong} with 5 rows: ValueError was expected.\n{error}",
+            )
+        else:
+            negative = np.min(wrong) < 0
+            check(
+                False,
+                f"embedding of ids {wrong} with 5 rows: ValueError was expected; none came.",
+                "a negative id counts from the end of the table" if negative else None,
+            )
+
+
+@points(4, "embedding: gradient")
+def test_embedding_vjp(submission):
+    """A row that was looked up in several places gets the sum of their gradients."""
+    check_vjp(
+        submission.embedding,
+        look_ups() + empty_look_ups(),
+        axes=EMBEDDING_AXES,
+        mistakes={
+            "where an id repeats, its gradients must be added up; one overwrites the others": (
+                lambda ids, w, g: (None, assigned(ids, w, g))
+            ),
+            "the mean over an id's places stands where their sum belongs": lambda ids, w, g: (
+                None,
+                averaged(ids, w, g),
+            ),
+            "dweight has a row for each row of weight, with zeros where no id pointed": (
+                lambda ids, w, g: (None, per_row(ids, w, g))
+            ),
+            "this is the gradient of the rows looked up, g itself, not of the table": (
+                lambda ids, w, g: (None, g)
+            ),
+            "g's rows are scattered in the reverse order": lambda ids, w, g: (
+                None,
+                scattered(ids.ravel()[::-1], w, g.reshape(-1, w.shape[1])),
+            ),
+            "the first of an id's gradients is kept; all must be added up": lambda ids, w, g: (
+                None,
+                assigned(ids.ravel()[::-1], w, g.reshape(-1, w.shape[1])[::-1]),
+            ),
+        },
+    )
+
+
+@points(2, "embedding: padding_idx")
+def test_embedding_padding(submission):
+    """The padding row is looked up like any other, and gets no gradient; it may be row 0."""
+    ids = np.array([[1, 3, 0, 0], [4, 0, 3, 3]])
+    for padding_idx in (3, 0, 2):
+        weight = normal(5, 3)
+        check_value(
+            submission.embedding,
+            [case(ids, weight, padding_idx=padding_idx)],
+            axes=EMBEDDING_AXES,
+            mistakes={
+                "padding is looked up like any other id; only its gradient is zero": (
+                    lambda ids, w, padding_idx: w[ids] * (ids != padding_idx)[..., None]
+                ),
+            },
+        )
+        check_frozen_row(submission.embedding, ids, weight, padding_idx)
+
+
+def check_frozen_row(fn, ids, weight, padding_idx):
+    """Not by check_vjp: central differences know nothing of padding_idx."""
+    g = normal(*ids.shape, weight.shape[1])
+    grads = fn(ids, weight, padding_idx)[1](g)
+    check(
+        type(grads) is tuple and len(grads) == 2,
+        "embedding's vjp must return (None, dweight), with padding_idx as without",
+    )
+    everything = scattered(ids, weight, g)
+    expected = everything.copy()
+    expected[padding_idx] = 0
+    zero = " (padding_idx=0 is not None)" if padding_idx == 0 else ""
+    check_close(
+        grads[1],
+        expected,
+        "embedding: the gradient of weight",
+        case=f"ids {ids.tolist()}, padding_idx={padding_idx}",
+        axes="id feature",
+        mistakes={f"the padding row gets a gradient; it must be zero{zero}": everything},
+    )
+
+
+@points(2, "embedding: fit for the model")
+def test_embedding_manners(submission):
+    """float32 in, float32 out; weight is not changed; views work; vjp can be called twice."""
+    check_manners(submission.embedding, look_ups())
+
+
+# ---------------------------------------------------------------------------------------------
+# cosine_similarity, 8 points
+# ---------------------------------------------------------------------------------------------
+
+
+def dot(x, y):
+    return (x * y).sum(-1)
+
+
+def length(x, axis=-1, keepdims=False):
+    return np.sqrt((x * x).sum(axis, keepdims=keepdims))
+
+
+@points(1, "cosine_similarity: the example")
+def test_cosine_similarity_example(submission):
+    """The example in the docstring: lengths 5 and 10, then right angle, opposite, 3/5."""
+    check_example(submission.cosine_similarity)
+
+
+@points(3, "cosine_similarity: value")
+def test_cosine_similarity_value(submission):
+    """The product of the vectors, divided by both their lengths."""
+    check_value(
+        submission.cosine_similarity,
+        shapes=[((7,), (7,)), ((5, 3), (5, 3)), ((2, 5, 4), (2, 5, 4)), ((3, 1), (3, 1))],
+        axes="batch time",
+        mistakes={
+            "this is the bare product: divide by both lengths": dot,
+            "only x's length is divided by": lambda x, y: dot(x, y) / length(x),
+            "only y's length is divided by": lambda x, y: dot(x, y) / length(y),
+            "the squares' sums are not rooted": lambda x, y: dot(x, y) / (dot(x, x) * dot(y, y)),
+            "the sign is lost: opposite vectors have similarity -1": lambda x, y: np.abs(
+                dot(x, y) / (length(x) * length(y))
+            ),
+            "this is the angle; its cosine is asked for": lambda x, y: np.arccos(
+                np.clip(dot(x, y) / (length(x) * length(y)), -1, 1)
+            ),
+            "this is 1 - cosine, a distance": lambda x, y: 1 - dot(x, y) / (length(x) * length(y)),
+            "the lengths are taken over all axes; each vector has its own": lambda x, y: (
+                dot(x, y) / (length(x, None) * length(y, None))
+            ),
+            "lengths are sums of absolute values; the root of the sum of squares is meant": (
+                lambda x, y: dot(x, y) / (np.abs(x).sum(-1) * np.abs(y).sum(-1))
+            ),
+        },
+    )
+
+
+@points(1, "cosine_similarity: broadcasting")
+def test_cosine_similarity_broadcast(submission):
+    """One vector against many, and many against many: only the last axis is special."""
+    check_value(
+        submission.cosine_similarity,
+        shapes=[((4,), (5, 4)), ((5, 4), (4,)), ((5, 1, 4), (1, 3, 4)), ((0, 4), (4,))],
+        axes="row column",
+    )
+
+
+@points(2, "cosine_similarity: zeros, tiny and large vectors")
+def test_cosine_similarity_edges(submission):
+    """Zero vectors give 0 and no NaN; ε limits each length and changes nothing else."""
+    x = normal(3, 4)
+    zero = np.array([[0.0] * 4, [1.0, 2, 3, 4], [0.0] * 4])
+    mistakes = {
+        "ε is added to the lengths; it is their lower limit": lambda x, y: (
+            dot(x, y) / ((length(x) + 1e-8) * (length(y) + 1e-8))
+        ),
+        "ε limits the product of the lengths; it belongs to each of them": lambda x, y: (
+            dot(x, y) / np.maximum(length(x) * length(y), 1e-8)
+        ),
+        "ε is added to the product of the lengths; it is each one's lower limit": lambda x, y: (
+            dot(x, y) / (length(x) * length(y) + 1e-8)
+        ),
+        "a vector of zeros divides by zero: let max(‖x‖, ε) be the length": lambda x, y: (
+            dot(x, y) / (length(x) * length(y))
+        ),
+    }
+    cases = [
+        case(x * 1e-6, normal(3, 4) * 1e-5, label="tiny vectors"),
+        case(x * 1e4, normal(3, 4) * 1e4, label="large vectors"),
+        case(zero, x, label="vectors of zeros"),
+        case(x, zero, label="vectors of zeros"),
+    ]
+    with np.errstate(all="ignore"):
+        check_value(submission.cosine_similarity, cases, mistakes=mistakes)
+        check_value(submission.cosine_similarity, [case(x, x * 0.5, eps=10.0)])
+
+
+@points(1, "cosine_similarity: fit for use")
+def test_cosine_similarity_manners(submission):
+    """float32 in, float32 out; x and y are not changed; views work."""
+    check_manners(submission.cosine_similarity, shapes=[((5, 3), (5, 3)), ((4,), (5, 4))])
