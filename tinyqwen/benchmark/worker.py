@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 PAUSE = 0.1  # seconds; OpenBLAS's threads spin for a few hundredths of one
 
@@ -66,7 +66,8 @@ class Worker:
 
     def close(self):
         """End the process."""
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it is dead, and something was left to be written
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
