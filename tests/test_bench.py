@@ -190,6 +190,7 @@ def test_command_writes_table_json_and_picture(tmp_path):
     assert files[1].read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAVE_PEER, reason="needs torch and transformers")
 @pytest.mark.parametrize("subject", ["train", "generate"])
 def test_sides_agree_and_are_compared(subject):
