@@ -14,6 +14,7 @@ from tinyqwen import nn, ops
 from tinyqwen.cache import KVCache
 from tinyqwen.checkpoint import PreTrainedModel
 from tinyqwen.generation import GenerationMixin
+from tinyqwen.masks import causal_mask, padding_mask
 from tinyqwen.qwen2_config import Qwen2Config
 from tinyqwen.tensor import Tensor, checkpoint, is_grad_enabled
 
@@ -99,9 +100,7 @@ def eager_attention(q, k, v, mask=None, window=None, dropout=0.0):
     T, S = q.shape[2], k.shape[2]
     k, v = F.repeat_kv(k, groups), F.repeat_kv(v, groups)
     scores = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5  # (B, H, T, S)
-    distance = np.arange(S - T, S)[:, None] - np.arange(S)  # query position - key position
-    hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
-    scores = ops.masked_fill(scores, hidden, -np.inf)
+    scores = ops.masked_fill(scores, ~causal_mask(T, S, window), -np.inf)
     if mask is not None and mask.dtype == bool:
         scores = ops.masked_fill(scores, ~mask, -np.inf)
     elif mask is not None:
@@ -268,7 +267,7 @@ def _attention_mask(mask, length):
             f"attention_mask has shape {mask.shape}, expected (batch, {length}): "
             "one entry for each token, cached ones included"
         )
-    return None if mask.all() else mask.astype(bool)[:, None, None, :]
+    return None if mask.all() else padding_mask(mask)
 
 
 class Qwen2ForCausalLM(GenerationMixin, Qwen2PreTrainedModel):
