@@ -1,0 +1,120 @@
+"""Chapter 07. Attention: what you write.
+
+`softmax` and `scaled_dot_product_attention` return two things: the value, and `vjp`, a function
+that takes the gradient g of the loss with respect to the value and returns a tuple with the
+gradient of each array, in order. The masks return arrays of True and False, and have no gradient.
+Write plain NumPy; replace `raise NotImplementedError` by your code.
+
+    pytest tests/assignments -k ch07          grades this file
+"""
+
+import numpy as np  # noqa: F401
+
+
+def softmax(x, axis=-1):
+    """p_i = e^(x_i) / Σ_j e^(x_j) along one axis: positive numbers that sum to 1.
+
+    x (...). Entries of -inf get the weight 0; where all entries along the axis are -inf, all
+    weights are 0. Returns (out, vjp): out (...) in x's dtype; vjp(g (...)) -> (dx (...),).
+
+    >>> out, vjp = softmax(np.array([3.0, 1.0, -3.0]))
+    >>> out.round(4)                                  # 20.0855, 2.7183 and 0.0498 over their sum
+    array([0.8789, 0.1189, 0.0022])
+    >>> vjp(np.array([1.0, 0.0, 0.0]))[0].round(4)
+    array([ 0.1065, -0.1045, -0.0019])
+
+    Hint 1. e^1000 is infinite in floating point. Subtracting one number from all x changes nothing
+    in the quotient: subtract the largest. If that is -inf, subtract 0 instead.
+    Hint 2. Every p_i depends on every x_j: ∂p_i/∂x_j = p_i ((1 if i = j else 0) - p_j).
+    Hint 3. dx = p (g - Σ g p), the sum along the axis, with `keepdims=True`.
+    """
+    raise NotImplementedError
+
+
+def causal_mask(num_queries, num_keys=None, window=None):
+    """True where a query may look at a key: the key is not later than the query.
+
+    num_queries T, num_keys S (T by default). Where there are more keys than queries, the queries
+    are the last T of S tokens: query t sees the keys s ≤ t + S - T, and the last query sees all.
+    window: a query sees only the last `window` of these keys, itself included; None: all.
+    Returns a boolean array (T, S).
+
+    >>> causal_mask(3).astype(int)
+    array([[1, 0, 0],
+           [1, 1, 0],
+           [1, 1, 1]])
+    >>> causal_mask(2, 4, window=3).astype(int)
+    array([[1, 1, 1, 0],
+           [0, 1, 1, 1]])
+
+    Hint 1. Number the tokens: the keys are 0 … S - 1, and the queries S - T … S - 1.
+    Hint 2. `queries[:, None] - keys` is the distance of every query from every key, (T, S). Which
+    distances are allowed?
+    """
+    raise NotImplementedError
+
+
+def padding_mask(attention_mask):
+    """True where a key is a token, False where it is padding, for every head and every query.
+
+    attention_mask (B, S): 1 for tokens, 0 for padding, as tokenizers return it. Returns a boolean
+    array (B, 1, 1, S), which broadcasts to the scores (B, H, T, S).
+
+    >>> padding_mask(np.array([[0, 1, 1], [1, 1, 1]])).astype(int)
+    array([[[[0, 1, 1]]],
+    <BLANKLINE>
+    <BLANKLINE>
+           [[[1, 1, 1]]]])
+
+    Hint. Keys stand along the last axis of the scores. An index of None adds an axis of length 1.
+    """
+    raise NotImplementedError
+
+
+def scaled_dot_product_attention(
+    query,
+    key,
+    value,
+    mask=None,
+    causal=False,
+    window=None,
+    scale=None,
+    dropout=0.0,
+    return_weights=False,
+):
+    """softmax(Q Kᵀ · scale + mask) V   (Vaswani et al. 2017, eq. 1).
+
+    query (B, H, T, D); key (B, H_kv, S, D); value (B, H_kv, S, D_v). H is a multiple of H_kv: query
+    head h reads key/value head h // (H / H_kv). With H_kv = H that is head h itself.
+    mask:   boolean, True where attention is allowed, or float, added to the scores; broadcasts to
+            (B, H, T, S). causal, window: as in `causal_mask`. All of them combine. A query that may
+            see nothing gives zeros.
+    scale:  1/√D by default.
+    dropout and return_weights are the library's; leave them unused.
+    Returns (out, vjp): out (B, H, T, D_v) in query's dtype;
+    vjp(g (B, H, T, D_v)) -> (dquery, dkey, dvalue), each in the shape of its input.
+
+    >>> query, key = np.zeros((1, 1, 1, 4)), np.zeros((1, 1, 2, 4))
+    >>> query[..., 0], key[0, 0, 0, 0] = 2.0, np.log(3.0)          # scores: log 3 and 0
+    >>> value = np.array([[[[4.0, 0.0], [0.0, 8.0]]]])
+    >>> out, vjp = scaled_dot_product_attention(query, key, value)
+    >>> out.round(4)                                  # weights: 3/4 and 1/4
+    array([[[[3., 2.]]]])
+    >>> dquery, dkey, dvalue = vjp(np.array([[[[1.0, 0.0]]]]))
+    >>> dkey[0, 0].round(4)
+    array([[ 0.75,  0.  ,  0.  ,  0.  ],
+           [-0.75,  0.  ,  0.  ,  0.  ]])
+    >>> dvalue[0, 0].round(4)
+    array([[0.75, 0.  ],
+           [0.25, 0.  ]])
+
+    Hint 1. `key.swapaxes(-1, -2)` is Kᵀ for every head at once, and `@` multiplies them all.
+    Hint 2. A score that is not allowed becomes -inf before the softmax: `np.where(mask, …)`. Your
+    `causal_mask(T, S, window)` is one more mask.
+    Hint 3. Backward, with P the weights and S the scores: dV = Pᵀ g, dP = g Vᵀ, and by the VJP of
+    softmax dS = P (dP - Σ P dP), the sum over the keys; dQ = dS K · scale, dK = dSᵀ Q · scale.
+    Hint 4. Fewer key/value heads: `np.repeat(key, H // H_kv, axis=1)` gives each query head its own
+    copy. The gradient of a copied head is the sum over its copies, which stand side by side:
+    reshape to (B, H_kv, H // H_kv, S, D) and sum. (Chapter 08 says what this is good for.)
+    """
+    raise NotImplementedError

@@ -1,0 +1,376 @@
+"""Wrong solutions of chapter 07, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen import masks, ops
+from tinyqwen.course import mutant
+
+softmax, attention = ops.softmax.raw, F.scaled_dot_product_attention.raw
+causal_mask, padding_mask = masks.causal_mask, masks.padding_mask
+
+
+def ratio(e, axis=-1):
+    total = e.sum(axis, keepdims=True)
+    return e / np.where(total == 0, 1, total)
+
+
+# ---------------------------------------------------------------------------------------------
+# softmax
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="softmax", killed_by="test_softmax_large", named="NaN")
+def softmax_no_max(x, axis=-1):
+    e = np.exp(x)
+    return ratio(e, axis), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_large", named="NaN")
+def softmax_global_max(x, axis=-1):
+    e = np.exp(x - np.max(x, initial=-np.inf))
+    return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_large", named="NaN")
+def softmax_nan_for_a_blind_row(x, axis=-1):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_large", named="a row of -inf has weights")
+def softmax_blind_row_sees_all(x, axis=-1):
+    x = np.maximum(x, np.finfo(x.dtype).min)
+    return softmax(x, axis)
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="over the whole array")
+def softmax_over_everything(x, axis=-1):
+    e = np.exp(x - x.max(initial=-np.inf)) if x.size else x
+    return e / e.sum(), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="axis is not used")
+def softmax_axis_hard_coded(x, axis=-1):
+    return softmax(x, -1)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="only the diagonal")
+def softmax_vjp_diagonal(x, axis=-1):
+    p, _ = softmax(x, axis)
+    return p, lambda g: (g * p * (1 - p),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="the sum is Σ g")
+def softmax_vjp_of_log_softmax(x, axis=-1):
+    p, _ = softmax(x, axis)
+    return p, lambda g: (p * (g - g.sum(axis, keepdims=True)),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="whatever axis says")
+def softmax_vjp_last_axis(x, axis=-1):
+    p, _ = softmax(x, axis)
+    return p, lambda g: (p * (g - (g * p).sum(-1, keepdims=True)),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="over the whole array")
+def softmax_vjp_sums_everything(x, axis=-1):
+    p, _ = softmax(x, axis)
+    return p, lambda g: (p * (g - (g * p).sum()),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_manners", named="x is changed in place")
+def softmax_edits_x(x, axis=-1):
+    out, vjp = softmax(x.copy(), axis)
+    x -= x.max(axis, keepdims=True, initial=-np.inf)
+    return out, vjp
+
+
+@mutant(of="softmax", killed_by="test_softmax_manners", named="float64 comes out")
+def softmax_float64(x, axis=-1):
+    out, vjp = softmax(x.astype(np.float64), axis)
+    return out, lambda g: (vjp(g)[0].astype(x.dtype),)
+
+
+# ---------------------------------------------------------------------------------------------
+# the masks
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_value", named="inverted")
+def causal_mask_inverted(num_queries, num_keys=None, window=None):
+    return ~causal_mask(num_queries, num_keys, window)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_value", named="must see itself")
+def causal_mask_strict(num_queries, num_keys=None, window=None):
+    keys = num_keys or num_queries
+    return causal_mask(num_queries, num_keys, window) & ~np.eye(
+        num_queries, keys, keys - num_queries, dtype=bool
+    )
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_value", named="aligned with the first key")
+def causal_mask_first_aligned(num_queries, num_keys=None, window=None):
+    shape = num_queries, num_keys or num_queries
+    return np.tri(*shape, dtype=bool) & (causal_mask(*shape, window) | (window is None))
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_value", named="the wrong one")
+def causal_mask_transposed(num_queries, num_keys=None, window=None):
+    keys = num_keys or num_queries
+    distance = np.arange(keys - num_queries, keys)[:, None] - np.arange(keys)
+    return distance <= 0
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_value", named="not boolean")
+def causal_mask_of_floats(num_queries, num_keys=None, window=None):
+    return causal_mask(num_queries, num_keys, window).astype(np.float32)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_window", named="window is not used")
+def causal_mask_without_window(num_queries, num_keys=None, window=None):
+    return causal_mask(num_queries, num_keys)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_window", named="one too wide")
+def causal_mask_wide_window(num_queries, num_keys=None, window=None):
+    return causal_mask(num_queries, num_keys, window and window + 1)
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="inverted")
+def padding_mask_inverted(attention_mask):
+    return ~padding_mask(attention_mask)
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="axes of heads and queries")
+def padding_mask_flat(attention_mask):
+    return attention_mask.astype(bool)
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="this hides queries")
+def padding_mask_of_queries(attention_mask):
+    return padding_mask(attention_mask).swapaxes(-1, -2)
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="one axis is missing")
+def padding_mask_three_axes(attention_mask):
+    return attention_mask.astype(bool)[:, None, :]
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="not boolean")
+def padding_mask_of_integers(attention_mask):
+    return attention_mask[:, None, None, :].astype(np.int64)
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="to be added to scores")
+def padding_mask_additive(attention_mask):
+    return np.where(padding_mask(attention_mask), 0.0, -np.inf)
+
+
+# ---------------------------------------------------------------------------------------------
+# scaled_dot_product_attention
+# ---------------------------------------------------------------------------------------------
+
+
+def hidden(q, k, mask, causal, window):
+    """False where a boolean mask forbids, and what is added to the scores."""
+    shape = (*q.shape[:3], k.shape[2])
+    allowed, added = np.ones(shape, bool), 0.0
+    if causal:
+        allowed = allowed & causal_mask(*shape[2:], window)
+    if mask is not None and mask.dtype == bool:
+        allowed = allowed & mask
+    elif mask is not None:
+        added = mask
+    return allowed, added
+
+
+def steps(q, k, v, mask=None, causal=False, window=None, scale=None, **_):
+    """What the mutants of the gradient start from: weights, all K, all V, the scale."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = np.repeat(k, groups, axis=1), np.repeat(v, groups, axis=1)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    allowed, added = hidden(q, k, mask, causal, window)
+    scores = np.where(allowed, q @ k.swapaxes(-1, -2) * scale + added, -np.inf)
+    return softmax(scores)[0], k, v, scale
+
+
+def attention_mutant(killed_by, named):
+    return mutant(of="scaled_dot_product_attention", killed_by=killed_by, named=named)
+
+
+@attention_mutant("test_attention_value", "not divided by √D")
+def attention_unscaled(query, key, value, scale=None, **options):
+    return attention(query, key, value, scale=1.0 if scale is None else scale, **options)
+
+
+@attention_mutant("test_attention_value", "divided by D; it is √D")
+def attention_divided_by_d(query, key, value, scale=None, **options):
+    return attention(query, key, value, scale=scale or 1 / query.shape[-1], **options)
+
+
+@attention_mutant("test_attention_value", "scale is not used")
+def attention_scale_hard_coded(query, key, value, scale=None, **options):
+    return attention(query, key, value, **options)
+
+
+@attention_mutant("test_attention_value", "over the queries")
+def attention_softmax_over_queries(query, key, value, **options):
+    _, k, v, scale = steps(query, key, value, **options)
+    scores = query @ k.swapaxes(-1, -2) * scale
+    return softmax(scores, -2)[0] @ v, attention(query, key, value, **options)[1]
+
+
+@attention_mutant("test_attention_mask", "the mask is inverted")
+def attention_mask_inverted(query, key, value, mask=None, **options):
+    if mask is not None and mask.dtype == bool:
+        mask = ~mask
+    return attention(query, key, value, mask=mask, **options)
+
+
+@attention_mutant("test_attention_mask", "comes after the softmax")
+def mask_after_softmax(query, key, value, mask=None, causal=False, window=None, **options):
+    p, _, v, _ = steps(query, key, value, **options)
+    allowed, added = hidden(query, key, mask, causal, window)
+    vjp = attention(query, key, value, mask=mask, causal=causal, window=window, **options)[1]
+    return (p * allowed + added) @ v, vjp
+
+
+@attention_mutant("test_attention_mask", "multiplied by the mask")
+def attention_scores_times_mask(query, key, value, mask=None, **options):
+    out, vjp = attention(query, key, value, mask=mask, **options)
+    if mask is None or mask.dtype != bool:
+        return out, vjp
+    _, k, v, scale = steps(query, key, value)
+    return softmax(query @ k.swapaxes(-1, -2) * scale * mask)[0] @ v, vjp
+
+
+@attention_mutant("test_attention_mask", "taken as True and False")
+def attention_float_mask_as_boolean(query, key, value, mask=None, **options):
+    mask = None if mask is None else mask.astype(bool)
+    return attention(query, key, value, mask=mask, **options)
+
+
+@attention_mutant("test_attention_causal", "aligned with the first key")
+def attention_causal_first_aligned(
+    query, key, value, mask=None, causal=False, window=None, **options
+):
+    if causal:
+        shape = query.shape[2], key.shape[2]
+        tri = np.tri(*shape, dtype=bool) & (causal_mask(*shape, window) | (window is None))
+        mask = tri if mask is None else tri & mask
+    return attention(query, key, value, mask=mask, **options)
+
+
+@attention_mutant("test_attention_causal", "window is not used")
+def attention_without_window(query, key, value, window=None, **options):
+    return attention(query, key, value, **options)
+
+
+@attention_mutant("test_attention_causal", "the causal mask replaces")
+def attention_causal_replaces_mask(query, key, value, mask=None, causal=False, **options):
+    mask = None if causal else mask
+    return attention(query, key, value, mask=mask, causal=causal, **options)
+
+
+@attention_mutant("test_attention_future", "leaks")
+def attention_peeks_from_the_last_position(query, key, value, causal=False, **options):
+    out, vjp = attention(query, key, value, causal=causal, **options)
+    return out + (1e-3 * value[:, :1, -1:, :1] if causal and query.shape[1] > 1 else 0), vjp
+
+
+@attention_mutant("test_attention_edges", "NaN")
+def attention_softmax_no_max(query, key, value, **options):
+    p, k, v, scale = steps(query, key, value, **options)
+    e = np.exp(query @ k.swapaxes(-1, -2) * scale) * (p > 0)
+    return ratio(e) @ v, attention(query, key, value, **options)[1]
+
+
+@attention_mutant("test_attention_edges", "the mean of all values")
+def attention_large_negative_number(query, key, value, mask=None, **options):
+    out, vjp = attention(query, key, value, mask=mask, **options)
+    if mask is None or mask.dtype != bool:
+        return out, vjp
+    return np.where(mask.any(-1)[..., None], out, value.mean(-2, keepdims=True)), vjp
+
+
+def with_gradients(query, key, value, options, gradients):
+    """The right output, and gradients(p, k, v, scale, g) for K and V of one head each."""
+    out, vjp = attention(query, key, value, **options)
+    p, k, v, scale = steps(query, key, value, **options)
+    if query.shape[1] != key.shape[1]:
+        return out, vjp
+    return out, lambda g: tuple(
+        right if own is None else own for right, own in zip(vjp(g), gradients(p, k, v, scale, g))
+    )
+
+
+def d_scores(p, v, g):
+    dp = g @ v.swapaxes(-1, -2)
+    return p * (dp - (p * dp).sum(-1, keepdims=True))
+
+
+@attention_mutant("test_attention_vjp", "the scale is missing")
+def attention_dkey_unscaled(query, key, value, **options):
+    def gradients(p, k, v, scale, g):
+        return None, d_scores(p, v, g).swapaxes(-1, -2) @ query, None
+
+    return with_gradients(query, key, value, options, gradients)
+
+
+@attention_mutant("test_attention_vjp", "lacks its sum")
+def attention_vjp_softmax_without_sum(query, key, value, **options):
+    def gradients(p, k, v, scale, g):
+        ds = p * (g @ v.swapaxes(-1, -2)) * scale
+        return ds @ k, ds.swapaxes(-1, -2) @ query, None
+
+    return with_gradients(query, key, value, options, gradients)
+
+
+@attention_mutant("test_attention_vjp", "dV = Pᵀ g")
+def attention_dvalue_not_transposed(query, key, value, **options):
+    def gradients(p, k, v, scale, g):
+        return None, None, p @ g if p.shape[-1] == p.shape[-2] else None
+
+    return with_gradients(query, key, value, options, gradients)
+
+
+@attention_mutant("test_attention_vjp", "forgotten on the way back")
+def attention_vjp_without_mask(query, key, value, mask=None, causal=False, **options):
+    out = attention(query, key, value, mask=mask, causal=causal, **options)[0]
+    return out, attention(query, key, value, **{**options, "window": None})[1]
+
+
+@attention_mutant("test_attention_groups", "K/V heads were tiled")
+def kv_tiled_not_repeated(query, key, value, **options):
+    groups = query.shape[1] // key.shape[1]
+    tiled = (np.tile(x, (1, groups, 1, 1)) for x in (key, value))
+    return attention(query, *tiled, **options)[0], attention(query, key, value, **options)[1]
+
+
+@attention_mutant("test_attention_groups", "one of its copies")
+def attention_groups_first_copy(query, key, value, **options):
+    groups = query.shape[1] // key.shape[1]
+    out, vjp = attention(
+        query, np.repeat(key, groups, axis=1), np.repeat(value, groups, axis=1), **options
+    )
+
+    def first_copy(g):
+        dquery, dkey, dvalue = vjp(g)
+        return dquery, dkey[:, ::groups], dvalue[:, ::groups]
+
+    return out, first_copy
+
+
+@attention_mutant("test_attention_manners", "query is changed in place")
+def attention_scales_query_in_place(query, key, value, scale=None, **options):
+    out, vjp = attention(query.copy(), key, value, scale=scale, **options)
+    query *= query.shape[-1] ** -0.5 if scale is None else scale
+    return out, vjp
+
+
+@attention_mutant("test_attention_manners", "float64 comes out")
+def attention_float64(query, key, value, **options):
+    out, vjp = attention(*(x.astype(np.float64) for x in (query, key, value)), **options)
+    return out, lambda g: tuple(d.astype(query.dtype) for d in vjp(g.astype(np.float64)))

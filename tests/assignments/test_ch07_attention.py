@@ -1,0 +1,604 @@
+"""Graders of chapter 07: softmax, causal_mask, padding_mask, scaled_dot_product_attention."""
+
+import numpy as np
+
+from tinyqwen.course import (
+    case,
+    check,
+    check_close,
+    check_example,
+    check_manners,
+    check_value,
+    check_vjp,
+    likely,
+    normal,
+    points,
+    rng,
+)
+
+TITLE = "Attention"
+ASSIGNED = {
+    "softmax": "ops",
+    "causal_mask": "masks",
+    "padding_mask": "masks",
+    "scaled_dot_product_attention": "functional",
+}
+
+SOFTMAX = [(2, 5), (7,), (3, 1), (3, 0, 4), (2, 3, 4)]
+AXES = {
+    "out": "batch head query feature",
+    "query": "batch head query feature",
+    "key": "batch head key feature",
+    "value": "batch head key feature",
+}
+
+
+def weights_of(scores, axis=-1):
+    top = scores.max(axis, keepdims=True, initial=-np.inf)
+    e = np.exp(scores - np.where(np.isfinite(top), top, 0))
+    total = e.sum(axis, keepdims=True)
+    return e / np.where(total == 0, 1, total)
+
+
+def check_boolean(mask, name):
+    check(
+        isinstance(mask, np.ndarray) and mask.dtype == bool,
+        f"{name}: the result is {getattr(mask, 'dtype', type(mask).__name__)}; a boolean array was "
+        "expected",
+        "the mask is not boolean: True where attention is allowed, False where it is not",
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# softmax, 8 points
+# ---------------------------------------------------------------------------------------------
+
+
+@points(1, "softmax: the example")
+def test_softmax_example(submission):
+    """softmax(3, 1, -3), worked out on paper."""
+    check_example(submission.softmax)
+
+
+@points(1, "softmax: value")
+def test_softmax_value(submission):
+    """Exponentials over their sum, along the axis asked for."""
+    check_value(
+        submission.softmax,
+        [case(normal(*shape)) for shape in SOFTMAX]
+        + [case(normal(3, 4), axis=0), case(normal(2, 3, 4), axis=1)],
+        mistakes={
+            "the sum runs over the whole array; it belongs to one axis": lambda x, axis=-1: (
+                np.exp(x) / np.exp(x).sum()
+            ),
+            "the argument axis is not used": lambda x, axis=-1: weights_of(x, -1),
+            "the sum runs over the first axis; the default is the last": lambda x, axis=-1: (
+                weights_of(x, 0)
+            ),
+            "the exponentials are not divided by their sum": lambda x, axis=-1: np.exp(x),
+            "the shifted exponentials are not divided by their sum": lambda x, axis=-1: np.exp(
+                x - x.max(axis, keepdims=True)
+            ),
+            "this is the logarithm of the softmax": lambda x, axis=-1: np.log(weights_of(x, axis)),
+        },
+    )
+
+
+@points(2, "softmax: large numbers and -inf")
+def test_softmax_large(submission):
+    """A shift changes nothing, so the largest is subtracted, row by row; -inf has the weight 0."""
+    blind = np.array([[-np.inf, 1.0, 0.5], [-np.inf, -np.inf, -np.inf]])
+    check_value(
+        submission.softmax,
+        [
+            case(normal(3, 5, scale=1e4)),
+            case(normal(4, 3) + np.array([[1e4], [0.0], [-1e4], [700.0]]), label="far rows"),
+            case(blind, label="the second row is all -inf"),
+        ],
+        mistakes={
+            "a row of -inf has weights; nothing is allowed there, so all are 0": lambda x: np.where(
+                np.isneginf(x).all(-1, keepdims=True), 1 / x.shape[-1], weights_of(x)
+            ),
+        },
+    )
+    x = normal(2, 5)
+    out, _ = submission.softmax(x)
+    shifted, _ = submission.softmax(x + 300)
+    check_close(shifted, out, "softmax(x + 300), compared with your softmax(x),")
+
+
+@points(3, "softmax: gradient")
+def test_softmax_vjp(submission):
+    """All weights depend on all entries: p (g - Σ g p)."""
+    check_vjp(
+        submission.softmax,
+        [case(normal(*shape)) for shape in SOFTMAX]
+        + [case(normal(3, 4), axis=0), case(normal(2, 3, 4), axis=1)],
+        mistakes={
+            "only the diagonal of the Jacobian is used: p_i depends on all x_j": (
+                lambda x, g, axis=-1: (g * weights_of(x, axis) * (1 - weights_of(x, axis)),)
+            ),
+            "the sum Σ g p is missing": lambda x, g, axis=-1: (g * weights_of(x, axis),),
+            "the sum is Σ g; it is Σ g p": lambda x, g, axis=-1: (
+                weights_of(x, axis) * (g - g.sum(axis, keepdims=True)),
+            ),
+            "the sum runs over the whole array; it belongs to one axis": lambda x, g, axis=-1: (
+                weights_of(x, axis) * (g - (g * weights_of(x, axis)).sum()),
+            ),
+            "the gradient's sum runs over the last axis, whatever axis says": (
+                lambda x, g, axis=-1: (
+                    weights_of(x, axis) * (g - (g * weights_of(x, axis)).sum(-1, keepdims=True)),
+                )
+            ),
+            "the factor p is missing": lambda x, g, axis=-1: (
+                g - (g * weights_of(x, axis)).sum(axis, keepdims=True),
+            ),
+        },
+    )
+
+
+@points(1, "softmax: fit for the model")
+def test_softmax_manners(submission):
+    """float32 in, float32 out; x is not changed; views work."""
+    check_manners(submission.softmax, shapes=SOFTMAX)
+
+
+# ---------------------------------------------------------------------------------------------
+# causal_mask, 4 points, and padding_mask, 3 points
+# ---------------------------------------------------------------------------------------------
+
+
+def distances(queries, keys=None):
+    keys = queries if keys is None else keys
+    return np.arange(keys - queries, keys)[:, None] - np.arange(keys)
+
+
+@points(1, "causal_mask: the example")
+def test_causal_mask_example(submission):
+    """The examples in the docstring."""
+    check_example(submission.causal_mask)
+
+
+@points(2, "causal_mask: value")
+def test_causal_mask_value(submission):
+    """A query sees itself and what is before it; the last query sees the last key."""
+    check_value(
+        submission.causal_mask,
+        [case(5), case(1), case(3, 3), case(3, 7), case(1, 4), case(4, 2), case(0, 3)],
+        axes="query key",
+        mistakes={
+            "the mask is inverted: True is for what may be seen": lambda t, s=None: (
+                distances(t, s) < 0
+            ),
+            "a token must see itself": lambda t, s=None: distances(t, s) > 0,
+            "rows are queries and columns are keys: the triangle is the wrong one": (
+                lambda t, s=None: distances(t, s) <= 0
+            ),
+            "the first query is aligned with the first key; the last belong together": (
+                lambda t, s=None: np.tri(t, s or t, dtype=bool)
+            ),
+            "the future is marked by 1 and the rest by 0: that is inverted": lambda t, s=None: (
+                np.triu(np.ones((t, s or t)), 1)
+            ),
+        },
+    )
+    check_boolean(submission.causal_mask(3), "causal_mask")
+
+
+@points(1, "causal_mask: a sliding window")
+def test_causal_mask_window(submission):
+    """Of what is before it, a query sees the last `window`, and it counts itself."""
+    check_value(
+        submission.causal_mask,
+        [case(6, window=3), case(3, 7, window=2), case(4, window=1), case(3, window=9)],
+        axes="query key",
+        mistakes={
+            "window is not used": lambda t, s=None, window=None: distances(t, s) >= 0,
+            "the window is one too wide: the query itself counts": (
+                lambda t, s=None, window=None: (distances(t, s) >= 0) & (distances(t, s) <= window)
+            ),
+            "the window is one too narrow": lambda t, s=None, window=None: (
+                (distances(t, s) >= 0) & (distances(t, s) < window - 1)
+            ),
+            "the window also shows what is later": lambda t, s=None, window=None: (
+                np.abs(distances(t, s)) < window
+            ),
+        },
+    )
+
+
+@points(1, "padding_mask: the example")
+def test_padding_mask_example(submission):
+    """The example in the docstring: two texts, the first with one pad in front."""
+    check_example(submission.padding_mask)
+
+
+@points(2, "padding_mask: value")
+def test_padding_mask_value(submission):
+    """Keys that are padding are hidden, for all heads and queries; left or right padding."""
+    texts = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    check_value(
+        submission.padding_mask,
+        [case(texts), case(np.array([[1, 0]])), case(rng().integers(0, 2, (2, 7)) == 1)],
+        axes="batch head query key",
+        mistakes={
+            "the mask is inverted: True is for tokens": lambda m: (m == 0)[:, None, None, :],
+            "the axes of heads and queries are missing: (B, 1, 1, S)": lambda m: m.astype(bool),
+            "this hides queries; the keys stand along the last axis": (
+                lambda m: m.astype(bool)[:, None, :, None]
+            ),
+            "one axis is missing: (B, 1, 1, S)": lambda m: m.astype(bool)[:, None, :],
+            "these are numbers to be added to scores; a boolean mask is asked for": (
+                lambda m: np.where(m, 0.0, -np.inf)[:, None, None, :]
+            ),
+        },
+    )
+    check_boolean(submission.padding_mask(texts), "padding_mask")
+
+
+# ---------------------------------------------------------------------------------------------
+# scaled_dot_product_attention, 15 points
+# ---------------------------------------------------------------------------------------------
+
+
+def heads_case(b, h, t, s, d, d_v=None, kv=None, label="", **options):
+    kv, d_v = kv or h, d_v or d
+    inputs = normal(b, h, t, d), normal(b, kv, s, d), normal(b, kv, s, d_v)
+    return case(*inputs, label=label, **options)
+
+
+def plain_cases():
+    return [
+        heads_case(2, 3, 5, 5, 6),
+        heads_case(1, 2, 3, 7, 4, 5, label="more keys than queries, wider values"),
+        heads_case(2, 1, 1, 1, 1),
+    ]
+
+
+def masked_cases():
+    b, h, t, s, d = 2, 3, 4, 5, 6
+    padding = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool)[:, None, None, :]
+    some = rng().random((t, s)) < 0.7
+    some[:, 0] = True
+    added = normal(b, 1, t, s, scale=3) * (rng().random((b, 1, t, s)) < 0.7)
+    added[..., 0] = 1.0
+    return [
+        heads_case(b, h, t, s, d, mask=padding, label="padding mask"),
+        heads_case(b, h, t, s, d, mask=some, label="a mask of (T, S)"),
+        heads_case(b, h, t, s, d, mask=added, label="a mask to be added"),
+    ]
+
+
+def causal_cases():
+    padding = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool)[:, None, None, :]
+    return [
+        heads_case(2, 3, 5, 5, 4, causal=True),
+        heads_case(1, 2, 3, 7, 4, causal=True, label="a cache: 3 queries, 7 keys"),
+        heads_case(1, 2, 1, 4, 6, causal=True, label="one query, decoding"),
+        heads_case(2, 3, 6, 6, 4, causal=True, window=2),
+        heads_case(2, 1, 5, 5, 4, causal=True, mask=padding, label="causal and padding mask"),
+    ]
+
+
+def expand(x, heads):
+    return np.repeat(x, heads // x.shape[1], axis=1)
+
+
+def allowed_of(shape, mask=None, causal=False, window=None):
+    """The boolean masks together, (B, H, T, S)."""
+    allowed = np.ones(shape, bool)
+    if mask is not None and mask.dtype == bool:
+        allowed &= mask
+    if causal:
+        distance = distances(shape[-2], shape[-1])
+        allowed &= (distance >= 0) & (distance < (window or np.inf))
+    return allowed
+
+
+def scores_of(q, k, mask=None, causal=False, window=None, scale=None):
+    scores = q @ expand(k, q.shape[1]).swapaxes(-1, -2)
+    scores = scores * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is not None and mask.dtype != bool:
+        scores = scores + mask
+    return np.where(allowed_of(scores.shape, mask, causal, window), scores, -np.inf)
+
+
+def attention(q, k, v, **options):
+    return weights_of(scores_of(q, k, **options)) @ expand(v, q.shape[1])
+
+
+@points(1, "attention: the example")
+def test_attention_example(submission):
+    """The example in the docstring: weights of 3/4 and 1/4."""
+    check_example(submission.scaled_dot_product_attention)
+
+
+@points(2, "attention: value")
+def test_attention_value(submission):
+    """Scores over √D, softmax over the keys, weighted sum of the values."""
+    root = {"scale": None}
+    check_value(
+        submission.scaled_dot_product_attention,
+        [*plain_cases(), heads_case(1, 2, 3, 4, 5, scale=0.3)],
+        axes=AXES,
+        mistakes={
+            "the scores are not divided by √D": lambda q, k, v, **_: attention(q, k, v, scale=1),
+            "the scores are divided by D; it is √D": lambda q, k, v, **_: attention(
+                q, k, v, scale=1 / q.shape[-1]
+            ),
+            "the scores are multiplied by √D; they are divided": lambda q, k, v, **_: attention(
+                q, k, v, scale=q.shape[-1] ** 0.5
+            ),
+            "the argument scale is not used": lambda q, k, v, **o: attention(q, k, v, **root),
+            "the softmax runs over the queries; it belongs to the keys": lambda q, k, v, **o: (
+                weights_of(scores_of(q, k, **o), -2) @ v
+            ),
+            "the softmax runs over the heads; it belongs to the keys": lambda q, k, v, **o: (
+                weights_of(scores_of(q, k, **o), 1) @ v
+            ),
+            "the softmax is missing": lambda q, k, v, **o: scores_of(q, k, **o) @ v,
+            "keys and values are exchanged": lambda q, k, v, **o: attention(q, v, k, **o),
+        },
+    )
+
+
+@points(2, "attention: masks")
+def test_attention_mask(submission):
+    """What is not allowed gets -inf before the softmax; a float mask is added to the scores."""
+
+    def filled(q, k, v, mask, value):
+        if mask.dtype == bool:
+            return weights_of(np.where(mask, scores_of(q, k), value)) @ v
+
+    check_value(
+        submission.scaled_dot_product_attention,
+        masked_cases(),
+        axes=AXES,
+        mistakes={
+            "the mask is inverted: True means that attention is allowed": (
+                lambda q, k, v, mask: attention(q, k, v, mask=~mask)
+            ),
+            "the mask comes after the softmax: the weights no longer sum to 1": (
+                lambda q, k, v, mask: (weights_of(scores_of(q, k)) * mask) @ v
+            ),
+            "the scores are multiplied by the mask; a score of 0 is still a score": (
+                lambda q, k, v, mask: weights_of(scores_of(q, k) * mask) @ v
+            ),
+            "True and False are added to the scores as 1 and 0": (
+                lambda q, k, v, mask: weights_of(scores_of(q, k) + mask) @ v
+            ),
+            "masked scores are set to 0, where -inf belongs": lambda q, k, v, mask: filled(
+                q, k, v, mask, 0.0
+            ),
+            "the mask is not used": lambda q, k, v, mask: attention(q, k, v),
+            "the float mask is taken as True and False; it is added to the scores": (
+                lambda q, k, v, mask: attention(q, k, v, mask=mask.astype(bool))
+            ),
+            "the float mask is added before the scores are scaled": lambda q, k, v, mask: attention(
+                q, k, v, mask=mask * q.shape[-1] ** -0.5
+            ),
+        },
+    )
+
+
+@points(2, "attention: causal")
+def test_attention_causal(submission):
+    """The last query is aligned with the last key; all masks combine."""
+
+    def first_aligned(q, k, v, mask=None, causal=True, window=None):
+        tri = np.tri(q.shape[2], k.shape[2], dtype=bool)
+        tri &= distances(*tri.shape) < (window or np.inf)
+        return attention(q, k, v, mask=tri if mask is None else tri & mask)
+
+    def strict(q, k, v, mask=None, causal=True, window=None):
+        before = distances(q.shape[2], k.shape[2]) > 0
+        return attention(q, k, v, mask=before if mask is None else before & mask)
+
+    check_value(
+        submission.scaled_dot_product_attention,
+        causal_cases(),
+        axes=AXES,
+        mistakes={
+            "the argument causal is not used": lambda q, k, v, mask=None, **_: attention(
+                q, k, v, mask=mask
+            ),
+            "the first query is aligned with the first key; the last belong together": (
+                first_aligned
+            ),
+            "a token must see itself": strict,
+            "the causal mask replaces the other one; they combine": (
+                lambda q, k, v, mask=None, **o: attention(q, k, v, **o)
+            ),
+            "the mask replaces the causal one; they combine": lambda q, k, v, mask=None, **o: (
+                attention(q, k, v, mask=mask) if mask is not None else None
+            ),
+            "window is not used": lambda q, k, v, window=None, **o: attention(q, k, v, **o),
+            "the mask comes after the softmax: the weights no longer sum to 1": (
+                lambda q, k, v, **o: (
+                    (weights_of(scores_of(q, k)) * allowed_of((*q.shape[:3], k.shape[2]), **o)) @ v
+                )
+            ),
+        },
+    )
+
+
+@points(1, "attention: the future cannot be seen")
+def test_attention_future(submission):
+    """Other keys and values after position 2 leave the outputs up to position 2 as they were."""
+    q, k, v = normal(2, 3, 6, 4), normal(2, 3, 6, 4), normal(2, 3, 6, 4)
+    out, _ = submission.scaled_dot_product_attention(q, k, v, causal=True)
+    k[:, :, 3:], v[:, :, 3:] = normal(2, 3, 3, 4), normal(2, 3, 3, 4)
+    other, _ = submission.scaled_dot_product_attention(q, k, v, causal=True)
+    with likely("a later token leaks into an earlier output"):
+        check_close(
+            other[:, :, :3],
+            out[:, :, :3],
+            "the output at positions 0 to 2, after later keys and values were changed,",
+            axes=AXES["out"],
+        )
+    check(
+        np.abs(other[:, :, 3:] - out[:, :, 3:]).max() > 1e-6,
+        "the output at positions 3 to 5 is the same although their keys and values were changed.",
+        "a token must see itself and what is before it",
+    )
+
+
+@points(1, "attention: large scores and blind queries")
+def test_attention_edges(submission):
+    """Scores of ten thousand do not overflow; a query that may see nothing gives zeros."""
+    blind = np.ones((4, 5), bool)
+    blind[1] = False
+    check_value(
+        submission.scaled_dot_product_attention,
+        [
+            case(normal(1, 2, 3, 4, scale=100), normal(1, 2, 5, 4, scale=100), normal(1, 2, 5, 4)),
+            heads_case(2, 1, 4, 5, 3, mask=blind, label="query 1 may see nothing"),
+        ],
+        axes=AXES,
+        mistakes={
+            "a query that may see nothing takes the mean of all values; zeros belong there": (
+                lambda q, k, v, mask: np.where(
+                    mask.any(-1)[:, None], attention(q, k, v, mask=mask), v.mean(-2, keepdims=True)
+                )
+            ),
+        },
+    )
+
+
+@points(4, "attention: gradients")
+def test_attention_vjp(submission):
+    """Back through the weighted sum, the softmax and the scores, each with its transpose."""
+
+    def parts(q, k, v, g, o):
+        p = weights_of(scores_of(q, k, **o))
+        dp = g @ v.swapaxes(-1, -2)
+        scale = o.get("scale") or q.shape[-1] ** -0.5
+        return p, dp, p * (dp - (p * dp).sum(-1, keepdims=True)), scale
+
+    def third(q, k, v, g, o):
+        p = parts(q, k, v, g, o)[0]
+        return p @ g if p.shape[-1] == p.shape[-2] else None
+
+    check_vjp(
+        submission.scaled_dot_product_attention,
+        [
+            *plain_cases(),
+            *masked_cases()[:2],
+            *causal_cases()[:2],
+            heads_case(1, 2, 3, 4, 5, scale=0.3),
+        ],
+        axes=AXES,
+        mistakes={
+            "the scale is missing in the gradients of query and key": lambda q, k, v, g, **o: (
+                parts(q, k, v, g, o)[2] @ k,
+                parts(q, k, v, g, o)[2].swapaxes(-1, -2) @ q,
+                None,
+            ),
+            "the scale is there twice in the gradients of query and key": (
+                lambda q, k, v, g, **o: (
+                    parts(q, k, v, g, o)[2] @ k * parts(q, k, v, g, o)[3] ** 2,
+                    parts(q, k, v, g, o)[2].swapaxes(-1, -2) @ q * parts(q, k, v, g, o)[3] ** 2,
+                    None,
+                )
+            ),
+            "the softmax's own gradient lacks its sum: dS = P (dP - Σ P dP)": (
+                lambda q, k, v, g, **o: (
+                    (lambda p, dp, ds, s: p * dp @ k * s)(*parts(q, k, v, g, o)),
+                    (lambda p, dp, ds, s: (p * dp).swapaxes(-1, -2) @ q * s)(*parts(q, k, v, g, o)),
+                    None,
+                )
+            ),
+            "the softmax is left out of the way back: dP stands where dS belongs": (
+                lambda q, k, v, g, **o: (
+                    (lambda p, dp, ds, s: dp @ k * s)(*parts(q, k, v, g, o)),
+                    (lambda p, dp, ds, s: dp.swapaxes(-1, -2) @ q * s)(*parts(q, k, v, g, o)),
+                    None,
+                )
+            ),
+            "the softmax's sum runs over the queries; it belongs to the keys": (
+                lambda q, k, v, g, **o: (
+                    (lambda p, dp, ds, s: (p * (dp - (p * dp).sum(-2, keepdims=True))) @ k * s)(
+                        *parts(q, k, v, g, o)
+                    ),
+                    None,
+                    None,
+                )
+            ),
+            "the weights are not transposed: dV = Pᵀ g": lambda q, k, v, g, **o: (
+                None,
+                None,
+                third(q, k, v, g, o),
+            ),
+            "the mask is forgotten on the way back": lambda q, k, v, g, **o: (
+                (lambda p, dp, ds, s: ds @ k * s)(*parts(q, k, v, g, {})),
+                (lambda p, dp, ds, s: ds.swapaxes(-1, -2) @ q * s)(*parts(q, k, v, g, {})),
+                parts(q, k, v, g, {})[0].swapaxes(-1, -2) @ g,
+            ),
+        },
+    )
+
+
+@points(1, "attention: shared key and value heads")
+def test_attention_groups(submission):
+    """Query head h reads key/value head h // (H / H_kv); a shared head's gradient is a sum."""
+    cases = [
+        heads_case(2, 6, 4, 4, 3, kv=3, causal=True),
+        heads_case(1, 4, 2, 5, 3, kv=1, label="one key/value head for all"),
+    ]
+
+    def tiled(x, heads):
+        return np.tile(x, (1, heads // x.shape[1], 1, 1))
+
+    def all_grads(q, k, v, g, o):
+        p = weights_of(scores_of(q, k, **o))
+        dp = g @ expand(v, q.shape[1]).swapaxes(-1, -2)
+        ds = p * (dp - (p * dp).sum(-1, keepdims=True)) * q.shape[-1] ** -0.5
+        return ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ g
+
+    def of_one_copy(q, k, v, g, o, which):
+        full, (b, kv) = all_grads(q, k, v, g, o)[which], k.shape[:2]
+        return full.reshape(b, kv, -1, *full.shape[2:])[:, :, 0]
+
+    check_value(
+        submission.scaled_dot_product_attention,
+        cases,
+        axes=AXES,
+        mistakes={
+            "K/V heads were tiled; they must be repeated: 0 0 1 1 2 2, not 0 1 2 0 1 2": (
+                lambda q, k, v, **o: attention(q, tiled(k, q.shape[1]), tiled(v, q.shape[1]), **o)
+            ),
+        },
+    )
+    check_vjp(
+        submission.scaled_dot_product_attention,
+        cases,
+        axes=AXES,
+        mistakes={
+            "a shared head gets the gradient of one of its copies; it is their sum": (
+                lambda q, k, v, g, **o: (
+                    None,
+                    of_one_copy(q, k, v, g, o, 0),
+                    of_one_copy(q, k, v, g, o, 1),
+                )
+            ),
+            "a shared head's gradient is the mean over its copies, where the sum belongs": (
+                lambda q, k, v, g, **o: (
+                    None,
+                    *(
+                        x.reshape(*k.shape[:2], -1, *x.shape[2:]).mean(2)
+                        for x in all_grads(q, k, v, g, o)
+                    ),
+                )
+            ),
+        },
+    )
+
+
+@points(1, "attention: fit for the model")
+def test_attention_manners(submission):
+    """float32 in, float32 out; no argument is changed; views work."""
+    check_manners(
+        submission.scaled_dot_product_attention,
+        [heads_case(2, 3, 5, 5, 6), heads_case(1, 2, 3, 7, 4, causal=True)],
+        rtol=1e-3,
+    )
