@@ -47,10 +47,11 @@ def loss_curve(metrics, floor=None):
     return fig
 
 
-def loss_curves(runs, decay=0.9):
+def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)"):
     """The training losses of several runs in one picture, smoothed over the raw ones.
 
-    runs: {name: list of losses, one a step}. Returns a Figure.
+    runs: {name: list of losses, one a step}. What rises far above the first loss of all runs is cut
+    off. Returns a Figure.
     """
     with style():
         fig, ax = figure(size=(7.2, 3.6))
@@ -58,7 +59,10 @@ def loss_curves(runs, decay=0.9):
             (line,) = ax.plot(range(1, len(losses) + 1), smoothed(losses, decay), label=name)
             ax.plot(range(1, len(losses) + 1), losses, color=line.get_color(), alpha=0.2, lw=0.8)
         ax.grid(axis="y", color=GRAY, alpha=0.2)
-        ax.set(xlabel="step", ylabel="loss (nats per token)")
+        low, high = (f(f(losses) for losses in runs.values()) for f in (min, max))
+        high = min(high, 1.3 * max(losses[0] for losses in runs.values()))
+        ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        ax.set(xlabel="step", ylabel=ylabel)
         ax.legend(loc="upper right")
     return fig
 
