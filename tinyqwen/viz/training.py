@@ -54,7 +54,7 @@ def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)"):
     off. Returns a Figure.
     """
     with style():
-        fig, ax = figure(size=(7.2, 3.6))
+        fig, ax = figure(size=(8.4, 3.6))
         for name, losses in runs.items():
             (line,) = ax.plot(range(1, len(losses) + 1), smoothed(losses, decay), label=name)
             ax.plot(range(1, len(losses) + 1), losses, color=line.get_color(), alpha=0.2, lw=0.8)
@@ -63,7 +63,7 @@ def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)"):
         high = min(high, 1.3 * max(losses[0] for losses in runs.values()))
         ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.set(xlabel="step", ylabel=ylabel)
-        ax.legend(loc="upper right")
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
 
