@@ -1,0 +1,175 @@
+"""Pictures of embeddings: looking up, scattering back, similarity, and vectors on paper."""
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, ORANGE, PALETTE, figure, style
+
+
+def one_hot_product(ids, weight, names):
+    """One-hot rows times the table: every product is a row of the table.
+
+    ids (n,): integers; weight (num_embeddings, dim); names: one for each row of the table
+    """
+    one_hot = np.eye(len(weight))[ids]
+    labels = [names[i] for i in ids]
+    with style():
+        fig, panels = figure(1, 3, size=(9.6, 0.5 * max(len(ids), len(weight)) + 1.1))
+        _grid(panels[0], one_hot, labels, names, "one-hot rows", lit=one_hot == 1)
+        _grid(
+            panels[1], weight, names, None, "×  the table W", lit=np.isin(range(len(weight)), ids)
+        )
+        _grid(panels[2], one_hot @ weight, labels, None, "=  the rows looked up")
+    return fig
+
+
+def scatter_add(ids, g, num_embeddings, names):
+    """Backward: each row of g goes to its id's row of the table's gradient, and is added there.
+
+    ids (n,): integers; g (n, dim); names: one for each of the num_embeddings rows
+    """
+    _, vjp = F.embedding.raw(ids, np.zeros((num_embeddings, g.shape[1])))
+    dweight = vjp(g)[1]
+    rows = max(len(ids), num_embeddings)
+    with style():
+        fig, (left, gap, right) = figure(
+            1, 3, size=(9.6, 0.55 * rows + 1.0), width_ratios=[3, 1.2, 3]
+        )
+        _grid(left, g, [f"{names[i]} ({i})" for i in ids], None, "g, a row for each place")
+        _grid(right, dweight, names, None, "dW, a row for each id", lit=dweight.any(-1))
+        for ax in (left, gap, right):
+            ax.set_ylim(rows - 0.4, -0.6)
+        gap.axis("off")
+        for place, i in enumerate(ids):
+            color = PALETTE[i % len(PALETTE)]
+            arrow = dict(arrowstyle="-|>", color=color, linewidth=1.6)
+            gap.annotate("", (1, i), (0, place), arrowprops=arrow)
+    return fig
+
+
+def similarity_maps(panels, words):
+    """The cosine between every two vectors, in a map for each set of vectors.
+
+    panels: {title: vectors (n, d)}; words: n labels
+    """
+    with style():
+        side = max(0.2 * len(words) + 1.0, 2.6)
+        fig, axes = figure(1, len(panels), size=(1.15 * side * len(panels), side), squeeze=False)
+        for ax, (title, vectors) in zip(axes[0], panels.items()):
+            cosines = F.cosine_similarity(vectors[:, None], vectors[None])
+            image = ax.imshow(cosines, cmap=DIVERGING, vmin=-1, vmax=1)
+            ax.set_xticks(range(len(words)), words, rotation=90, fontsize=8)
+            ax.set_yticks(range(len(words)), words, fontsize=8)
+            ax.set_title(title)
+            if len(words) <= 6:
+                for (row, column), cosine in np.ndenumerate(cosines):
+                    color = "white" if abs(cosine) > 0.6 else "black"
+                    ax.text(column, row, f"{cosine:.2f}", ha="center", va="center", color=color)
+        fig.colorbar(image, ax=axes[0], label="cosine similarity", shrink=0.8)
+    return fig
+
+
+def project(vectors):
+    """Vectors on paper: their two directions of largest spread (principal components).
+
+    vectors (n, d). Returns (n, 2): each vector minus the mean, along both directions. Their signs,
+    which are free, are chosen so that the largest entry is positive.
+    """
+    centered = vectors - vectors.mean(0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
+    flat = centered @ directions[:2].T
+    return flat * np.sign(flat[np.abs(flat).argmax(0), [0, 1]])
+
+
+def projections(panels, groups):
+    """Sets of vectors, each projected on its own two directions of largest spread.
+
+    panels: {title: vectors (n, d)}; groups: {name of a group: its words}, together n words
+    """
+    words = [word for group in groups.values() for word in group]
+    colors = [c for c, group in zip(PALETTE, groups.values()) for _ in group]
+    with style():
+        fig, axes = figure(1, len(panels), size=(4.8 * len(panels), 4.2), squeeze=False)
+        for ax, (title, vectors) in zip(axes[0], panels.items()):
+            flat = project(vectors)
+            for (x, y), (label_x, label_y), word, color in zip(flat, _apart(flat), words, colors):
+                ax.plot([x, label_x], [y, label_y], color=GRAY, linewidth=0.4, zorder=1)
+                ax.plot(x, y, "o", color=color, markersize=5)
+                ax.text(label_x, label_y, word, va="center", fontsize=8.5)
+            ax.set(title=title, xlabel="first direction", ylabel="second direction")
+            ax.margins(0.16)
+        for color, name in zip(PALETTE, groups):
+            axes[0][0].plot([], [], "o", color=color, label=name)
+        fig.legend(loc="outside lower center", ncols=len(groups))
+    return fig
+
+
+def _apart(points):
+    """Places for labels, right of their points and moved up until none covers another."""
+    width, height = np.ptp(points, axis=0)
+    placed = []
+    for x, y in sorted(points.tolist(), key=lambda point: point[1]):
+        spot = np.array([x + 0.03 * width, y])
+        while any(
+            (np.abs(spot - other) < (0.19 * width, 0.052 * height)).all() for other in placed
+        ):
+            spot[1] += 0.02 * height
+        placed.append(spot)
+    order = np.argsort(points[:, 1], kind="stable")
+    return np.array(placed)[np.argsort(order, kind="stable")]
+
+
+def separation(steps, within, between):
+    """How alike words of one group become while a model learns, and words of different groups.
+
+    steps, within, between: lists of one length; mean cosine within and between the groups
+    """
+    with style():
+        fig, ax = figure(size=(6.4, 3.0))
+        ax.axhline(0, color=GRAY, linewidth=0.8)
+        for values, color, name in (
+            (within, ORANGE, "two words of one group"),
+            (between, BLUE, "two words of different groups"),
+        ):
+            ax.plot(steps, values, color=color)
+            ax.annotate(
+                name, (steps[-1], values[-1]), (0, 5), textcoords="offset points", ha="right"
+            )
+        ax.set(xlabel="training step", ylabel="mean cosine similarity", ylim=(-0.2, 1.1))
+    return fig
+
+
+def row_gradients(panels):
+    """How much each row of a table is moved by one batch: the length of its gradient.
+
+    panels: {title: gradient (num_embeddings, dim)}
+    """
+    with style():
+        fig, axes = figure(1, len(panels), size=(4.8 * len(panels), 2.8), squeeze=False)
+        for ax, (title, gradient), color in zip(axes[0], panels.items(), (BLUE, ORANGE)):
+            lengths = np.linalg.norm(gradient, axis=-1)
+            ax.vlines(
+                range(len(lengths)), 1e-7, np.maximum(lengths, 1e-7), color=color, linewidth=0.7
+            )
+            ax.set(xlabel="row of the table (token id)", ylabel="length of its gradient")
+            ax.set_title(f"{title}: {np.count_nonzero(lengths)} of {len(lengths)} rows")
+            ax.set(yscale="log", ylim=(1e-5, 1))
+    return fig
+
+
+def _grid(ax, values, row_names, column_names, title, lit=None):
+    """A small matrix with its numbers; `lit` rows or entries are orange."""
+    lit = np.zeros(values.shape, bool) if lit is None else np.asarray(lit)
+    lit = np.broadcast_to(lit[:, None] if lit.ndim == 1 else lit, values.shape)
+    ax.imshow(lit, cmap="Oranges", vmin=0, vmax=2.2, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        ax.text(column, row, f"{value:g}", ha="center", va="center")
+    ax.set_xticks(np.arange(0.5, values.shape[1] - 1), minor=True)
+    ax.set_yticks(np.arange(0.5, values.shape[0] - 1), minor=True)
+    ax.grid(which="minor", color=GRAY, linewidth=0.5)
+    ax.tick_params(which="both", length=0)
+    ax.set_yticks(range(len(row_names)), row_names)
+    columns = column_names or [str(i) for i in range(values.shape[1])]
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_xlabel("word" if column_names else "feature")
+    ax.set_title(title)
