@@ -13,7 +13,7 @@ from tinyqwen.bpe import byte_ids, pretokenize  # noqa: F401
 
 
 def count_pairs(words):
-    """How often each pair of neighbouring tokens occurs, over all words.
+    """How often each pair of neighboring tokens occurs, over all words.
 
         count(a, b) = Σ_w  count(w) · (places i where w[i] = a and w[i+1] = b)
 
@@ -25,7 +25,7 @@ def count_pairs(words):
     {('l', 'o'): 7, ('o', 't'): 2, ('o', 'w'): 5}
 
     Hint 1. A word that occurs five times brings each of its pairs five times.
-    Hint 2. `zip(word, word[1:])` runs over the neighbours, overlapping ones too: in "aaa" the pair
+    Hint 2. `zip(word, word[1:])` runs over the neighbors, overlapping ones too: in "aaa" the pair
     (a, a) stands twice.
     """
     raise NotImplementedError
@@ -80,8 +80,8 @@ def encode_word(ids, merges):
     >>> encode_word((75, 78, 75, 78, 86), {(75, 78): 256, (256, 86): 257})     # "lolow"
     (256, 257)
 
-    Hint. Among the word's neighbours find the pair with the smallest new id, merge it everywhere in
-    the word, and look again; stop when no pair is in `merges`. A merge makes new neighbours.
+    Hint. Among the word's neighbors find the pair with the smallest new id, merge it everywhere in
+    the word, and look again; stop when no pair is in `merges`. A merge makes new neighbors.
     """
     raise NotImplementedError
 

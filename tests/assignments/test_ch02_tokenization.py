@@ -100,7 +100,7 @@ def pairs_across(words):
 
 
 def pairs_apart(word):
-    """Neighbours without overlap: in "aaa" only one."""
+    """Neighbors without overlap: in "aaa" only one."""
     i, last = 0, None
     while i + 1 < len(word):
         pair = word[i], word[i + 1]
@@ -139,7 +139,7 @@ def test_count_pairs_value(submission):
                 "pairs are counted without their order": pairs_weighted(
                     words, lambda word: map(sorted, pairwise(word))
                 ),
-                "pairs are taken in steps of two; neighbours overlap": pairs_weighted(
+                "pairs are taken in steps of two; neighbors overlap": pairs_weighted(
                     words, lambda word: zip(word[::2], word[1::2])
                 ),
             },
@@ -148,7 +148,7 @@ def test_count_pairs_value(submission):
 
 @points(1, "count_pairs: overlaps")
 def test_count_pairs_overlaps(submission):
-    """In a run of equal tokens, neighbouring pairs overlap, and all count."""
+    """In a run of equal tokens, neighboring pairs overlap, and all count."""
     words = {(7, 7, 7): 2, (7, 7, 7, 7): 1, (7, 1): 1}
     check_equal(
         as_dict(submission.count_pairs(words), "count_pairs"),
