@@ -461,6 +461,11 @@ def test_attention_edges(submission):
                     mask.any(-1)[:, None], attention(q, k, v, mask=mask), v.mean(-2, keepdims=True)
                 )
             ),
+            "a query that may see nothing looks at everything, as if there were no mask": (
+                lambda q, k, v, mask: np.where(
+                    mask.any(-1)[:, None], attention(q, k, v, mask=mask), attention(q, k, v)
+                )
+            ),
         },
     )
 

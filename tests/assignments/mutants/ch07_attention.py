@@ -295,6 +295,13 @@ def attention_large_negative_number(query, key, value, mask=None, **options):
     return np.where(mask.any(-1)[..., None], out, value.mean(-2, keepdims=True)), vjp
 
 
+@attention_mutant("test_attention_edges", "as if there were no mask")
+def attention_adds_a_large_negative_number(query, key, value, mask=None, **options):
+    if mask is not None and mask.dtype == bool:
+        mask = np.where(mask, 0.0, -1e9).astype(query.dtype)
+    return attention(query, key, value, mask=mask, **options)
+
+
 def with_gradients(query, key, value, options, gradients):
     """The right output, and gradients(p, k, v, scale, g) for K and V of one head each."""
     out, vjp = attention(query, key, value, **options)
