@@ -1,6 +1,6 @@
 """Byte-level BPE and WordPiece in plain Python: slow, complete, and short enough to read in one go.
 
-Both build a vocabulary by merging neighbours, starting from the smallest pieces. They differ in the
+Both build a vocabulary by merging neighbors, starting from the smallest pieces. They differ in the
 pair they merge next, and in how they encode:
 
 - BPE (byte-pair encoding) merges the most frequent pair and remembers the merges *in order*.
@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-Pair = tuple  # two neighbours: two ids for BPE, two strings for WordPiece
+Pair = tuple  # two neighbors: two ids for BPE, two strings for WordPiece
 
 
 # -- from text to words ---------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def byte_ids(word: str) -> tuple[int, ...]:
 
 
 def count_pairs(words: dict[Sequence, int]) -> dict[Pair, int]:
-    """How often each pair of neighbouring tokens occurs, over all words.
+    """How often each pair of neighboring tokens occurs, over all words.
 
         count(a, b) = sum over words w of  count(w) * #{i : w[i] = a and w[i+1] = b}
 
@@ -306,7 +306,7 @@ def wordpiece_split(word: str) -> tuple[str, ...]:
 
 
 def wordpiece_join(left: str, right: str) -> str:
-    """The piece that two neighbours make: the right one loses its "##".
+    """The piece that two neighbors make: the right one loses its "##".
 
     >>> wordpiece_join("h", "##u"), wordpiece_join("##u", "##g")
     ('hu', '##ug')

@@ -225,9 +225,10 @@ class Trainer:
                 good = f"step {json.loads(file.metadata()['trainer'])['step']}, in {self.folder}"
         raise ValueError(
             f"step {self.step + 1}: the loss is {loss}, the gradient's norm {norm}. "
-            f"Last good checkpoint: {good}. Likely causes: --learning-rate "
-            f"{self.config.learning_rate:g} too high, --warmup-steps {self.config.warmup_steps} too "
-            f"few, --grad-clip {self.config.grad_clip:g} too loose, or an --init-from with NaNs"
+            f"Last good checkpoint: {good}. Likely causes: "
+            f"--learning-rate {self.config.learning_rate:g} too high, "
+            f"--warmup-steps {self.config.warmup_steps} too few, "
+            f"--grad-clip {self.config.grad_clip:g} too loose, or an --init-from with NaNs"
         )
 
     def evaluate(self):
