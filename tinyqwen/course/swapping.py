@@ -37,16 +37,18 @@ def swap(*sources):
     functions = {}
     for source in sources:
         functions |= written_functions(source)
-    undo = []
+    raw, plain = {}, {}
+    for name, function in _with_compounds(functions).items():
+        original = library(name) if name in functions else getattr(F, name)
+        (raw if hasattr(original, "raw") else plain)[original] = function
+    before = {primitive: primitive.raw for primitive in raw}
     try:
-        for name, function in _with_compounds(functions).items():
-            undo.append(
-                _replace(library(name) if name in functions else getattr(F, name), function)
-            )
+        _set_raw(raw)
+        _point(plain)
         yield list(functions)
     finally:
-        for put_back in reversed(undo):
-            put_back()
+        _point({function: original for original, function in plain.items()})
+        _set_raw(before)
 
 
 def written_functions(source) -> dict:
@@ -107,19 +109,21 @@ def _with_compounds(functions):
     return {**functions, "linear_cross_entropy": linear_cross_entropy}
 
 
-def _replace(original, function):
-    """Put a function in the place of the library's; returns the function that undoes it."""
-    if hasattr(original, "raw"):
-        raw, original.raw = original.raw, function
-        return lambda: setattr(original, "raw", raw)
-    _point(original, function)
-    return lambda: _point(function, original)
+def _set_raw(functions):
+    for primitive, function in functions.items():
+        primitive.raw = function
 
 
-def _point(old, new):
-    """Wherever a module of the library holds `old` under some name, let it hold `new`."""
+def _point(functions):
+    """Wherever a module of the library holds a key of `functions`, let it hold the value.
+
+    All in one pass, for with `--all-mine` this happens around every call of a student's function.
+    """
+    if not functions:
+        return
+    new = {id(old): function for old, function in functions.items()}
     for name, module in list(sys.modules.items()):
         if name.startswith("tinyqwen") and not name.startswith("tinyqwen.course"):
             for attribute, value in list(vars(module).items()):
-                if value is old:
-                    setattr(module, attribute, new)
+                if id(value) in new:
+                    setattr(module, attribute, new[id(value)])
