@@ -20,6 +20,7 @@ HELP = {
     "eval_interval": "steps between evaluations, 0 for never",
     "save_interval": "steps between saves, 0 for only at the end",
     "threads": "0 for one on each core",
+    "vocab_size": "0 for 512 (bpe), 300 (wordpiece), or every character (char)",
 }
 
 
@@ -91,7 +92,7 @@ def dry_run(config):
     from tinyqwen.budget import flops_per_token, parameter_counts, six_n, training_memory
     from tinyqwen.qwen2 import Qwen2ForCausalLM
 
-    model_config = config.model_config(config.vocab_size)
+    model_config = config.model_config(config.vocab_size or 512)
     if config.init_from:
         model = Qwen2ForCausalLM.from_pretrained(config.init_from)
         model_config = model.config

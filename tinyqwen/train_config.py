@@ -16,7 +16,8 @@ class TrainConfig:
 
     steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
     from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
-    tokenizer: "bpe", "wordpiece", "char", or the folder of one. Model sizes are as in Qwen2Config.
+    tokenizer: "bpe", "wordpiece", "char", or the folder of one. vocab_size: 0 means 512 for bpe, 300
+    for wordpiece, and every character of the text for char. Model sizes are as in Qwen2Config.
     """
 
     data: str = str(STORIES)
@@ -35,7 +36,7 @@ class TrainConfig:
     save_interval: int = 200
     seed: int = 0
     threads: int = 0
-    vocab_size: int = 512
+    vocab_size: int = 0
     hidden_size: int = 128
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
@@ -48,6 +49,7 @@ class TrainConfig:
         at_least = {
             **dict.fromkeys(("steps", "warmup_steps", "eval_interval", "save_interval", "seed"), 0),
             **dict.fromkeys(("batch_size", "grad_accumulation", "threads"), 1),
+            "vocab_size": 0,
             "seq_len": 2,
         }
         for name, least in at_least.items():
@@ -58,7 +60,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must be a positive number, not {getattr(self, name)}")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must not be negative, it is {self.weight_decay}")
-        self.model_config(self.vocab_size)  # refuses sizes that do not fit together
+        self.model_config(self.vocab_size or 512)  # refuses sizes that do not fit together
 
     def model_config(self, vocab_size, **special_tokens):
         """The Qwen2Config of a new model."""

@@ -37,6 +37,7 @@ from tinyqwen.train_config import TrainConfig
 from tinyqwen.viz.training import loss_curve
 
 STATE = "trainer_state.safetensors"
+DEFAULT_VOCABULARY = {"bpe": 512, "wordpiece": 300, "char": None}
 
 
 class Stopped(Exception):
@@ -122,7 +123,8 @@ class Trainer:
         write_json(self.folder / "train_config.json", asdict(config))
 
     def _new_tokenizer(self, files):
-        kind, size = self.config.tokenizer, self.config.vocab_size
+        kind = self.config.tokenizer
+        size = self.config.vocab_size or DEFAULT_VOCABULARY.get(kind)
         if kind in ("bpe", "wordpiece", "char"):
             tokenizer = Tokenizer.train(documents(files), vocab_size=size, kind=kind)
         else:
