@@ -36,6 +36,7 @@ def test_it_copies_from_the_sentence_before():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("steps", "gap"), [(TrainConfig.steps, 0.10), (2 * TrainConfig.steps, 0.05)]
 )

@@ -16,8 +16,8 @@ class TrainConfig:
 
     steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
     from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
-    tokenizer: "bpe", "wordpiece", "char", or the folder of one. vocab_size: 0 means 512 for bpe, 300
-    for wordpiece, and every character of the text for char. Model sizes are as in Qwen2Config.
+    tokenizer: "bpe", "wordpiece", "char", or the folder of one. vocab_size: 0 means 512 for bpe,
+    300 for wordpiece, every character of the text for char. Sizes are as in Qwen2Config.
     """
 
     data: str = str(STORIES)
