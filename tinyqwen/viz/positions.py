@@ -86,7 +86,7 @@ def arrows(panels):
     """
     with style():
         width = max(2.5, 8.8 / len(panels))
-        size = (width * len(panels), width + 0.3)
+        size = (width * len(panels), width + 0.8)
         fig, axes = figure(1, len(panels), size=size, squeeze=False, sharey=True)
         axes[0, 0].set_ylabel("second of the pair")
         around = np.linspace(0, 2 * np.pi, 200)
