@@ -357,6 +357,22 @@ def test_headers_that_lie(tmp_path, header):
     assert peak < 60e6
 
 
+@pytest.mark.parametrize("places", [(0, 4), (4, 12), (8, 0), (8, 8), (0, 0)])
+def test_arrays_lie_side_by_side(tmp_path, places):
+    """Lengths that add up to the file's are not enough: here two arrays of 8 bytes in 16."""
+    header = {
+        name: {"dtype": "F32", "shape": [2], "data_offsets": [start, start + 8]}
+        for name, start in zip("ab", places)
+    }
+    write_raw(tmp_path / "a", header, np.arange(4, dtype=np.float32).tobytes())
+    if places == (8, 0):  # in any order, though
+        arrays, _ = safetensors.load(tmp_path / "a")
+        assert arrays["a"].tolist() == [2, 3] and arrays["b"].tolist() == [0, 1]
+    else:
+        with pytest.raises(ValueError, match="begins at byte"):
+            safetensors.load(tmp_path / "a")
+
+
 @pytest.mark.parametrize("length", [0, 7, 1 << 20, 1 << 40, (1 << 64) - 1])
 def test_header_lengths_that_lie(tmp_path, length):
     file = tmp_path / "a"
@@ -540,7 +556,9 @@ class Crash:
         return wrapped
 
 
-@pytest.mark.parametrize("sizes", [("5GB", "5GB"), ("5GB", 3000), (3000, "5GB"), (3000, 2000)])
+@pytest.mark.parametrize(
+    "sizes", [("5GB", "5GB"), ("5GB", 3000), (3000, "5GB"), (3000, 2000), (3000, 3000)]
+)
 def test_a_crash_leaves_the_old_weights_or_the_new(tmp_path, monkeypatch, sizes):
     """The save dies before each of its renames and deletions in turn."""
     old, new, seen = make(), make(), set()
