@@ -239,13 +239,13 @@ def _mask_block(mask, block, kv_heads, groups, dtype):
 def _are_small(query, key, scale, mask):
     """Whether no score can be so large that its exponential would leave float32's range.
 
-    By Cauchy and Schwarz |q · k| ≤ |q| |k|. Up to e⁶⁰ nothing overflows or vanishes, softmax needs
+    By Cauchy and Schwarz |q · k| ≤ |q| |k|. Up to e⁴⁰ nothing overflows or vanishes, softmax needs
     no shift by the row's maximum, and finding that maximum is the dearest pass of all.
     """
     if query.dtype == np.float16 or (mask is not None and np.asarray(mask).dtype != bool):
         return False
     q, k = (float(np.vecdot(x, x).max(initial=0)) for x in (query, key))
-    return math.sqrt(q) * math.sqrt(k) * abs(scale) < 60  # False for NaN
+    return math.sqrt(q) * math.sqrt(k) * abs(scale) < 40  # False for NaN
 
 
 def _exponentials(scores, small):
