@@ -89,10 +89,11 @@ def file_in(folder, name):
     if (
         not isinstance(name, str)
         or name in ("", "..")
+        or len(name) > 200
         or Path(name).name != name
         or any(character in name for character in "\\\0")
     ):
-        raise ValueError(f"{folder}: {name!r} is not the name of a file in this folder")
+        raise ValueError(f"{folder}: {name!r:.100} is not the name of a file in this folder")
     root, path = folder.resolve(), folder / name
     allowed = [root]
     if root.parent.name == "snapshots":

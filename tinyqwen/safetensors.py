@@ -5,7 +5,8 @@ A file is eight bytes, n, little-endian; n bytes of JSON; then the arrays, one a
     {"name": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, …, "__metadata__": {…}}
 
 The offsets count from the end of the JSON. The arrays cover the rest of the file without a gap and
-without overlap. (https://github.com/huggingface/safetensors, "Format".) NumPy has no bfloat16, so
+without overlap; there is no checksum, so a bit flipped inside an array goes unnoticed.
+(https://github.com/huggingface/safetensors, "Format".) NumPy has no bfloat16, so
 here BF16 is read into float32: it is the upper half of a float32's bits.
 """
 
@@ -86,17 +87,17 @@ def read_header(path):
 
 def _entry(path, name, values, data_start):
     def refuse(what):
-        return ValueError(f"{path}: {name} has {what}")
+        return ValueError(f"{path}: {name:.200} has {what}")
 
     if not isinstance(values, dict) or set(values) != {"dtype", "shape", "data_offsets"}:
         raise refuse("no dtype, shape and data_offsets")
     dtype, shape, offsets = values["dtype"], values["shape"], values["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise refuse(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+        raise refuse(f"dtype {dtype!r:.100}; expected one of {', '.join(DTYPES)}")
     if not _are_counts(shape) or len(shape) > 32:
-        raise refuse(f"shape {shape!r}")
+        raise refuse(f"shape {shape!r:.100}")
     if not _are_counts(offsets) or len(offsets) != 2:
-        raise refuse(f"data_offsets {offsets!r}")
+        raise refuse(f"data_offsets {offsets!r:.100}")
     entry = Entry(path, name, dtype, tuple(shape), data_start + offsets[0])
     if offsets[1] - offsets[0] != entry.nbytes:
         raise refuse(
