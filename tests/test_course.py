@@ -179,6 +179,7 @@ def test_a_loop_without_end_is_named_and_fails_alone(tmp_path, monkeypatch):
         def silu(x):
             i = 0
             while i < 3:
+                y = 0  # Python 3.10 takes no signal on entering a try
                 try:
                     y = 1
                 except Exception:
