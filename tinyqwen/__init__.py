@@ -11,9 +11,9 @@ from tinyqwen.qwen2 import (
     Qwen2Model,
 )
 from tinyqwen.random import manual_seed
+from tinyqwen.recomputation import checkpoint
 from tinyqwen.tensor import (
     Tensor,
-    checkpoint,
     enable_grad,
     grad,
     inference_mode,

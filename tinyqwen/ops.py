@@ -1,30 +1,42 @@
 """The elementary primitives, each beside its VJP, and the methods they give to Tensor.
 
+Those that work entry by entry are here, with matrix products; those that run along an axis are in
+`reductions.py`, those that only move entries in `shaping.py`. All are reached as `ops.<name>`.
+
 Every function takes arrays (or Tensors) that broadcast as NumPy's do. In the VJPs, g is the
 gradient of the loss with respect to the output and has the output's shape.
 """
 
 import numpy as np
 
+from tinyqwen.reductions import (
+    cumsum,
+    log_softmax,
+    logsumexp,
+    max,
+    mean,
+    min,
+    softmax,
+    sum,
+    var,
+)
+from tinyqwen.shaping import (
+    broadcast_to,
+    concat,  # noqa: F401
+    expand_dims,
+    flip,
+    getitem,
+    reshape,
+    split,
+    squeeze,
+    stack,  # noqa: F401
+    swapaxes,
+    transpose,
+    tril,
+    triu,
+    unbroadcast,
+)
 from tinyqwen.tensor import Tensor, primitive
-
-
-def unbroadcast(g, shape):
-    """Sum g over the axes along which an array of `shape` was broadcast.
-
-    Broadcasting copies a value to many places; the blame of the value is the sum over its copies.
-
-    >>> unbroadcast(np.ones((2, 3)), (3,))
-    array([2., 2., 2.])
-    >>> unbroadcast(np.ones((2, 3)), (2, 1))
-    array([[3.],
-           [3.]])
-    """
-    if g.shape == shape:
-        return g
-    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
-    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
-    return g.sum(axis=stretched, keepdims=True)
 
 
 def _shape(x):
@@ -114,6 +126,47 @@ def matmul(x, y):
         return dx.reshape(x.shape), dy.reshape(y.shape)
 
     return out, vjp
+
+
+@primitive
+def _einsum(*operands, subscripts):
+    inputs, output = subscripts.split("->")
+    terms = inputs.split(",")
+    sizes = {letter: n for term, x in zip(terms, operands) for letter, n in zip(term, x.shape)}
+
+    def vjp(g):
+        gradients = []
+        for i, (term, x) in enumerate(zip(terms, operands)):
+            others = [*terms[:i], *terms[i + 1 :]]
+            arrays = [*operands[:i], *operands[i + 1 :]]
+            # An index that only this operand has was summed away: its gradient is constant there.
+            lone = "".join(c for c in term if c not in output + "".join(others))
+            kept = "".join(c for c in term if c not in lone)
+            part = np.einsum(",".join([output, *others]) + "->" + kept, g, *arrays, optimize=True)
+            part = np.broadcast_to(
+                part.reshape([1 if c in lone else sizes[c] for c in term]), x.shape
+            )
+            gradients.append(part)
+        return tuple(gradients)
+
+    return np.einsum(subscripts, *operands, optimize=True), vjp
+
+
+def einsum(subscripts, *operands):
+    """Sum of products in Einstein's notation, "bij,bjk->bik".
+
+    The output's indices must be written after "->"; an operand may not repeat an index, and "..."
+    is not supported: use `matmul`, whose batch axes broadcast.
+    The gradient of an operand is again an einsum: g and the others, to that operand's indices.
+    """
+    subscripts = subscripts.replace(" ", "")
+    terms = subscripts.split("->")[0].split(",")
+    if "->" not in subscripts or "." in subscripts or any(len(set(t)) < len(t) for t in terms):
+        raise ValueError(
+            f"einsum: {subscripts!r} must name its output after '->', "
+            "without '...' and without an index repeated in one operand"
+        )
+    return _einsum(*operands, subscripts=subscripts)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -243,276 +296,6 @@ def masked_fill(x, mask, value):
     """x with the number `value` where the boolean mask holds.  No gradient flows through there."""
     mask = np.asarray(mask, dtype=bool)
     return np.where(mask, np.asarray(value, x.dtype), x), lambda g: (_for(x, g * ~mask),)
-
-
-# ---------------------------------------------------------------------------------------------
-# Reductions over axis (None: all; an int; a tuple)
-# ---------------------------------------------------------------------------------------------
-
-
-def _spread(g, shape, axis, keepdims):
-    """A reduction's gradient, copied back over the axes that were reduced away (a view)."""
-    if axis is not None and not keepdims:
-        g = np.expand_dims(g, axis)
-    return np.broadcast_to(g, shape)
-
-
-@primitive
-def sum(x, axis=None, keepdims=False):
-    """Σ x.  Every entry has slope 1, so each gets a copy of g."""
-    out, shape = np.sum(x, axis=axis, keepdims=keepdims), x.shape
-    return out, lambda g: (_spread(g, shape, axis, keepdims),)
-
-
-@primitive
-def mean(x, axis=None, keepdims=False):
-    """Σ x / n.  Each entry gets g/n."""
-    out = np.mean(x, axis=axis, keepdims=keepdims)
-    n, shape = x.size // (out.size or 1), x.shape
-    return out, lambda g: (_spread(g / n, shape, axis, keepdims),)
-
-
-@primitive
-def var(x, axis=None, keepdims=False, correction=0):
-    """Variance Σ (x - mean)² / (n - correction).  d/dx = 2 (x - mean)/(n - correction).
-
-    The mean moves with x too, but the deviations sum to zero, so that this term vanishes.
-    """
-    out = np.var(x, axis=axis, keepdims=keepdims, ddof=correction)
-    n = x.size // (out.size or 1)
-
-    def vjp(g):
-        centered = x - np.mean(x, axis=axis, keepdims=True)
-        return (_spread(2 * g / (n - correction), x.shape, axis, keepdims) * centered,)
-
-    return out, vjp
-
-
-@primitive
-def max(x, axis=None, keepdims=False):
-    """Maximum.  Where several entries are the largest they share g equally."""
-    return _extreme(x, np.max, axis, keepdims)
-
-
-@primitive
-def min(x, axis=None, keepdims=False):
-    """Minimum.  Where several entries are the smallest they share g equally."""
-    return _extreme(x, np.min, axis, keepdims)
-
-
-def _extreme(x, reduce, axis, keepdims):
-    out = reduce(x, axis=axis, keepdims=keepdims)
-
-    def vjp(g):
-        chosen = x == _spread(out, x.shape, axis, keepdims)
-        count = np.sum(chosen, axis=axis, keepdims=True)
-        return (_spread(g, x.shape, axis, keepdims) * (chosen / count.astype(x.dtype)),)
-
-    return out, vjp
-
-
-@primitive
-def cumsum(x, axis=-1):
-    """Running sum.  x_i is in every later sum, so its gradient is g summed from i to the end."""
-    return np.cumsum(x, axis=axis), lambda g: (np.flip(np.cumsum(np.flip(g, axis), axis), axis),)
-
-
-@primitive
-def logsumexp(x, axis=-1, keepdims=False):
-    """ln Σ eˣ, shifted by the maximum so that nothing overflows.  d/dx = softmax(x)."""
-    out = _logsumexp(x, axis)
-
-    def vjp(g):
-        finite = np.where(np.isfinite(out), out, 0)  # a row of -inf has zeros for its softmax
-        return (_spread(g, x.shape, axis, keepdims) * np.exp(x - finite),)
-
-    return out if keepdims else np.squeeze(out, axis), vjp
-
-
-def _logsumexp(x, axis):
-    top = np.max(x, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)  # a row of -inf has the logarithm of 0, not NaN
-    with np.errstate(divide="ignore"):
-        return top + np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))
-
-
-@primitive
-def softmax(x, axis=-1):
-    """eˣ / Σ eˣ, shifted by the maximum so that nothing overflows; a row of -inf gives zeros.
-
-    d p_i / d x_j = p_i (δ_ij - p_j), so  dx_j = Σ_i g_i p_i (δ_ij - p_j) = p_j (g_j - Σ_i g_i p_i).
-    """
-    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    out = np.exp(x - np.where(np.isfinite(top), top, 0))
-    total = np.sum(out, axis=axis, keepdims=True)
-    out /= np.where(total == 0, 1, total)
-
-    def vjp(g):
-        return (out * (g - np.sum(g * out, axis=axis, keepdims=True)),)
-
-    return out, vjp
-
-
-@primitive
-def log_softmax(x, axis=-1):
-    """x - ln Σ eˣ.  dx = g - softmax(x) Σ g."""
-    out = x - _logsumexp(x, axis)
-    return out, lambda g: (g - np.exp(out) * np.sum(g, axis=axis, keepdims=True),)
-
-
-# ---------------------------------------------------------------------------------------------
-# Shape: the VJP undoes the movement
-# ---------------------------------------------------------------------------------------------
-
-
-@primitive
-def reshape(x, shape):
-    """The same entries in another shape (a tuple; one entry may be -1)."""
-    return x.reshape(shape), lambda g: (g.reshape(x.shape),)
-
-
-@primitive
-def transpose(x, axes=None):
-    """Axes permuted: axis i of the result is axis axes[i] of x; None reverses them."""
-    inverse = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
-    return np.transpose(x, axes), lambda g: (np.transpose(g, inverse),)
-
-
-@primitive
-def swapaxes(x, axis1, axis2):
-    """Two axes exchanged."""
-    return np.swapaxes(x, axis1, axis2), lambda g: (np.swapaxes(g, axis1, axis2),)
-
-
-@primitive
-def expand_dims(x, axis):
-    """New axes of length 1."""
-    return np.expand_dims(x, axis), lambda g: (g.reshape(x.shape),)
-
-
-@primitive
-def squeeze(x, axis=None):
-    """Axes of length 1 removed."""
-    return np.squeeze(x, axis), lambda g: (g.reshape(x.shape),)
-
-
-@primitive
-def broadcast_to(x, shape):
-    """x stretched to shape.  Its gradient is the sum over the copies."""
-    return np.broadcast_to(x, shape), lambda g: (unbroadcast(g, x.shape),)
-
-
-@primitive
-def flip(x, axis=None):
-    """The order of entries reversed along axis."""
-    return np.flip(x, axis), lambda g: (np.flip(g, axis),)
-
-
-@primitive
-def tril(x, k=0):
-    """Lower triangle of the last two axes, zeros above diagonal k."""
-    return np.tril(x, k), lambda g: (np.tril(g, k),)
-
-
-@primitive
-def triu(x, k=0):
-    """Upper triangle of the last two axes, zeros below diagonal k."""
-    return np.triu(x, k), lambda g: (np.triu(g, k),)
-
-
-@primitive
-def getitem(x, index):
-    """x[index], for every index NumPy knows: slices, integer arrays, boolean masks.
-
-    An entry that was picked several times gets the sum of its gradients: `np.add.at` adds for every
-    occurrence, where `dx[index] += g` would keep only one.
-    """
-
-    def vjp(g):
-        dx = np.zeros_like(x)
-        if _picks_once(index):
-            dx[index] = g
-        else:
-            np.add.at(dx, index, g)
-        return (dx,)
-
-    return x[index], vjp
-
-
-def _picks_once(index):
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or isinstance(part, (int, slice, type(...))) for part in parts)
-
-
-@primitive
-def _concat(*arrays, axis):
-    ends = np.cumsum([a.shape[axis] for a in arrays])[:-1]
-    return np.concatenate(arrays, axis), lambda g: tuple(np.split(g, ends, axis))
-
-
-def concat(tensors, axis=0):
-    """Tensors joined along an existing axis.  Each gets its own piece of g."""
-    return _concat(*tensors, axis=axis)
-
-
-@primitive
-def _stack(*arrays, axis):
-    return np.stack(arrays, axis), lambda g: tuple(np.moveaxis(g, axis, 0))
-
-
-def stack(tensors, axis=0):
-    """Tensors of one shape joined along a new axis.  Each gets its own piece of g."""
-    return _stack(*tensors, axis=axis)
-
-
-@primitive
-def split(x, indices_or_sections, axis=0):
-    """x cut into equal sections (an int) or at the given indices; a tuple of tensors."""
-    pieces = tuple(np.split(x, indices_or_sections, axis))
-    if len(pieces) == 1:
-        return pieces, lambda g: (g,)
-    return pieces, lambda gs: (np.concatenate(gs, axis),)
-
-
-@primitive
-def _einsum(*operands, subscripts):
-    inputs, output = subscripts.split("->")
-    terms = inputs.split(",")
-    sizes = {letter: n for term, x in zip(terms, operands) for letter, n in zip(term, x.shape)}
-
-    def vjp(g):
-        gradients = []
-        for i, (term, x) in enumerate(zip(terms, operands)):
-            others = [*terms[:i], *terms[i + 1 :]]
-            arrays = [*operands[:i], *operands[i + 1 :]]
-            # An index that only this operand has was summed away: its gradient is constant there.
-            lone = "".join(c for c in term if c not in output + "".join(others))
-            kept = "".join(c for c in term if c not in lone)
-            part = np.einsum(",".join([output, *others]) + "->" + kept, g, *arrays, optimize=True)
-            part = np.broadcast_to(
-                part.reshape([1 if c in lone else sizes[c] for c in term]), x.shape
-            )
-            gradients.append(part)
-        return tuple(gradients)
-
-    return np.einsum(subscripts, *operands, optimize=True), vjp
-
-
-def einsum(subscripts, *operands):
-    """Sum of products in Einstein's notation, "bij,bjk->bik".
-
-    The output's indices must be written after "->"; an operand may not repeat an index, and "..."
-    is not supported: use `matmul`, whose batch axes broadcast.
-    The gradient of an operand is again an einsum: g and the others, to that operand's indices.
-    """
-    subscripts = subscripts.replace(" ", "")
-    terms = subscripts.split("->")[0].split(",")
-    if "->" not in subscripts or "." in subscripts or any(len(set(t)) < len(t) for t in terms):
-        raise ValueError(
-            f"einsum: {subscripts!r} must name its output after '->', "
-            "without '...' and without an index repeated in one operand"
-        )
-    return _einsum(*operands, subscripts=subscripts)
 
 
 # ---------------------------------------------------------------------------------------------

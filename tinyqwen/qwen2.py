@@ -16,7 +16,8 @@ from tinyqwen.checkpoint import PreTrainedModel
 from tinyqwen.generation import GenerationMixin
 from tinyqwen.masks import causal_mask, padding_mask
 from tinyqwen.qwen2_config import Qwen2Config
-from tinyqwen.tensor import Tensor, checkpoint, is_grad_enabled
+from tinyqwen.recomputation import checkpoint
+from tinyqwen.tensor import Tensor, is_grad_enabled
 
 # ---------------------------------------------------------------------------------------------
 # The parts of a layer

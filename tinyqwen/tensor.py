@@ -21,8 +21,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from tinyqwen.random import default_rng
-
 # ---------------------------------------------------------------------------------------------
 # Whether the tape is written: every thread decides for itself
 # ---------------------------------------------------------------------------------------------
@@ -156,8 +154,11 @@ def _edge(tensor):
     return tensor if tensor._node is None else (tensor._node, tensor._index)
 
 
-def _backpropagate(output, gradient=None, inputs=None):
-    """The reverse pass: returns the gradients of the leaves, and of `inputs` where given."""
+def backpropagate(output, gradient=None, inputs=None):
+    """The reverse pass: {edge: gradient} of the leaves, and of `inputs` where given.
+
+    A leaf's edge is the Tensor itself. `Tensor.backward` and `grad` are its two faces.
+    """
     if not output.requires_grad:
         raise RuntimeError(
             "backward: this tensor depends on nothing that requires a gradient; "
@@ -240,7 +241,7 @@ def grad(output, inputs, gradient=None):
     for position, tensor in enumerate(inputs):
         if not (isinstance(tensor, Tensor) and tensor.requires_grad):
             raise ValueError(f"grad: input {position} is not a Tensor with requires_grad=True")
-    sums = _backpropagate(output, gradient, inputs)
+    sums = backpropagate(output, gradient, inputs)
     results = [sums.get(_edge(tensor)) for tensor in inputs]
     return results[0] if single else results
 
@@ -294,7 +295,7 @@ class Tensor:
 
         gradient: d loss / d self, of this tensor's shape; 1 by default for a scalar.
         """
-        for leaf, value in _backpropagate(self, gradient).items():
+        for leaf, value in backpropagate(self, gradient).items():
             # A copy: the array may be shared with another leaf, and `.grad` is the user's to edit.
             leaf.grad = value.copy() if leaf.grad is None else leaf.grad + value
 
@@ -405,33 +406,3 @@ def _as_argument(value):
 @primitive
 def _astype(x, dtype):
     return x.astype(dtype), lambda g: (g.astype(x.dtype),)
-
-
-def checkpoint(fn, *inputs, parameters=()):
-    """Compute fn(*inputs) without keeping its graph; the backward pass computes it once more.
-
-    Trades one more forward pass for the memory of everything inside (Chen et al. 2016, "Training
-    deep nets with sublinear memory cost"). fn maps Tensors to one Tensor; `parameters` are the
-    leaves that fn reads besides its inputs and that shall get gradients.
-    """
-    leaves = [*inputs, *parameters]
-    count = len(inputs)
-    random_state = default_rng().bit_generator.state  # so that dropout drops the same entries twice
-
-    def recomputed(*arrays):
-        with no_grad():
-            out = fn(*map(Tensor, arrays[:count])).data
-
-        def vjp(g):
-            generator, before = default_rng(), default_rng().bit_generator.state
-            generator.bit_generator.state = random_state
-            with enable_grad():
-                again = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays[:count]]
-                output = fn(*again)
-            generator.bit_generator.state = before
-            sums = _backpropagate(output, g)
-            return tuple(sums.get(leaf) for leaf in [*again, *parameters])
-
-        return out, vjp
-
-    return apply(recomputed, *leaves)
