@@ -1,9 +1,8 @@
 """`python -m tinyqwen.bench`: how fast this machine trains, writes and loads, beside PyTorch."""
 
-import argparse
 from pathlib import Path
 
-from tinyqwen.cli import run
+from tinyqwen.cli import ArgumentParser, run
 
 SUBJECTS = {
     "train": "a training step, and its peak memory",
@@ -19,7 +18,7 @@ def parse_arguments(arguments=None):
     """Command line -> argparse.Namespace."""
     from tinyqwen.benchmark.sizes import SIZES
 
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m tinyqwen.bench",
         description="Measure tinyqwen, side by side with transformers where it is installed, and "
         "against what the machine can do at most. Subjects (all, if none is named): "

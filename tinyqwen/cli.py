@@ -1,5 +1,6 @@
 """What the command lines share: how they end."""
 
+import argparse
 import os
 import sys
 import warnings
@@ -32,6 +33,15 @@ def run(main):
         print(f"{program}: {_one_line(error)}", file=sys.stderr)
         status = 2
     sys.exit(status)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, whose complaints are one line too."""
+
+    def error(self, message):
+        """Print the message, without the usage, and exit with 2."""
+        program = self.prog.removeprefix("python -m ")
+        self.exit(2, f"{program}: {_one_line(message)}; see --help\n")
 
 
 def _one_line(error):

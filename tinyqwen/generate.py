@@ -1,11 +1,10 @@
 """`python -m tinyqwen.generate [RUN] PROMPT …`: let a model write, or chat with it."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from tinyqwen.cli import run
+from tinyqwen.cli import ArgumentParser, run
 
 BUNDLED = Path(__file__).resolve().parents[1] / "data" / "model"
 TEMPERATURE = 0.8  # where neither the caller nor the checkpoint names one
@@ -14,7 +13,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 def parse_arguments(arguments=None):
     """Command line -> argparse.Namespace."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m tinyqwen.generate",
         description="Continue each PROMPT with the model in the folder RUN.",
         epilog="What is not said here is taken from RUN's generation_config.json; failing that, "

@@ -4,14 +4,12 @@ python -m tinyqwen.grade --self-test [ch04 …]           are the graders sound?
 python -m tinyqwen.grade --make-gradescope FILE.zip     an autograder to upload to Gradescope
 """
 
-import argparse
-
 from tinyqwen import cli
 
 
 def main():
     """The command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
+    parser = cli.ArgumentParser(
         prog="python -m tinyqwen.grade",
         description="Test the graders, and make autograders. To grade one folder: "
         "pytest tests/assignments --submission DIR",

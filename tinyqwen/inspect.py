@@ -3,7 +3,6 @@
 No weights are read and no memory is used for them: a model of any size is told in an instant.
 """
 
-import argparse
 from pathlib import Path
 
 from tinyqwen.budget import (
@@ -14,12 +13,12 @@ from tinyqwen.budget import (
     rule_of_thumb_corrections,
     six_n,
 )
-from tinyqwen.cli import run
+from tinyqwen.cli import ArgumentParser, run
 
 
 def parse_arguments(arguments=None):
     """Command line -> argparse.Namespace."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m tinyqwen.inspect",
         description="Print a model's modules, config, parameters, arithmetic and cache size.",
     )

@@ -5,7 +5,7 @@ import signal
 import sys
 from dataclasses import fields
 
-from tinyqwen.cli import run
+from tinyqwen.cli import ArgumentParser, run
 
 HELP = {
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
@@ -28,7 +28,7 @@ def parse_arguments(arguments=None):
     """Command line -> (TrainConfig, argparse.Namespace)."""
     from tinyqwen.train_config import STORIES, TrainConfig
 
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m tinyqwen.train",
         description="Train a Qwen2 model in NumPy. Without arguments: on the bundled stories.",
     )
