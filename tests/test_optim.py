@@ -21,6 +21,22 @@ def test_first_step_by_hand():
     np.testing.assert_allclose(p.data, [0.95 - 0.1, -1.9 + 0.1], rtol=1e-9)
 
 
+def test_adamw_step_by_hand():
+    """Two updates of one number, every intermediate worked out."""
+    p, m, v = (np.array([x]) for x in (1.0, 0.0, 0.0))
+    settings = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 0.5, "weight_decay": 0.2}
+    first = optim.adamw_step(p, np.array([2.0]), m, v, 1, **settings)
+    # m = 0.2, v = 0.04; corrected 2 and 4; 1 - 0.02 - 0.1 · 2 / (2 + 0.5)
+    np.testing.assert_allclose(np.concatenate(first), [0.9, 0.2, 0.04], rtol=1e-14)
+    second = optim.adamw_step(first[0], np.array([-1.0]), *first[1:], 2, **settings)
+    m, v = 0.08, 0.99 * 0.04 + 0.01
+    step = (m / 0.19) / (math.sqrt(v / 0.0199) + 0.5)
+    np.testing.assert_allclose(np.concatenate(second), [0.882 - 0.1 * step, m, v], rtol=1e-14)
+    assert [x.item() for x in first] == pytest.approx([0.9, 0.2, 0.04])  # not written over
+    single = [x.astype(np.float32) for x in first]
+    assert {x.dtype for x in optim.adamw_step(*single[:1], *single, 1)} == {np.dtype(np.float32)}
+
+
 def test_no_gradient_no_change():
     p, q = parameters([1.0], [1.0])
     optimizer = optim.AdamW([p, q], lr=0.1)
@@ -97,6 +113,16 @@ def test_foreign_state_and_parameters_are_refused():
         optim.AdamW([p, p])
     with pytest.raises(ValueError, match="no parameters"):
         optim.AdamW([])
+
+
+def test_clip_by_global_norm_leaves_its_arguments_alone():
+    gradients = [np.array([3.0]), np.array([[4.0]])]
+    same, norm = optim.clip_by_global_norm(gradients, 5.0)
+    assert norm == 5 and all(a is b for a, b in zip(same, gradients))
+    clipped, norm = optim.clip_by_global_norm(gradients, 2.5)
+    assert norm == 5 and [g.item() for g in gradients] == [3, 4]
+    np.testing.assert_allclose([g.item() for g in clipped], [1.5, 2.0], rtol=1e-6)
+    assert optim.clip_by_global_norm([], 1.0) == ([], 0.0)
 
 
 def test_clip():

@@ -1,133 +1,24 @@
-"""From text to batches: documents, a memory-mapped stream of tokens, rows that start at documents.
+"""From documents to batches: a memory-mapped stream of tokens, rows that start at documents.
 
 A corpus is tokenized once, as a stream, into a file of integers that is mapped into memory and not
 read, so it may be larger than memory. A batch is a function of (seed, step) alone: to resume at
 step 1,000 nothing needs to be replayed.
 """
 
-import json
 import os
-import re
 from array import array
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from tinyqwen.files import read_json, write_json
-
-END_OF_TEXT = "<|endoftext|>"
-TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl")
-PIECE = 1 << 20  # bytes of a long document that are tokenized at a time
-
-# ---------------------------------------------------------------------------------------------
-# Documents
-# ---------------------------------------------------------------------------------------------
-
-
-def text_files(path):
-    """The files that `path` stands for: itself, or all text files below the folder, sorted.
-
-    Raises FileNotFoundError if there is no such path, ValueError if there is no text in it.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"data {path} does not exist; give a text file, .jsonl or folder")
-    files = [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES and p.is_file())
-    if not any(p.stat().st_size for p in files):
-        raise ValueError(
-            f"data {path} is empty; expected text in files ending in {', '.join(TEXT_SUFFIXES)}"
-        )
-    return files
-
-
-def split_files(path):
-    """(training files, validation files) of a corpus; the second is None if there is no split.
-
-    A folder may bring its split along: files called train.* and validation.* (or val.*).
-    """
-    files = text_files(path)
-    held_out = [f for f in files if f.stem in ("validation", "val")]
-    training = [f for f in files if f.stem == "train"]
-    if held_out and training:
-        return training, held_out
-    return files, None
-
-
-def documents(files):
-    """Yield the documents of text files, one string each.
-
-    .jsonl: the "text" field of each line. Other files: the text between lines that hold only
-    <|endoftext|>, or the whole file where there are none.
-    Raises ValueError at invalid UTF-8, with file and byte offset, and at lines that are no JSON.
-    """
-    for path in files:
-        if Path(path).suffix == ".jsonl":
-            yield from _jsonl_documents(path)
-        else:
-            yield from _text_documents(path)
-
-
-def _lines(path):
-    offset = 0
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                yield line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}: invalid UTF-8 at byte {offset + error.start}; "
-                    "convert the file to UTF-8"
-                ) from None
-            offset += len(line)
-
-
-def _jsonl_documents(path):
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            text = json.loads(line)["text"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            text = None
-        if not isinstance(text, str):
-            raise ValueError(f'{path}: line {number} is no JSON object with a string in "text"')
-        yield text
-
-
-def _text_documents(path):
-    lines = []
-    for line in _lines(path):
-        if line.strip() == END_OF_TEXT:
-            yield "".join(lines).strip("\n")
-            lines = []
-        else:
-            lines.append(line)
-    if text := "".join(lines).strip("\n"):
-        yield text
-
+from tinyqwen.text import documents
 
 # ---------------------------------------------------------------------------------------------
 # Tokens
 # ---------------------------------------------------------------------------------------------
-
-# A long document is cut before a character that begins a line or follows a space: Qwen's
-# pre-tokenizer always ends a piece there, so the tokens are those of the whole document.
-_CUT = re.compile(r"(?<=\n)(?=\S)|(?<=\S)(?= \S)")
-
-
-def _pieces(text):
-    start = 0
-    while len(text) - start > PIECE:
-        cut = _CUT.search(text, start + PIECE)
-        if cut is None:
-            break
-        yield text[start : cut.start()]
-        start = cut.start()
-    yield text[start:]
-
 
 def tokenize_to_file(texts, tokenizer, path):
     """Tokenize documents into `path`, a file of uint16 or uint32, each followed by the end token.
@@ -231,6 +122,25 @@ def open_corpus(folder, vocab_size, seq_len):
 # ---------------------------------------------------------------------------------------------
 
 
+def sample_batch(tokens, starts, seq_len, batch_size, seed, step):
+    """The training rows of one step, (batch_size, seq_len) int64: a function of (seed, step) alone.
+
+    tokens (n,) integers; starts (rows,): where rows may begin. An epoch takes every row once, in an
+    order drawn for it; the rows of all epochs, one after the other, are dealt out batch_size at a
+    time, and step 0 gets the first ones. What a short document leaves of its row is filled with the
+    tokens behind it; a row that would run over the end of the tokens is moved back to end there.
+    """
+    positions = range(step * batch_size, (step + 1) * batch_size)
+    picked = [_epoch_order(len(starts), seed, n // len(starts))[n % len(starts)] for n in positions]
+    first = np.minimum(starts[picked], max(0, len(tokens) - seq_len))
+    return np.stack([tokens[start : start + seq_len] for start in first]).astype(np.int64)
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(num_rows, seed, epoch):
+    return np.random.default_rng([seed, epoch]).permutation(num_rows)
+
+
 class TokenDataset:
     """Rows of `seq_len` tokens out of a stream of documents.
 
@@ -250,7 +160,6 @@ class TokenDataset:
         within = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
         self.starts = np.repeat(document_starts, rows) + within * (seq_len - 1)
         self.stops = np.minimum(self.starts + seq_len, np.repeat(ends, rows) + 1)
-        self._order = (None, None)  # (epoch and seed, permutation), the last one used
 
     def __len__(self):
         return len(self.starts)
@@ -261,22 +170,8 @@ class TokenDataset:
         return int((self.stops - self.starts - 1).sum())
 
     def batch(self, seed, step, batch_size):
-        """Training rows (batch_size, seq_len), int64: a function of (seed, step).
-
-        Every row of the corpus comes once an epoch, in an order drawn for that epoch. What a short
-        document leaves of its row is filled with the documents behind it.
-        """
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)
-        picked = [self._permutation(seed, n // len(self))[n % len(self)] for n in positions]
-        starts = np.minimum(self.starts[picked], max(0, len(self.tokens) - self.seq_len))
-        rows = np.stack([self.tokens[start : start + self.seq_len] for start in starts])
-        return rows.astype(np.int64)
-
-    def _permutation(self, seed, epoch):
-        if self._order[0] != (seed, epoch):
-            order = np.random.default_rng([seed, int(epoch)]).permutation(len(self))
-            self._order = ((seed, epoch), order)
-        return self._order[1]
+        """Training rows (batch_size, seq_len), int64, of a step: see `sample_batch`."""
+        return sample_batch(self.tokens, self.starts, self.seq_len, batch_size, seed, step)
 
     def evaluation_batches(self, batch_size, max_rows=None):
         """Yield (input_ids, labels), each (≤ batch_size, ≤ seq_len): every document on its own.

@@ -4,14 +4,41 @@ import math
 
 import numpy as np
 
-PIECE = 1 << 14  # numbers updated at a time: five arrays of 64 KB stay in a core's L2 cache
+PIECE = 1 << 15  # numbers updated at a time: eight arrays of 128 KB stay in a core's L2 cache
 
 
-class AdamW:
-    """Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019, algorithm 2).
+def adamw_step(
+    parameter, gradient, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    """One update of AdamW, Adam with decoupled weight decay; returns the new (parameter, m, v).
 
         m ← β₁ m + (1 - β₁) g           v ← β₂ v + (1 - β₂) g²
         p ← p - lr · wd · p - lr · m̂ / (√v̂ + ε),      m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
+
+    parameter, gradient, m, v: arrays of one shape; m and v are zeros before the first update.
+    step: t, 1 for the first update. betas: (β₁, β₂). weight_decay: wd. None of the arrays is
+    changed. Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2.
+    """
+    beta1, beta2 = betas
+    scratch = (1 - beta1) * gradient
+    m = beta1 * m
+    m += scratch
+    np.multiply(gradient, gradient, out=scratch)
+    scratch *= 1 - beta2
+    v = beta2 * v
+    v += scratch
+    np.sqrt(v, out=scratch)
+    scratch *= 1 / math.sqrt(1 - beta2**step)
+    scratch += eps
+    np.divide(m, scratch, out=scratch)
+    scratch *= lr / (1 - beta1**step)
+    parameter = (1 - lr * weight_decay) * parameter
+    parameter -= scratch
+    return parameter, m, v
+
+
+class AdamW:
+    """AdamW for a list of Parameters: each `step` is an `adamw_step` of all of them.
 
     params: Parameters, or groups as PyTorch has them: [{"params": [...], "weight_decay": 0.1}, …].
     A parameter whose gradient is None is left alone, and its t does not advance.
@@ -91,28 +118,12 @@ class AdamW:
         return runs
 
     def _update(self, start, stop, t, group):
-        lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
-        keep = 1 - lr * group["weight_decay"]
-        rate = lr / (1 - beta1**t)
-        correction = 1 / math.sqrt(1 - beta2**t)
-        scratch = np.empty(min(PIECE, stop - start), self._data.dtype)
+        settings = [group[name] for name in ("lr", "betas", "eps", "weight_decay")]
         for first in range(start, stop, PIECE):
             piece = slice(first, min(first + PIECE, stop))
-            p, g, m, v = self._data[piece], self._grad[piece], self._m[piece], self._v[piece]
-            t = scratch[: len(p)]
-            m *= beta1
-            m += np.multiply(g, 1 - beta1, out=t)
-            v *= beta2
-            np.multiply(g, g, out=t)
-            t *= 1 - beta2
-            v += t
-            np.sqrt(v, out=t)
-            t *= correction
-            t += eps
-            np.divide(m, t, out=t)
-            t *= rate
-            p *= keep
-            p -= t
+            p, m, v = old = self._data[piece], self._m[piece], self._v[piece]
+            for array, new in zip(old, adamw_step(p, self._grad[piece], m, v, t, *settings)):
+                array[...] = new
 
     def state_dict(self):
         """{"m": …, "v": …, "steps": …}: copies of the moments, one array for all parameters."""
@@ -139,17 +150,31 @@ def decay_groups(model, weight_decay):
     ]
 
 
-def clip_grad_norm_(params, max_norm):
-    """Scale all gradients together so that their joint norm is at most max_norm.
+def clip_by_global_norm(gradients, max_norm):
+    """Scale gradients together so that their joint norm is at most max_norm.
 
-    norm = √(Σ g²) over all entries of all gradients (Pascanu et al. 2013, algorithm 1); a parameter
-    without gradient is passed over. Returns the norm before scaling, a float.
+    norm = √(Σ g²) over all entries of all arrays; if it is larger than max_norm, every array is
+    multiplied by max_norm / (norm + 1e-6), so the direction stays  (Pascanu et al. 2013, alg. 1).
+    gradients: list of arrays of any shapes. Returns (list of arrays, norm): new arrays where they
+    are scaled, the given ones where they are not; norm is a float, from before the scaling.
     """
-    gradients = [p.grad for p in params if p.grad is not None]
     norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
     if norm > max_norm:
-        for g in gradients:
-            g *= max_norm / (norm + 1e-6)
+        scale = max_norm / (norm + 1e-6)
+        return [scale * g for g in gradients], norm
+    return list(gradients), norm
+
+
+def clip_grad_norm_(params, max_norm):
+    """`clip_by_global_norm` on the `.grad` of Parameters, in place; returns the norm before it.
+
+    A parameter without gradient is passed over.
+    """
+    gradients = [p.grad for p in params if p.grad is not None]
+    clipped, norm = clip_by_global_norm(gradients, max_norm)
+    for gradient, new in zip(gradients, clipped):
+        if new is not gradient:
+            gradient[...] = new
     return norm
 
 
