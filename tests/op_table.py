@@ -234,6 +234,15 @@ def attention_twin(q, k, v, mask=None, causal=False, window=None, scale=None, re
     return (out, weights) if return_weights else out
 
 
+def attended_in_one_piece(r):
+    arrays, options = attended(r)
+    return arrays, {"mask": options["mask"]}
+
+
+def attention_with_weights_twin(q, k, v, mask):
+    return attention_twin(q, k, v, mask, return_weights=True)
+
+
 def attention_torch(t, q, k, v, mask, causal, window, scale, return_weights):
     groups = q.shape[1] // k.shape[1]
     mask = None if mask is None else mask.numpy()
@@ -310,6 +319,8 @@ FUSED = [
        twin=rotation_twin,
        torch=rotation_torch),
     Op("scaled_dot_product_attention", attended, twin=attention_twin, torch=attention_torch),
+    Op("grouped_query_attention", attended_in_one_piece, twin=attention_with_weights_twin,
+       torch=lambda t, q, k, v, mask: attention_torch(t, q, k, v, mask, False, None, None, True)),
     Op("split_heads", lambda r: ([normal(r, 2, r.choice((0, 3)), 6)], {"head_dim": 2}),
        twin=lambda x, head_dim: ops.stack(x.split(6 // head_dim, axis=-1), 1),
        torch=lambda t, x, head_dim: t.stack(x.split(head_dim, -1), 1)),

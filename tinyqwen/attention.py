@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from tinyqwen.ops import softmax
 from tinyqwen.random import dropout_mask
 from tinyqwen.tensor import primitive
 
@@ -130,6 +131,48 @@ def repeat_kv(x, groups):
     """
     b, h, s, d = x.shape
     return np.repeat(x, groups, axis=1), lambda g: (g.reshape(b, h, groups, s, d).sum(2),)
+
+
+@primitive
+def grouped_query_attention(query, key, value, mask=None, dropout=0.0):
+    """softmax(Q Kᵀ / √D + mask) V, each key/value head read by several query heads, in one piece.
+
+    query (B, H, T, D); key (B, H_kv, S, D); value (B, H_kv, S, D_v). Query head h reads key/value
+    head h // (H / H_kv): with H_kv = H this is multi-head attention, with H_kv = 1 multi-query
+    attention (Shazeer 2019), between them grouped-query attention (Ainslie et al. 2023).
+    mask:    boolean, True where attention is allowed, or float, added to the scores; broadcasts to
+             (B, H, T, S).  dropout: of the weights, drawn from `default_rng()`.
+    Returns (out, weights): (B, H, T, D_v) and (B, H, T, S).
+
+    The plain form, with keys and values repeated and all weights kept; it can show them. The fast
+    one is `scaled_dot_product_attention`. With P = softmax(S), W = P dropped out, and O = W V:
+        dV = Wᵀ gO,    dP = (gO Vᵀ + gW) dropped out,    dS = softmax's VJP of dP,
+        dQ = dS K / √D,    dK = dSᵀ Q / √D;  repeated heads add their gradients up.
+    """
+    groups = _groups(query, key, value)
+    _check_mask(mask, (*query.shape[:3], key.shape[2]))
+    keys, keys_vjp = repeat_kv.raw(key, groups)  # (B, H_kv, S, D) -> (B, H, S, D)
+    values, values_vjp = repeat_kv.raw(value, groups)
+    scale = 1 / math.sqrt(query.shape[3])
+    scores = query @ keys.swapaxes(-1, -2) * scale  # (B, H, T, S)
+    if mask is not None and mask.dtype == bool:
+        scores = np.where(mask, scores, np.asarray(-np.inf, scores.dtype))
+    elif mask is not None:
+        scores = scores + mask.astype(scores.dtype)
+    p, softmax_vjp = softmax.raw(scores)
+    kept = dropout_mask(p.shape, dropout, p.dtype) if dropout else None
+    weights = p if kept is None else p * kept
+
+    def vjp(gradients):
+        g, dweights = gradients
+        dp = g @ values.swapaxes(-1, -2) + dweights
+        (dscores,) = softmax_vjp(dp if kept is None else dp * kept)
+        dscores = dscores * scale
+        (dkey,) = keys_vjp(dscores.swapaxes(-1, -2) @ query)
+        (dvalue,) = values_vjp(weights.swapaxes(-1, -2) @ g)
+        return dscores @ keys, dkey, dvalue
+
+    return (weights @ values, weights), vjp
 
 
 def _groups(query, key, value):

@@ -1,26 +1,26 @@
 """What a model costs, from its config alone: parameters, arithmetic, KV cache, training memory.
 
 Letters: h hidden size, i intermediate size, L layers, V vocabulary, H query heads, H_kv key/value
-heads, D head size, s sequence length. Every function takes any object with Qwen2Config's field
-names; `head_dim` may be missing or None (h / H), `tie_word_embeddings` missing (False), and
-`attention_bias` says whether q, k and v have biases (Qwen2's do, so that is the default).
+heads, D head size, s sequence length. A config is a dict with config.json's fields, or an object
+that has them as attributes. `head_dim` may be missing or None (h / H), so may `num_key_value_heads`
+(H), `tie_word_embeddings` (False), and `attention_bias`, whether q, k and v have biases (Qwen2's
+do, so that is the default).
 """
 
 import math
 
 
-def head_size(config):
-    """D: config.head_dim, or h / H."""
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+def as_dict(config):
+    """The fields of a config: itself if it is a dict, else its attributes."""
+    return config if isinstance(config, dict) else vars(config)
 
 
-def key_value_heads(config):
-    """H_kv: config.num_key_value_heads, or H."""
-    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+def _head_size(config):
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
 
 
-def _tied(config):
-    return getattr(config, "tie_word_embeddings", False)
+def _key_value_heads(config):
+    return config.get("num_key_value_heads") or config["num_attention_heads"]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -35,15 +35,16 @@ def parameter_counts(config):
     up_proj, down_proj, norms and lm_head, each over all layers. A tied lm_head counts 0: it is the
     embedding table. Qwen2.5-0.5B: 494,032,768 in all.
     """
+    config = as_dict(config)
     h, i, L, V = (
-        config.hidden_size,
-        config.intermediate_size,
-        config.num_hidden_layers,
-        config.vocab_size,
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["num_hidden_layers"],
+        config["vocab_size"],
     )
-    queries = config.num_attention_heads * head_size(config)
-    keys = key_value_heads(config) * head_size(config)
-    bias = int(getattr(config, "attention_bias", True))
+    queries = config["num_attention_heads"] * _head_size(config)
+    keys = _key_value_heads(config) * _head_size(config)
+    bias = int(config.get("attention_bias", True))
     return {
         "embed_tokens": V * h,
         "q_proj": L * queries * (h + bias),
@@ -54,14 +55,15 @@ def parameter_counts(config):
         "up_proj": L * i * h,
         "down_proj": L * h * i,
         "norms": (2 * L + 1) * h,
-        "lm_head": 0 if _tied(config) else V * h,
+        "lm_head": 0 if config.get("tie_word_embeddings") else V * h,
     }
 
 
 def rule_of_thumb(config):
     """(4h² + h·i)·L + V·h: four square attention matrices, one feed-forward one, the embedding."""
-    h, i = config.hidden_size, config.intermediate_size
-    return (4 * h * h + h * i) * config.num_hidden_layers + config.vocab_size * h
+    config = as_dict(config)
+    h, i = config["hidden_size"], config["intermediate_size"]
+    return (4 * h * h + h * i) * config["num_hidden_layers"] + config["vocab_size"] * h
 
 
 def rule_of_thumb_corrections(config):
@@ -69,11 +71,12 @@ def rule_of_thumb_corrections(config):
 
     Corrections that are 0 for this config are left out.
     """
-    h, L = config.hidden_size, config.num_hidden_layers
-    queries = config.num_attention_heads * head_size(config)
-    keys = key_value_heads(config) * head_size(config)
+    config = as_dict(config)
+    h, L = config["hidden_size"], config["num_hidden_layers"]
+    queries = config["num_attention_heads"] * _head_size(config)
+    keys = _key_value_heads(config) * _head_size(config)
     count = parameter_counts(config)
-    bias = L * (queries + 2 * keys) * int(getattr(config, "attention_bias", True))
+    bias = L * (queries + 2 * keys) * int(config.get("attention_bias", True))
     corrections = [
         ("SwiGLU has three h·i matrices, gate, up and down, not one", 2 * count["up_proj"]),
         (f"q and o lead to H·D = {queries}, not to h = {h}", 2 * L * h * (queries - h)),
@@ -106,27 +109,28 @@ def flops_per_token(config, sequence_length, training=False, causal=False):
     training: forward and backward, three times the forward pass: the backward pass has two products
         of the same size, for the input's gradient and for the weight's.
     """
+    config = as_dict(config)
     count = parameter_counts(config)
     h, L, queries = (
-        config.hidden_size,
-        config.num_hidden_layers,
-        config.num_attention_heads * head_size(config),
+        config["hidden_size"],
+        config["num_hidden_layers"],
+        config["num_attention_heads"] * _head_size(config),
     )
     keys = sum(_visible_keys(window, sequence_length, causal) for window in _windows(config))
     passes = 3 if training else 1
-    projections = 2 * L * h * (queries + key_value_heads(config) * head_size(config))
+    projections = 2 * L * h * (queries + _key_value_heads(config) * _head_size(config))
     return {
         "attention projections": passes * 2 * projections,
         "attention scores": passes * 4 * keys * queries,
         "mlp": passes * 2 * 3 * count["up_proj"],
-        "lm_head": passes * 2 * config.vocab_size * h,
+        "lm_head": passes * 2 * config["vocab_size"] * h,
     }
 
 
 def _windows(config):
     """For each layer its sliding window, or infinity."""
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    return [config.sliding_window if kind == "sliding_attention" else math.inf for kind in kinds]
+    kinds = config.get("layer_types") or ["full_attention"] * config["num_hidden_layers"]
+    return [config["sliding_window"] if kind == "sliding_attention" else math.inf for kind in kinds]
 
 
 def _visible_keys(window, s, causal):
@@ -143,7 +147,7 @@ def six_n(config):
     N is all parameters. It takes every parameter for one in a matrix product, which an untied
     embedding table is not, and forgets the scores, which matter once s is near 6h.
     """
-    return 6 * sum(parameter_counts(config).values())
+    return 6 * sum(parameter_counts(as_dict(config)).values())
 
 
 # ---------------------------------------------------------------------------------------------
@@ -157,13 +161,15 @@ def kv_cache_bytes_per_token(config, num_key_value_heads=None, bytes_per_number=
     num_key_value_heads: H_kv, by default the config's; H gives multi-head attention's (MHA) figure,
     1 multi-query attention's (MQA), between them lies grouped-query attention (GQA).
     """
-    heads = key_value_heads(config) if num_key_value_heads is None else num_key_value_heads
-    return 2 * config.num_hidden_layers * heads * head_size(config) * bytes_per_number
+    config = as_dict(config)
+    heads = _key_value_heads(config) if num_key_value_heads is None else num_key_value_heads
+    return 2 * config["num_hidden_layers"] * heads * _head_size(config) * bytes_per_number
 
 
 def kv_cache_table(config, bytes_per_number=4):
     """[(name, H_kv, bytes a token)] for MHA, the config's own GQA if it is one, and MQA."""
-    H, own = config.num_attention_heads, key_value_heads(config)
+    config = as_dict(config)
+    H, own = config["num_attention_heads"], _key_value_heads(config)
     rows = [("MHA", H), ("GQA", own), ("MQA", 1)]
     return [
         (name, heads, kv_cache_bytes_per_token(config, heads, bytes_per_number))
@@ -180,13 +186,14 @@ def training_memory(config, batch_size, sequence_length, bytes_per_number=4):
     stream twice, norms, projections), 2H·D + 3H_kv·D (q, k, v, the heads' output), 4i (gate, up,
     and two products), and H·s/2 attention weights; plus one chunk of logits.
     """
+    config = as_dict(config)
     parameters = sum(parameter_counts(config).values()) * bytes_per_number
-    D, H = head_size(config), config.num_attention_heads
-    per_token = config.num_hidden_layers * (
-        8 * config.hidden_size
+    D, H = _head_size(config), config["num_attention_heads"]
+    per_token = config["num_hidden_layers"] * (
+        8 * config["hidden_size"]
         + 2 * H * D
-        + 3 * key_value_heads(config) * D
-        + 4 * config.intermediate_size
+        + 3 * _key_value_heads(config) * D
+        + 4 * config["intermediate_size"]
         + H * sequence_length / 2
     )
     tokens = batch_size * sequence_length

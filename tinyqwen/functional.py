@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from tinyqwen.attention import (
+    grouped_query_attention,
     merge_heads,
     repeat_kv,
     scaled_dot_product_attention,
@@ -28,6 +29,7 @@ __all__ = [
     "dropout",
     "embedding",
     "gelu",
+    "grouped_query_attention",
     "layer_norm",
     "linear",
     "linear_cross_entropy",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen import nn, ops
+from tinyqwen import nn
 from tinyqwen.cache import KVCache
 from tinyqwen.checkpoint import PreTrainedModel
 from tinyqwen.generation import GenerationMixin
@@ -92,22 +92,15 @@ def _array(x):
 
 
 def eager_attention(q, k, v, mask=None, window=None, dropout=0.0):
-    """Attention as one reads it in a book, out of elementary operations; it shows its weights.
+    """Attention as one reads it in a book, all scores at once; it shows its weights.
 
     q (B, H, T, D); k, v (B, H_kv, S, D); mask boolean or additive, broadcast to (B, H, T, S).
     Returns (B, H, T, D) and the weights (B, H, T, S).
     """
-    groups = q.shape[1] // k.shape[1]
-    T, S = q.shape[2], k.shape[2]
-    k, v = F.repeat_kv(k, groups), F.repeat_kv(v, groups)
-    scores = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5  # (B, H, T, S)
-    scores = ops.masked_fill(scores, ~causal_mask(T, S, window), -np.inf)
-    if mask is not None and mask.dtype == bool:
-        scores = ops.masked_fill(scores, ~mask, -np.inf)
-    elif mask is not None:
-        scores = scores + mask.astype(q.dtype)
-    weights = F.dropout(F.softmax(scores), dropout, training=dropout > 0)
-    return weights @ v, weights
+    allowed = causal_mask(q.shape[2], k.shape[2], window)
+    if mask is not None:
+        allowed = allowed & mask if mask.dtype == bool else np.where(allowed, mask, -np.inf)
+    return F.grouped_query_attention(q, k, v, allowed, dropout)
 
 
 class Qwen2MLP(nn.Module):

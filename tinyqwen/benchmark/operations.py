@@ -10,9 +10,9 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen.benchmark.sizes import SIZES
-from tinyqwen.ops import concat, where
+from tinyqwen.masks import causal_mask
+from tinyqwen.ops import concat, masked_fill, where
 from tinyqwen.parallel import keep_memory
-from tinyqwen.qwen2 import eager_attention
 from tinyqwen.tensor import Tensor, grad
 
 EPS = 1e-6
@@ -102,6 +102,13 @@ def _dropout(x):
     return where(kept, x, 0.0) / 0.9
 
 
+def _attention(q, k, v):
+    groups = q.shape[1] // k.shape[1]
+    scores = q @ F.repeat_kv(k, groups).swapaxes(-1, -2) * q.shape[-1] ** -0.5
+    scores = masked_fill(scores, ~causal_mask(q.shape[2]), -np.inf)
+    return _softmax(scores) @ F.repeat_kv(v, groups)
+
+
 def _cross_entropy(logits, labels):
     rows = logits.reshape(-1, logits.shape[-1])
     shifted = rows - rows.detach().max(axis=-1, keepdims=True)
@@ -116,7 +123,7 @@ COMPOSED = {
     "rms_norm": lambda x, w: x * ((x * x).mean(axis=-1, keepdims=True) + EPS).rsqrt() * w,
     "layer_norm": _layer_norm,
     "apply_rope": _rope,
-    "attention": lambda q, k, v: eager_attention(q, k, v)[0],
+    "attention": _attention,
     "silu": lambda x: x * x.sigmoid(),
     "swiglu": lambda gate, up: gate * gate.sigmoid() * up,
     "gelu_tanh": _gelu_tanh,

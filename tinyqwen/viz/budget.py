@@ -1,6 +1,6 @@
 """Where a model's parameters are, and where its arithmetic is."""
 
-from tinyqwen.budget import flops_per_token, parameter_counts
+from tinyqwen.budget import as_dict, flops_per_token, parameter_counts
 from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PURPLE, figure, style
 
 PARTS = {  # name -> (parameters' parts, color)
@@ -21,8 +21,10 @@ OPERATIONS = {
 def budget(config, sequence_length):
     """Parameters by part, and operations per token by part, as bars. Returns a Figure.
 
-    config: anything with Qwen2Config's field names; sequence_length: tokens attention looks at.
+    config: a dict with config.json's fields, or an object that has them as attributes;
+    sequence_length: tokens attention looks at.
     """
+    config = as_dict(config)
     counts = parameter_counts(config)
     flops = flops_per_token(config, sequence_length)
     with style():
