@@ -118,8 +118,20 @@ class Qwen2MLP(nn.Module):
         return self.down_proj(F.swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
+def decoder_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    """h = x + attention(norm(x)), then h + mlp(norm(h)): pre-norm, around a residual stream.
+
+    x (B, T, C), an array or a Tensor. The parts are functions of (B, T, C) that return (B, T, C);
+    self_attn returns that and its weights, or None. Returns the new stream (B, T, C) and the
+    weights.  (Xiong et al. 2020, figure 1b.)
+    """
+    y, weights = self_attn(input_layernorm(x))
+    x = x + y
+    return x + mlp(post_attention_layernorm(x)), weights
+
+
 class Qwen2DecoderLayer(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)): pre-norm, around a residual stream."""
+    """A `decoder_layer` and the parts that it is made of."""
 
     def __init__(self, config, layer):
         self.self_attn = Qwen2Attention(config, layer)
@@ -129,11 +141,13 @@ class Qwen2DecoderLayer(nn.Module):
 
     def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
         """x (B, T, C) -> (B, T, C), and the attention weights or None."""
-        y, weights = self.self_attn(
-            self.input_layernorm(x), rope, mask, past_key_values, output_attentions
+
+        def self_attn(x):
+            return self.self_attn(x, rope, mask, past_key_values, output_attentions)
+
+        return decoder_layer(
+            x, self.input_layernorm, self_attn, self.post_attention_layernorm, self.mlp
         )
-        x = x + y
-        return x + self.mlp(self.post_attention_layernorm(x)), weights
 
 
 # ---------------------------------------------------------------------------------------------
