@@ -1,19 +1,20 @@
 """Corpora, tokens, and batches."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tinyqwen.data import (
     TokenDataset,
-    documents,
     open_corpus,
     prepare_corpus,
-    split_files,
-    text_files,
     tokenize_to_file,
 )
+from tinyqwen.text import documents, in_pieces, split_files, text_files
 from tinyqwen.tokenizer import Tokenizer
 
 
@@ -28,16 +29,20 @@ def write(path, content):
     return path
 
 
+def texts(path):
+    return ["".join(pieces) for pieces in documents(text_files(path))]
+
+
 def test_documents_of_every_kind(tmp_path):
     write(tmp_path / "a.txt", "one\ntwo\n<|endoftext|>\nthree\n\n<|endoftext|>\n")
     write(tmp_path / "b" / "c.jsonl", '{"text": "four"}\n\n{"text": "", "n": 1}\n')
     write(tmp_path / "ignored.bin", b"\xff")
-    assert list(documents(text_files(tmp_path))) == ["one\ntwo", "three", "four", ""]
+    assert texts(tmp_path) == ["one\ntwo", "three", "four", ""]
 
 
 def test_a_file_without_separators_is_one_document(tmp_path):
     path = write(tmp_path / "x.txt", "\none\n\ntwo\n")
-    assert list(documents([path])) == ["one\n\ntwo"]
+    assert texts(path) == ["one\n\ntwo"]
 
 
 def test_split_that_the_folder_brings(tmp_path):
@@ -56,12 +61,13 @@ def test_split_that_the_folder_brings(tmp_path):
         ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "line 2"),
         ("a.jsonl", b"not json\n", "line 1"),
         ("a.jsonl", b"[" * 100_000, "line 1"),
+        ("a.jsonl", b'{"text": "\\ud800"}', "line 1"),
     ],
 )
 def test_bad_text_is_named(tmp_path, name, content, message):
     path = write(tmp_path / name, content)
     with pytest.raises(ValueError, match=message):
-        list(documents(text_files(path)))
+        texts(path)
 
 
 def test_missing_data(tmp_path):
@@ -70,18 +76,56 @@ def test_missing_data(tmp_path):
 
 
 def test_token_stream(tmp_path, tokenizer):
-    starts = tokenize_to_file(["ab", "", "cde"], tokenizer, tmp_path / "t.bin")
+    starts = tokenize_to_file([["a", "b"], [], ["cde"]], tokenizer, tmp_path / "t.bin")
     tokens = np.fromfile(tmp_path / "t.bin", np.uint16)
     end = tokenizer.eos_token_id
     assert tokens.tolist() == [end, *tokenizer.encode("ab"), end, *tokenizer.encode("cde"), end]
     assert starts.tolist() == [0, 3]
 
 
-def test_long_documents_tokenize_as_a_whole(tmp_path, monkeypatch):
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "",
+                "\n",
+                "\r\n",
+                "a",
+                "b c\n",
+                " ",
+                "é",
+                "x" * 9,
+                "<|endoftext|>",
+                "\n<|endoftext|>\n",
+            ]
+        ),
+        max_size=30,
+    )
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_long_lines_are_read_in_parts_and_parted_alike(tmp_path, monkeypatch, parts):
+    """Whatever the size of what is read at once, the documents are those of the whole text."""
+    content = "".join(parts)
+    path = write(tmp_path / "x.txt", content or " ")
+    expected, lines = [], []
+    for line in [*re.findall(r"[^\n]*\n|[^\n]+$", content or " "), "<|endoftext|>"]:
+        if line.strip() == "<|endoftext|>":
+            expected.append("".join(lines).strip("\n"))
+            lines = []
+        else:
+            lines.append(line)
+    expected = [text for text in expected if text]
+    for size in (1 << 16, 20):
+        monkeypatch.setattr("tinyqwen.text.PIECE", size)
+        assert [text for text in texts(path) if text] == expected
+
+
+def test_long_documents_tokenize_as_a_whole(tmp_path):
     text = "The cat sat.\n\n  It's 3 o'clock!\n" * 40 + "no newline at the end " * 40
     tokenizer = Tokenizer.train([text], vocab_size=290)
-    monkeypatch.setattr("tinyqwen.data.PIECE", 50)
-    tokenize_to_file([text], tokenizer, tmp_path / "t.bin")
+    pieces = list(in_pieces([text], 50))
+    assert len(pieces) > 30 and max(map(len, pieces)) < 100
+    tokenize_to_file([pieces], tokenizer, tmp_path / "t.bin")
     assert np.fromfile(tmp_path / "t.bin", np.uint16)[1:-1].tolist() == tokenizer.encode(text)
 
 

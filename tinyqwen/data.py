@@ -5,7 +5,6 @@ read, so it may be larger than memory. A batch is a function of (seed, step) alo
 step 1,000 nothing needs to be replayed.
 """
 
-import os
 from array import array
 from functools import lru_cache
 from pathlib import Path
@@ -13,37 +12,36 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tinyqwen.files import read_json, write_json
+from tinyqwen.files import atomic_write, read_json, write_json
 from tinyqwen.text import documents
 
 # ---------------------------------------------------------------------------------------------
 # Tokens
 # ---------------------------------------------------------------------------------------------
 
-def tokenize_to_file(texts, tokenizer, path):
+
+def tokenize_to_file(documents, tokenizer, path):
     """Tokenize documents into `path`, a file of uint16 or uint32, each followed by the end token.
 
-    The stream begins with an end-of-text token, so that every document, the first one too, has one
-    before it: a model that is given <|endoftext|> writes a new document.
-    Returns the positions of the tokens before each document, int64 (documents,).
+    documents: iterables of pieces of text. The stream begins with an end-of-text token, so that
+    every document, the first one too, has one before it: a model that is given <|endoftext|> writes
+    a new document. Returns the positions of the tokens before each document, int64 (documents,).
     """
     dtype = token_dtype(tokenizer.vocab_size)
-    end = tokenizer.eos_token_id
+    end = np.array([tokenizer.eos_token_id], dtype)
     starts, length = array("q"), 1
-    with open(path, "wb") as file:
-        file.write(np.array([end], dtype).tobytes())
-        for text in texts:
-            if not text:
-                continue
-            starts.append(length - 1)
-            for piece in _pieces(text):
-                ids = np.array(tokenizer.encode(piece), dtype)
+    with atomic_write(path) as file:
+        file.write(end.tobytes())
+        for pieces in documents:
+            start = length
+            for piece in pieces:
+                ids = np.array(tokenizer.encode(piece, add_special_tokens=False), dtype)
                 file.write(ids.tobytes())
                 length += len(ids)
-            file.write(np.array([end], dtype).tobytes())
-            length += 1
-        file.flush()
-        os.fsync(file.fileno())
+            if length > start:
+                starts.append(start - 1)
+                file.write(end.tobytes())
+                length += 1
     return np.array(starts, np.int64)
 
 
@@ -65,8 +63,7 @@ def prepare_corpus(files, tokenizer, folder, seq_len):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     training, held_out = files
-    progress = tqdm(documents(training), "tokenizing", unit=" docs", leave=False, disable=None)
-    starts = {"train": tokenize_to_file(progress, tokenizer, folder / "train.bin")}
+    starts = {"train": tokenize_to_file(_counted(training), tokenizer, folder / "train.bin")}
     entropy = None
     if held_out:
         starts["validation"] = tokenize_to_file(
@@ -77,8 +74,23 @@ def prepare_corpus(files, tokenizer, folder, seq_len):
     else:
         starts = _hold_out(folder, starts["train"], token_dtype(tokenizer.vocab_size), seq_len)
     for split, positions in starts.items():
-        np.save(folder / f"{split}_starts.npy", positions, allow_pickle=False)
+        with atomic_write(folder / f"{split}_starts.npy") as file:
+            np.save(file, positions, allow_pickle=False)
     write_json(folder / "index.json", {"entropy_nats": entropy})
+
+
+def _counted(files):
+    """The files' documents, with a progress bar."""
+    total = sum(file.stat().st_size for file in files)
+    form = {"unit": "B", "unit_scale": True, "leave": False, "disable": None}
+    with tqdm(desc="tokenizing", total=total, **form) as bar:
+
+        def counted(pieces):
+            for piece in pieces:
+                yield piece
+                bar.update(len(piece.encode()))
+
+        yield from map(counted, documents(files))
 
 
 def _hold_out(folder, starts, dtype, seq_len):
@@ -92,7 +104,8 @@ def _hold_out(folder, starts, dtype, seq_len):
     cut = len(tokens) - max(seq_len, int(len(tokens) * HELD_OUT))
     later = starts[starts >= cut]
     cut = int(later[0]) if len(later) else cut
-    tokens[cut:].tofile(folder / "validation.bin")
+    with atomic_write(folder / "validation.bin") as file:
+        file.write(memoryview(tokens[cut:]))
     del tokens  # the map must be closed before the file is cut
     with open(folder / "train.bin", "r+b") as file:
         file.truncate((cut + 1) * np.dtype(dtype).itemsize)

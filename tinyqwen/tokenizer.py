@@ -22,7 +22,7 @@ from tokenizers.decoders import DecodeStream
 
 from tinyqwen.chat_template import CHATML, render, render_isolated
 from tinyqwen.files import MAX_JSON_BYTES, atomic_write, file_in, read_json, write_json
-from tinyqwen.tokenizer_training import train_tokenizer
+from tinyqwen.tokenizer_training import texts_of, train_tokenizer
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 LARGEST_ID = 1 << 24  # a file that names larger ids is broken: no model has 16 million embeddings
@@ -98,7 +98,8 @@ class Tokenizer:
         Raises ValueError when the text is empty, supports fewer tokens, or is not UTF-8 (with the
         byte's offset), and FileNotFoundError.
         """
-        return cls(*train_tokenizer(files_or_texts, vocab_size, kind, min_frequency, progress))
+        texts = texts_of(files_or_texts)
+        return cls(*train_tokenizer(texts, vocab_size, kind, min_frequency, progress))
 
     # -- what it knows ----------------------------------------------------------------------------
 

@@ -1,13 +1,11 @@
 """How a tokenizer is learned from text: the three kinds, and the stream of text they read."""
 
-import codecs
 import json
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import tokenizers
 from tokenizers import (
@@ -23,6 +21,7 @@ from tokenizers import (
 from tqdm import tqdm
 
 from tinyqwen.chat_template import CHATML
+from tinyqwen.text import read_text
 
 # Qwen2's pre-tokenization; `tinyqwen.bpe.pretokenize` explains it part by part.
 QWEN2_PATTERN = (
@@ -32,47 +31,9 @@ QWEN2_PATTERN = (
 CHAT_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 BERT_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
-# Text may be cut before a space that follows a word, and after a line end that a word follows: no
-# token of any kind reaches over such a place, so the pieces have the ids of the whole.
-_CUT = re.compile(r"(?<=\S)(?= )|(?<=\n)(?=\S)")
 
-
-def read_text(path: str | os.PathLike, piece_bytes: int = 1 << 20) -> Iterator[str]:
-    """A UTF-8 file as a stream of pieces, cut where no token is cut.
-
-    Encoding the pieces one by one gives the ids of the whole file. (Text with no space and no line
-    end in 16 pieces' length is cut anyhow.) piece_bytes: about how many bytes to read at once.
-    Raises FileNotFoundError, and ValueError with the offset of the first byte that is not UTF-8.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: {'a folder' if path.is_dir() else 'missing'}; give a file"
-        )
-    decoder, held, offset = codecs.getincrementaldecoder("utf-8")(), "", 0
-    with path.open("rb") as stream:
-        while True:
-            block = stream.read(piece_bytes)
-            pending = len(decoder.getstate()[0])
-            try:
-                held += decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                where = offset - pending + error.start
-                raise ValueError(f"{path} is not UTF-8 text: byte {where} cannot be read") from None
-            offset += len(block)
-            if not block:
-                break
-            cut = max((match.start() for match in _CUT.finditer(held)), default=0)
-            if not cut and len(held) > 16 * piece_bytes:
-                cut = len(held)
-            if cut:
-                yield held[:cut]
-                held = held[cut:]
-    if held:
-        yield held
-
-
-def _pieces(files_or_texts) -> Iterator[str]:
+def texts_of(files_or_texts) -> Iterator[str]:
+    """The texts among `Tokenizer.train`'s files_or_texts, and those in the files."""
     if isinstance(files_or_texts, (str, os.PathLike)):
         files_or_texts = [files_or_texts]
     for item in files_or_texts:
@@ -95,14 +56,14 @@ def _names_a_file(text: str) -> bool:
     return False
 
 
-def _stream(files_or_texts, marks: list[str], progress: bool) -> Iterator[str]:
+def _stream(texts, marks: list[str], progress: bool) -> Iterator[str]:
     """Pieces without the special tokens written in them, which are no text to learn from."""
     boundary = re.compile("|".join(map(re.escape, marks)))
     total = 0
     with tqdm(
         desc="reading", unit="char", unit_scale=True, disable=not progress, leave=False
     ) as bar:
-        for piece in _pieces(files_or_texts):
+        for piece in texts:
             bar.update(len(piece))
             for text in boundary.split(piece):
                 total += len(text)
@@ -113,15 +74,16 @@ def _stream(files_or_texts, marks: list[str], progress: bool) -> Iterator[str]:
 
 
 def train_tokenizer(
-    files_or_texts,
+    texts: Iterable[str],
     vocab_size: int | None,
     kind: str,
-    min_frequency: int,
-    progress: bool | None,
+    min_frequency: int = 1,
+    progress: bool | None = None,
 ) -> tuple[tokenizers.Tokenizer, dict]:
-    """Returns the library's tokenizer and the content of tokenizer_config.json.
+    """Learn a vocabulary; returns the library's tokenizer and tokenizer_config.json's content.
 
-    Arguments and errors: `tinyqwen.tokenizer.Tokenizer.train`.
+    texts: pieces of text, read as a stream, none of them a path (those go through `texts_of`).
+    Other arguments and errors: `tinyqwen.tokenizer.Tokenizer.train`.
     """
     kinds = {"bpe": _train_bpe, "wordpiece": _train_wordpiece, "char": _train_char}
     if kind not in kinds:
@@ -132,7 +94,7 @@ def train_tokenizer(
         raise TypeError(f"vocab_size must be an integer; got {vocab_size!r}")
     progress = sys.stderr.isatty() if progress is None else progress
     marks = {"bpe": CHAT_TOKENS, "wordpiece": BERT_TOKENS, "char": ["<unk>", *CHAT_TOKENS]}[kind]
-    texts = _stream(files_or_texts, marks, progress)
+    texts = _stream(texts, marks, progress)
     backend, roles = kinds[kind](texts, vocab_size, min_frequency, progress)
     backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
     # transformers' named classes would put a pre-tokenizer of their own in the place of the file's.

@@ -19,6 +19,7 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 from tqdm import tqdm
 
-from tinyqwen.data import documents, open_corpus, prepare_corpus, split_files
+from tinyqwen.data import open_corpus, prepare_corpus
 from tinyqwen.files import FolderLock, atomic_write, read_json, remove_temporaries, write_json
 from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
 from tinyqwen.parallel import DataParallel
 from tinyqwen.qwen2 import Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
+from tinyqwen.text import documents, split_files
 from tinyqwen.tokenizer import Tokenizer
+from tinyqwen.tokenizer_training import train_tokenizer
 from tinyqwen.train_config import TrainConfig
 from tinyqwen.viz.training import loss_curve
 
@@ -84,7 +87,8 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(self.folder)
         try:
-            remove_temporaries(self.folder)
+            for folder in (self.folder, self.folder / "best", self.folder / "tokens"):
+                remove_temporaries(folder)
             self._prepare()
         except BaseException:
             if new and not (self.folder / "train_config.json").exists():
@@ -126,7 +130,8 @@ class Trainer:
         kind = self.config.tokenizer
         size = self.config.vocab_size or DEFAULT_VOCABULARY.get(kind)
         if kind in ("bpe", "wordpiece", "char"):
-            tokenizer = Tokenizer.train(documents(files), vocab_size=size, kind=kind)
+            pieces = chain.from_iterable(documents(files))
+            tokenizer = Tokenizer(*train_tokenizer(pieces, size, kind))
         else:
             tokenizer = Tokenizer.from_pretrained(kind)
         if tokenizer.eos_token_id is None:
