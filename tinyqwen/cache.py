@@ -3,11 +3,30 @@
 import numpy as np
 
 
+def cache_update(keys, values, new_keys, new_values, start):
+    """Write the keys and values of T new tokens behind the first `start`; return all so far.
+
+    keys, values (B, H_kv, capacity, D): room that is written into, at positions start … start+T-1;
+    new_keys, new_values (B, H_kv, T, D). Returns views, (B, H_kv, start + T, D) each. Nothing is
+    concatenated or copied: a step writes T columns, however many tokens there are.
+
+    >>> room = np.zeros((1, 1, 4, 1)), np.zeros((1, 1, 4, 1))
+    >>> _ = cache_update(*room, np.ones((1, 1, 2, 1)), np.ones((1, 1, 2, 1)), 0)
+    >>> keys, values = cache_update(*room, np.full((1, 1, 1, 1), 5), np.full((1, 1, 1, 1), 6), 2)
+    >>> keys.ravel(), values.ravel()
+    (array([1., 1., 5.]), array([1., 1., 6.]))
+    """
+    stop = start + new_keys.shape[2]
+    keys[:, :, start:stop] = new_keys
+    values[:, :, start:stop] = new_values
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
 class KVCache:
     """Preallocated keys and values of every layer, each (B, H_kv, capacity, D).
 
-    A decoding step writes one column and reads the rest where it lies: nothing is concatenated. A
-    cache that is full doubles, so without a known length the copies still cost O(1) a token.
+    `cache_update` writes what is new into them. A cache that is full doubles, so without a known
+    length the copies still cost O(1) a token.
 
     capacity: tokens to make room for at first. Queries are not kept: a token's query is used once,
     in the step that computes it, while its key and value are asked for by every later token.
@@ -26,20 +45,18 @@ class KVCache:
         """Append key and value (B, H_kv, T, D); return all so far (B, H_kv, S, D), as views."""
         batch, heads, new, depth = key.shape
         start = self._lengths[layer]
-        stop = start + new
-        if self._layers[layer] is None or stop > self._layers[layer].shape[3]:
-            self.capacity = max(self.capacity, stop if start == 0 else 2 * stop)
-            room = np.empty((2, batch, heads, self.capacity, depth), key.dtype)
-            if start:
-                room[:, :, :, :start] = self._layers[layer][:, :, :, :start]
-            self._layers[layer] = room
+        stop = self._lengths[layer] = start + new
         room = self._layers[layer]
-        if room.shape[1] != batch:
-            raise ValueError(f"KVCache: holds a batch of {room.shape[1]}, got one of {batch}")
-        room[0, :, :, start:stop] = key
-        room[1, :, :, start:stop] = value
-        self._lengths[layer] = stop
-        return room[0, :, :, :stop], room[1, :, :, :stop]
+        if room is None or stop > room[0].shape[2]:
+            self.capacity = max(self.capacity, stop if start == 0 else 2 * stop)
+            shape = (batch, heads, self.capacity, depth)
+            wider = np.empty(shape, key.dtype), np.empty(shape, value.dtype)
+            for old, new_one in zip(room or (), wider):
+                new_one[:, :, :start] = old[:, :, :start]
+            room = self._layers[layer] = wider
+        if len(room[0]) != batch:
+            raise ValueError(f"KVCache: holds a batch of {len(room[0])}, got one of {batch}")
+        return cache_update(*room, key, value, start)
 
     def crop(self, length):
         """Forget all tokens from position `length` on."""
@@ -48,7 +65,7 @@ class KVCache:
     def nbytes(self):
         """Bytes that hold tokens (not the room kept free)."""
         return sum(
-            room[:, :, :, :n].nbytes
+            array[:, :, :n].nbytes
             for room, n in zip(self._layers, self._lengths)
-            if room is not None
+            for array in room or ()
         )

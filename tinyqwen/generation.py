@@ -1,7 +1,8 @@
 """Generation: a text grows by one token at a time, each computed from all that came before.
 
-Three parts: the settings; the loop, `generate`, with its KV cache; and streaming, text while it
-comes. How a token is chosen when the logits are there is the subject of `sampling.py`.
+Four parts: the settings; the loop, in which a text grows; `generate`, which runs it on a model with
+a KV cache; and streaming, text while it comes. How a token is chosen when the logits are there is
+the subject of `sampling.py`.
 
 B rows (texts) in the batch, T tokens in the longest prompt, V tokens in the vocabulary.
 """
@@ -67,6 +68,40 @@ def as_list(token_ids):
 
 # ---------------------------------------------------------------------------------------------
 # The loop
+# ---------------------------------------------------------------------------------------------
+
+
+def decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    """Prefill, then decode: every token is fed to the model once, and grows the text by one.
+
+    step:   callable, new ids (B, n) -> logits of the next token (B, V). It keeps what it needs of
+            earlier ids (the KV cache), so it is given the prompt first, then one token at a time.
+    choose: callable, (logits (B, V), all ids so far (B, S)) -> the next token of each row (B,)
+    emit:   callable, tokens (B,) -> (B,) booleans. It takes the tokens as they come, and says which
+            rows end with them; such a row is filled with pad_token_id from then on.
+    input_ids (B, T) are left alone. Returns prompts and new tokens, (B, T + at most
+    max_new_tokens), and fewer where all rows have ended: the last column is where the last one did.
+    """
+    B, T = input_ids.shape
+    sequences = np.empty((B, T + max_new_tokens), int)
+    sequences[:, :T] = input_ids
+    finished = np.zeros(B, bool)
+    start = 0  # of the tokens which the model has not yet seen
+    for length in range(T, T + max_new_tokens):
+        logits = step(sequences[:, start:length])  # (B, T) at first, then (B, 1) -> (B, V)
+        tokens = choose(logits, sequences[:, :length])
+        if finished.any():
+            tokens = np.where(finished, pad_token_id, tokens)
+        sequences[:, length] = tokens
+        finished = finished | emit(tokens)
+        if finished.all():
+            return sequences[:, : length + 1]
+        start = length
+    return sequences
+
+
+# ---------------------------------------------------------------------------------------------
+# A model that generates
 # ---------------------------------------------------------------------------------------------
 
 
@@ -154,51 +189,52 @@ class GenerationMixin:
         if stop and B > 1 and config.pad_token_id is None:
             raise ValueError("rows that stop early are filled with pad_token_id; give one")
         rng = default_rng() if seed is None else np.random.default_rng(seed)
-
-        tokens = np.full((B, T + new), -1)
-        tokens[:, :T] = np.where(mask, ids, -1)  # what the repetition penalty sees
-        sequences = np.zeros((B, T + new), int)  # what the model sees, and the caller gets
-        sequences[:, :T] = ids
         mask = np.concatenate([mask, np.ones((B, new), bool)], 1)
         positions = np.maximum(mask.cumsum(1) - 1, 0)  # padding does not count
         if mask.all():
             mask, positions = None, positions[:1]
         cache = KVCache(self.config.num_hidden_layers, T + new) if config.use_cache else None
         eos = np.array(config.eos_token_id, int)
-        finished = np.zeros(B, bool)
+        text = ids[:, :0]  # what the model has seen
+
+        def step(new_ids):
+            nonlocal text
+            start, text = text.shape[1], np.concatenate([text, new_ids], 1)
+            if cache is None:
+                start, new_ids = 0, text
+            length = text.shape[1]
+            logits = self(
+                new_ids,
+                None if mask is None else mask[:, None, None, :length],
+                positions[:, start:length],
+                past_key_values=cache,
+                logits_to_keep=1,
+            ).logits[:, -1]  # (B, 1, V) -> (B, V)
+            if np.isnan(logits.max()):
+                raise ValueError("the model's logits are NaN; are its weights damaged?")
+            return logits
+
+        def choose(logits, ids):
+            if mask is not None:
+                ids = np.where(mask[:, : ids.shape[1]], ids, -1)  # padding is never penalized
+            scores = sampling.process_logits(logits, ids, config)
+            if config.do_sample:
+                return sampling.sample_next(scores, rng.random(B))
+            return scores.argmax(-1)
+
+        def emit(tokens):
+            if streamer is not None:
+                streamer.put(tokens)
+            ended = (tokens[:, None] == eos).any(1)
+            return ended if stop is None else stop.ended(tokens, ended)
+
         if streamer is not None:
             streamer.put(ids)
-        start = 0  # of the tokens which the model has not yet seen
         with inference_mode():
-            for length in range(T, T + new):
-                logits = self(
-                    sequences[:, start:length],
-                    None if mask is None else mask[:, None, None, :length],
-                    positions[:, start:length],
-                    past_key_values=cache,
-                    logits_to_keep=1,
-                ).logits[:, -1]  # (B, 1, V) -> (B, V)
-                if np.isnan(logits.max()):
-                    raise ValueError("the model's logits are NaN; are its weights damaged?")
-                scores = sampling.process_logits(logits, tokens[:, :length], config)
-                chosen = (
-                    sampling.sample_next(scores, rng) if config.do_sample else scores.argmax(-1)
-                )
-                if finished.any():
-                    chosen[finished] = config.pad_token_id
-                sequences[:, length] = tokens[:, length] = chosen
-                if streamer is not None:
-                    streamer.put(chosen)
-                if len(eos):
-                    finished |= (chosen[:, None] == eos).any(1)
-                if stop is not None:
-                    finished |= stop.completed(chosen, finished)
-                if finished.all():
-                    break
-                start = length if cache is not None else 0
+            out = decode_loop(step, ids, new, choose, emit, config.pad_token_id)
         if streamer is not None:
             streamer.end()
-        return sequences[:, : length + 1]
+        return out
 
     def _generation_settings(self, given):
         values = {
@@ -267,25 +303,29 @@ class _StopStrings:
             raise ValueError("stop_strings need the tokenizer: generate(…, tokenizer=tokenizer)")
         self._keep = max(map(len, self._strings)) - 1
         self._streams = [tokenizer.stream() for _ in ids]
-        self._ends = [""] * len(ids)
+        self._tails = [""] * len(ids)
+        self._ended = np.zeros(len(ids), bool)
         for row in range(len(ids)):
             for token in ids[row][mask[row]]:
                 self._extend(row, token)
 
     def _extend(self, row, token):
         new = self._streams[row].step(int(token))
-        text = self._ends[row] + new
-        self._ends[row] = text[len(text) - self._keep :] if self._keep < len(text) else text
+        text = self._tails[row] + new
+        self._tails[row] = text[len(text) - self._keep :] if self._keep < len(text) else text
         # A match must end in the new text: a shorter string may lie in the old one, complete.
         return any(
             text.find(s, max(0, len(text) - len(new) - len(s) + 1)) >= 0 for s in self._strings
         )
 
-    def completed(self, chosen, finished):
-        """chosen (B,) tokens -> (B,) booleans; rows that were finished before are not looked at."""
-        return np.array(
-            [not finished[row] and self._extend(row, token) for row, token in enumerate(chosen)]
-        )
+    def ended(self, tokens, ended):
+        """Of the next tokens (B,) those that end their row: here, or for another reason (`ended`).
+
+        A row is followed no further than to its end; what comes then is padding.
+        """
+        for row in np.flatnonzero(~self._ended):
+            self._ended[row] = self._extend(row, tokens[row]) or ended[row]
+        return self._ended.copy()
 
 
 # ---------------------------------------------------------------------------------------------

@@ -117,23 +117,24 @@ def apply_min_p(logits, p):
     return np.where(probabilities < threshold, -np.inf, logits)
 
 
-def sample_next(logits, rng):
+def sample_next(logits, u):
     """Draw a token of each row from softmax(logits), by inverting the distribution function:
 
-        the first v with  Σ_{w <= v} p_w > u,   u uniform in [0, 1)
+        the first v with  Σ_{w <= v} p_w > u
 
-    logits (B, V); rng, a `numpy.random.Generator`, is asked for B numbers. Returns (B,) integers. A
-    token with logit -inf is never drawn. Raises ValueError where no distribution is left.
+    logits (B, V); u (B,) numbers from [0, 1), uniform ones, as `Generator.random(B)` draws them.
+    Returns (B,) integers. A token with logit -inf is never drawn. Raises ValueError where no
+    distribution is left. (Devroye 1986, "Non-uniform random variate generation", section III.2.)
 
-    >>> sample_next(np.array([[0.0, -np.inf], [-np.inf, 0.0]]), np.random.default_rng(0))
+    >>> sample_next(np.log(np.array([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3]])), np.array([0.1, 0.69]))
     array([0, 1])
     """
     cumulative = np.cumsum(_softmax(logits), -1, np.float64)
-    total = cumulative[..., -1:]
+    total = cumulative[..., -1]
     if not np.isfinite(total).all():
         raise ValueError("the logits leave no distribution to sample from (NaN, +inf or all -inf)")
-    u = rng.random((len(logits), 1)) * total  # the sum is 1 only up to rounding
-    return (cumulative <= u).sum(-1)
+    u = u * total  # the sum is 1 only up to rounding
+    return (cumulative <= u[..., None]).sum(-1)
 
 
 def _softmax(logits):
