@@ -81,6 +81,17 @@ def decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
             rows end with them; such a row is filled with pad_token_id from then on.
     input_ids (B, T) are left alone. Returns prompts and new tokens, (B, T + at most
     max_new_tokens), and fewer where all rows have ended: the last column is where the last one did.
+
+    >>> fed = []
+    >>> def step(ids):  # a model that counts
+    ...     fed.append(ids.tolist())
+    ...     return np.eye(10)[ids[:, -1] + 1]
+    >>> def best(logits, ids):
+    ...     return logits.argmax(-1)
+    >>> decode_loop(step, np.array([[3, 4]]), 5, best, lambda tokens: tokens == 7)
+    array([[3, 4, 5, 6, 7]])
+    >>> fed
+    [[[3, 4]], [[5]], [[6]]]
     """
     B, T = input_ids.shape
     sequences = np.empty((B, T + max_new_tokens), int)
