@@ -108,6 +108,15 @@ def test_num_items_makes_parts_add_up(loss_of, rng):
     np.testing.assert_allclose(gradient, tq.grad(loss, whole), rtol=1e-12)
 
 
+def test_no_items_at_all(loss_of):
+    logits = tq.Tensor(np.ones((2, 3)), True)
+    loss = loss_of(logits, [-100, -100], num_items=0)
+    assert loss.item() == 0 and not tq.grad(loss, logits).any()
+    for num_items in (0, -1):
+        with pytest.raises(ValueError, match=f"num_items is {num_items}, but 1 labels count"):
+            loss_of(logits, [2, -100], num_items=num_items)
+
+
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("rows", [1, 255, 256, 257, 1100])
 def test_fused_with_the_head(rows, label_smoothing, rng):

@@ -15,7 +15,8 @@ def cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, num_it
     scalar in nats. q is one-hot at the label, mixed with the uniform distribution by
     `label_smoothing` ε: q_v = (1-ε) [v = label] + ε/V  (Szegedy et al. 2016, section 7).
     num_items: the divisor, if it shall not be the number of rows that count (as when a batch is
-    split and its parts are to add up). With no row that counts the loss is 0.
+    split and its parts are to add up). With no row that counts the loss is 0 (PyTorch's is NaN), so
+    that a part without labels adds nothing. Raises ValueError if rows count, but num_items is 0.
 
     ln p_v = z_v - ln Σ e^z, so  d loss / d z_v = (p_v - q_v) / num_items.
     """
@@ -69,9 +70,14 @@ def _flatten(x, labels, ignore_index, num_items):
             f"cross_entropy: labels have shape {labels.shape}, "
             f"expected {x.shape[:-1]}, that of the logits without their last axis"
         )
-    if num_items is None:
-        num_items = max(1, int(np.count_nonzero(labels != ignore_index)))
-    return x.reshape(-1, x.shape[-1]), labels.reshape(-1), float(num_items)
+    counting = int(np.count_nonzero(labels != ignore_index))
+    num_items = counting if num_items is None else num_items
+    if num_items < 0 or (counting and not num_items):
+        raise ValueError(
+            f"cross_entropy: num_items is {num_items}, but {counting} labels count here; "
+            "expected the number of labels that count in all parts together"
+        )
+    return x.reshape(-1, x.shape[-1]), labels.reshape(-1), float(num_items or 1)
 
 
 def _rows_cross_entropy(logits, labels, ignore_index, label_smoothing):
