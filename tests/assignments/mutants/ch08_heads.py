@@ -1,0 +1,397 @@
+"""Wrong solutions of chapter 08, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import budget, ops
+from tinyqwen import functional as F
+from tinyqwen.course import mutant
+
+split_heads, merge_heads, repeat_kv = F.split_heads.raw, F.merge_heads.raw, F.repeat_kv.raw
+attention, softmax = F.grouped_query_attention.raw, ops.softmax.raw
+cache_bytes = budget.kv_cache_bytes_per_token
+
+
+# ---------------------------------------------------------------------------------------------
+# split_heads
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_value", named="mixes tokens")
+def split_heads_one_reshape(x, head_dim):
+    b, t, c = x.shape
+    return x.reshape(b, c // head_dim, t, head_dim), split_heads(x, head_dim)[1]
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_value", named="exchange the axes of time")
+def split_heads_without_swapaxes(x, head_dim):
+    b, t, c = x.shape
+    return x.reshape(b, t, c // head_dim, head_dim), split_heads(x, head_dim)[1]
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_value", named="every H-th feature")
+def split_heads_interleaved(x, head_dim):
+    b, t, c = x.shape
+    out = x.reshape(b, t, head_dim, c // head_dim).transpose(0, 3, 1, 2)
+    return out, split_heads(x, head_dim)[1]
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_value", named="not their number")
+def split_heads_into_head_dim_heads(x, head_dim):
+    b, t, c = x.shape
+    out = x.reshape(b, t, head_dim, c // head_dim).swapaxes(1, 2)
+    return out, split_heads(x, head_dim)[1]
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_vjp", named="are not exchanged")
+def split_heads_vjp_one_reshape(x, head_dim):
+    return split_heads(x, head_dim)[0], lambda g: (g.reshape(x.shape),)
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_vjp", named="come in turns")
+def split_heads_vjp_interleaved(x, head_dim):
+    return split_heads(x, head_dim)[0], lambda g: (g.transpose(0, 2, 3, 1).reshape(x.shape),)
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_vjp", named="must have the shape of x")
+def split_heads_vjp_identity(x, head_dim):
+    return split_heads(x, head_dim)[0], lambda g: (g,)
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_manners", named="float64 comes out")
+def split_heads_copies_into_float64(x, head_dim):
+    b, t, c = x.shape
+    out = np.empty((b, c // head_dim, t, head_dim))
+    out[...] = split_heads(x, head_dim)[0]
+    return out, split_heads(x, head_dim)[1]
+
+
+# ---------------------------------------------------------------------------------------------
+# merge_heads
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_value", named="one reshape mixes tokens")
+def merge_heads_one_reshape(x):
+    b, h, t, d = x.shape
+    return x.reshape(b, t, h * d), merge_heads(x)[1]
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_value", named="come in turns")
+def merge_heads_interleaved(x):
+    b, h, t, d = x.shape
+    return x.transpose(0, 2, 3, 1).reshape(b, t, h * d), merge_heads(x)[1]
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_value", named="still two axes")
+def merge_heads_four_axes(x):
+    return x.swapaxes(1, 2), merge_heads(x)[1]
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_value", named="the heads are added")
+def merge_heads_sum(x):
+    return x.sum(1), merge_heads(x)[1]
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_vjp", named="one reshape mixes tokens")
+def merge_heads_vjp_one_reshape(x):
+    return merge_heads(x)[0], lambda g: (g.reshape(x.shape),)
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_vjp", named="split by the number of heads")
+def merge_heads_vjp_splits_by_number(x):
+    return merge_heads(x)[0], lambda g: (split_heads(g, x.shape[1])[0],)
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_vjp", named="in turns")
+def merge_heads_vjp_interleaved(x):
+    b, h, t, d = x.shape
+    return merge_heads(x)[0], lambda g: (g.reshape(b, t, d, h).transpose(0, 3, 1, 2),)
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_vjp", named="(B, T, H, D)")
+def merge_heads_vjp_without_swapaxes(x):
+    b, h, t, d = x.shape
+    return merge_heads(x)[0], lambda g: (g.reshape(b, t, h, d),)
+
+
+# ---------------------------------------------------------------------------------------------
+# repeat_kv
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_value", named="K/V heads were tiled")
+def repeat_kv_tiled(x, groups):
+    return np.tile(x, (1, groups, 1, 1)), repeat_kv(x, groups)[1]
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_value", named="the tokens are repeated")
+def repeat_kv_over_time(x, groups):
+    return np.repeat(x, groups, axis=2), repeat_kv(x, groups)[1]
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_value", named="an axis of their own")
+def repeat_kv_new_axis(x, groups):
+    return np.repeat(x[:, :, None], groups, axis=2), repeat_kv(x, groups)[1]
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_vjp", named="only one of its copies")
+def repeat_kv_vjp_first_copy(x, groups):
+    return repeat_kv(x, groups)[0], lambda g: (g[:, ::groups],)
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_vjp", named="averaged")
+def repeat_kv_vjp_mean(x, groups):
+    out, vjp = repeat_kv(x, groups)
+    return out, lambda g: (vjp(g)[0] / groups,)
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_vjp", named="taken to be tiled")
+def repeat_kv_vjp_tiled(x, groups):
+    b, h, s, d = x.shape
+    return repeat_kv(x, groups)[0], lambda g: (g.reshape(b, groups, h, s, d).sum(1),)
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_vjp", named="the sum over the copies is missing")
+def repeat_kv_vjp_identity(x, groups):
+    return repeat_kv(x, groups)[0], lambda g: (g,)
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_vjp", named="shape")
+def repeat_kv_vjp_sums_all(x, groups):
+    return repeat_kv(x, groups)[0], lambda g: (g.sum(1, keepdims=True),)
+
+
+# ---------------------------------------------------------------------------------------------
+# grouped_query_attention
+# ---------------------------------------------------------------------------------------------
+
+
+def attention_mutant(killed_by, named):
+    name = f"test_grouped_query_attention_{killed_by}"
+    return mutant(of="grouped_query_attention", killed_by=name, named=named)
+
+
+def groups_of(query, key):
+    return query.shape[1] // key.shape[1]
+
+
+def tile(query, *arrays):
+    return (np.tile(x, (1, query.shape[1] // x.shape[1], 1, 1)) for x in arrays)
+
+
+@attention_mutant("value", "K/V heads were tiled")
+def kv_tiled_not_repeated(query, key, value, mask=None, dropout=0.0):
+    outs = attention(query, *tile(query, key, value), mask)[0]
+    return outs, attention(query, key, value, mask)[1]
+
+
+@attention_mutant("value", "the values are tiled")
+def values_tiled_keys_repeated(query, key, value, mask=None, dropout=0.0):
+    (_, weights), vjp = attention(query, key, value, mask)
+    (values,) = tile(query, value)
+    return (weights @ values, weights), vjp
+
+
+@attention_mutant("value", "the first key/value head")
+def attention_reads_the_first_head(query, key, value, mask=None, dropout=0.0):
+    outs = attention(query, key[:, :1], value[:, :1], mask)[0]
+    return outs, attention(query, key, value, mask)[1]
+
+
+@attention_mutant("value", "averaged")
+def attention_means_the_heads(query, key, value, mask=None, dropout=0.0):
+    means = key.mean(1, keepdims=True), value.mean(1, keepdims=True)
+    return attention(query, *means, mask)[0], attention(query, key, value, mask)[1]
+
+
+@attention_mutant("value", "not divided by √D")
+def attention_unscaled(query, key, value, mask=None, dropout=0.0):
+    outs = attention(query * query.shape[3] ** 0.5, key, value, mask)[0]
+    return outs, attention(query, key, value, mask)[1]
+
+
+@attention_mutant("value", "still folded")
+def attention_weights_folded(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    b, kv, s, _ = key.shape
+    return (out, weights.reshape(b, kv, -1, s)), vjp
+
+
+@attention_mutant("value", "1 results; 2 were expected")
+def attention_without_weights(query, key, value, mask=None, dropout=0.0):
+    (out, _), vjp = attention(query, key, value, mask)
+    return out, vjp
+
+
+@attention_mutant("mask", "the mask of one head meets the scores of another")
+def attention_mask_folded_wrongly(query, key, value, mask=None, dropout=0.0):
+    if mask is not None:
+        b, h, t, _ = query.shape
+        kv, groups, s = key.shape[1], groups_of(query, key), key.shape[2]
+        rows = np.broadcast_to(mask, (b, h, t, s)).reshape(b, kv, groups, t, s)
+        mask = rows.swapaxes(2, 3).reshape(b, h, t, s)
+    return attention(query, key, value, mask)
+
+
+@attention_mutant("mask", "the mask is inverted")
+def attention_mask_inverted(query, key, value, mask=None, dropout=0.0):
+    inverted = ~mask if mask is not None and mask.dtype == bool else mask
+    return attention(query, key, value, inverted)[0], attention(query, key, value, mask)[1]
+
+
+@attention_mutant("mask", "taken as True and False")
+def attention_float_mask_as_boolean(query, key, value, mask=None, dropout=0.0):
+    return attention(query, key, value, None if mask is None else mask.astype(bool))
+
+
+@attention_mutant("mask", "takes the mean of all values")
+def attention_fills_with_a_large_number(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    if mask is not None and mask.dtype == bool:
+        see = np.broadcast_to(mask, weights.shape).any(-1, keepdims=True)
+        weights = np.where(see, weights, weights.dtype.type(1 / weights.shape[-1]))
+        out = weights @ np.repeat(value, groups_of(query, key), axis=1)
+    return (out, weights), vjp
+
+
+@attention_mutant("limits", "not the same as giving each query head a copy")
+def attention_mqa_shares_the_softmax(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    if key.shape[1] == 1:
+        weights = np.broadcast_to(weights.mean(1, keepdims=True), weights.shape)
+        out = weights @ value
+    return (out, weights), vjp
+
+
+def with_gradients(query, key, value, mask, change):
+    """The right output, and what `change` makes of (dquery, dkey, dvalue) for repeated heads."""
+    outs, vjp = attention(query, key, value, mask)
+    groups = groups_of(query, key)
+    copies = np.repeat(key, groups, axis=1), np.repeat(value, groups, axis=1)
+    copies_vjp = attention(query, *copies, mask)[1]
+    return outs, lambda g: change(vjp(g), copies_vjp(g), key.shape[1], groups)
+
+
+@attention_mutant("vjp", "one of its copies")
+def attention_vjp_first_copy(query, key, value, mask=None, dropout=0.0):
+    def change(right, copies, kv, groups):
+        return right[0], copies[1][:, ::groups], copies[2][:, ::groups]
+
+    return with_gradients(query, key, value, mask, change)
+
+
+@attention_mutant("vjp", "averaged")
+def attention_vjp_mean_of_copies(query, key, value, mask=None, dropout=0.0):
+    def change(right, copies, kv, groups):
+        return right[0], right[1] / groups, right[2] / groups
+
+    return with_gradients(query, key, value, mask, change)
+
+
+@attention_mutant("vjp", "taken to be tiled")
+def attention_vjp_sums_as_if_tiled(query, key, value, mask=None, dropout=0.0):
+    def change(right, copies, kv, groups):
+        dkey = copies[1].reshape(key.shape[0], groups, kv, *key.shape[2:]).sum(1)
+        return right[0], dkey, right[2]
+
+    return with_gradients(query, key, value, mask, change)
+
+
+@attention_mutant("vjp", "dweights is not used")
+def attention_vjp_without_dweights(query, key, value, mask=None, dropout=0.0):
+    outs, vjp = attention(query, key, value, mask)
+    return outs, lambda g: vjp((g[0], np.zeros_like(g[1])))
+
+
+@attention_mutant("vjp", "the scale is missing")
+def attention_vjp_unscaled(query, key, value, mask=None, dropout=0.0):
+    outs, vjp = attention(query, key, value, mask)
+
+    def unscaled(g):
+        dquery, dkey, dvalue = vjp(g)
+        return dquery, dkey * query.dtype.type(query.shape[3] ** 0.5), dvalue
+
+    return outs, unscaled
+
+
+@attention_mutant("vjp", "lacks its sum")
+def attention_vjp_softmax_without_sum(query, key, value, mask=None, dropout=0.0):
+    (out, p), vjp = attention(query, key, value, mask)
+    groups = groups_of(query, key)
+    keys, values = (np.repeat(x, groups, axis=1) for x in (key, value))
+
+    def no_sum(g):
+        dscores = p * (g[0] @ values.swapaxes(-1, -2) + g[1]) * query.shape[3] ** -0.5
+        (dkey,) = repeat_kv(key, groups)[1](dscores.swapaxes(-1, -2) @ query)
+        return dscores @ keys, dkey, vjp(g)[2]
+
+    return (out, p), no_sum
+
+
+@attention_mutant("manners", "query is changed in place")
+def attention_scales_query_in_place(query, key, value, mask=None, dropout=0.0):
+    outs, vjp = attention(query.copy(), key, value, mask)
+    query /= query.shape[3] ** 0.5
+    return outs, vjp
+
+
+@attention_mutant("manners", "float64 comes out")
+def attention_scale_is_a_float64(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    return (out * np.float64(1), weights), vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# kv_cache_bytes_per_token
+# ---------------------------------------------------------------------------------------------
+
+
+def cache_mutant(killed_by, named):
+    name = f"test_kv_cache_bytes_per_token_{killed_by}"
+    return mutant(of="kv_cache_bytes_per_token", killed_by=name, named=named)
+
+
+@cache_mutant("value", "the factor 2 is missing")
+def cache_keys_only(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, num_key_value_heads, bytes_per_number) // 2
+
+
+@cache_mutant("value", "the query heads are counted")
+def cache_of_query_heads(config, num_key_value_heads=None, bytes_per_number=4):
+    heads = num_key_value_heads or config["num_attention_heads"]
+    return cache_bytes(config, heads, bytes_per_number)
+
+
+@cache_mutant("value", "the number of layers is missing")
+def cache_of_one_layer(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes({**config, "num_hidden_layers": 1}, num_key_value_heads, bytes_per_number)
+
+
+@cache_mutant("value", "head_dim is not used")
+def cache_ignores_head_dim(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes({**config, "head_dim": None}, num_key_value_heads, bytes_per_number)
+
+
+@cache_mutant("defaults", "of D = hidden_size / num_attention_heads")
+def cache_divides_by_kv_heads(config, num_key_value_heads=None, bytes_per_number=4):
+    own = config.get("num_key_value_heads") or config["num_attention_heads"]
+    depth = config.get("head_dim") or config["hidden_size"] // own
+    return cache_bytes({**config, "head_dim": depth}, num_key_value_heads, bytes_per_number)
+
+
+@cache_mutant("defaults", "KeyError")
+def cache_wants_every_field(config, num_key_value_heads=None, bytes_per_number=4):
+    heads = num_key_value_heads or config["num_key_value_heads"]
+    depth = config["head_dim"] or config["hidden_size"] // config["num_attention_heads"]
+    heads = heads or config["num_attention_heads"]
+    return 2 * config["num_hidden_layers"] * heads * depth * bytes_per_number
+
+
+@cache_mutant("options", "num_key_value_heads is not used")
+def cache_ignores_the_argument(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, None, bytes_per_number)
+
+
+@cache_mutant("options", "bytes_per_number is not used")
+def cache_of_float32(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, num_key_value_heads)
