@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 
 import tinyqwen as tq
-from tinyqwen import trainer as trainer_module
+from tinyqwen.run_state import STATE
 from tinyqwen.train import main
 from tinyqwen.train_config import TrainConfig
-from tinyqwen.trainer import STATE, Stopped, Trainer
+from tinyqwen.trainer import Stopped, Trainer
 
 TINY = {
     "hidden_size": 16,
@@ -188,6 +189,53 @@ def test_refusals_leave_nothing(text, tmp_path):
     assert not (tmp_path / "new").exists() and not (tmp_path / "none").exists()
 
 
+def test_an_empty_folder_is_taken_and_left_empty(text, tmp_path):
+    with pytest.raises(ValueError, match="supports only"):
+        run(text, tmp_path, vocab_size=50_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_larger_than_the_machine_is_refused(text, tmp_path):
+    for settings in (
+        {"hidden_size": 1 << 20},
+        {"seq_len": 1 << 30},
+        {"grad_accumulation": 1 << 40},
+    ):
+        with pytest.raises(ValueError, match=r"needs about .* GB of memory, the machine has"):
+            run(text, tmp_path / "run", **settings)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["train.bin", "train_starts.bin", "validation.bin", "validation_starts.bin"]
+)
+def test_damaged_tokens_are_told(text, tmp_path, name):
+    run(text, tmp_path / "run", steps=1)
+    file = tmp_path / "run" / "tokens" / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-8])
+    with pytest.raises(ValueError, match=r"not what index\.json says"):
+        run(text, tmp_path / "run", resume=True)
+    if "starts" in name:
+        file.write_bytes(content[:-8] + b"\xff" * 8)
+        with pytest.raises(ValueError, match="positions are damaged"):
+            run(text, tmp_path / "run", resume=True)
+    shutil.rmtree(tmp_path / "run" / "tokens")  # as the message says
+    run(text, tmp_path / "run", resume=True)
+    assert file.read_bytes() == content
+
+
+def test_lost_metrics_do_not_lose_the_others(text, tmp_path):
+    run(text, tmp_path / "run", steps=6)
+    file = tmp_path / "run" / "metrics.jsonl"
+    lines = file.read_text().splitlines()
+    damaged = ["{", "[]", "7", '{"step": 9}', lines[2].replace("loss", "lo\0ss"), lines[0]]
+    huge = lines[3].replace('"lr": ', '"lr": 9' + "0" * 400 + ", ")
+    file.write_text("\n".join([*lines[:2], *damaged, huge, *lines[4:]]))
+    run(text, tmp_path / "run", resume=True)
+    assert file.read_text().splitlines() == [*lines[:2], *lines[4:]]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -195,10 +243,14 @@ def test_refusals_leave_nothing(text, tmp_path):
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"steps": -1}, "steps"),
+        ({"steps": 1e999}, "steps must be int, not inf"),
+        ({"seed": True}, "seed must be int, not True"),
+        ({"weight_decay": "1"}, "weight_decay must be float, not '1'"),
+        ({"out": None}, "out must be str, not None"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         TrainConfig(**settings)
 
 
@@ -211,8 +263,18 @@ def test_a_second_trainer_is_refused(text, tmp_path):
 def test_damaged_state_is_told(text, tmp_path):
     run(text, tmp_path / "run", steps=1)
     state = tmp_path / "run" / STATE
-    state.write_bytes(state.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="cannot be read"):
+    content = state.read_bytes()
+    for damaged in (content[:-10], content[:-1] + bytes([content[-1] ^ 1])):
+        state.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be read"):
+            run(text, tmp_path / "run", resume=True)
+
+
+def test_state_of_another_model_is_told(text, tmp_path):
+    run(text, tmp_path / "run", steps=1)
+    run(text, tmp_path / "other", steps=1, hidden_size=32)
+    shutil.copy(tmp_path / "other" / STATE, tmp_path / "run" / STATE)
+    with pytest.raises(ValueError, match="of another model"):
         run(text, tmp_path / "run", resume=True)
 
 
@@ -280,13 +342,15 @@ def test_full_disk_leaves_the_old_checkpoint(text, tmp_path, monkeypatch):
     run(text, tmp_path / "run", steps=2)
     before = (tmp_path / "run" / STATE).read_bytes()
 
-    def full(*args):
+    def full(*args):  # a file system may tell only when it is asked to flush
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainer_module, "to_safetensors", full)
     config = json.loads((tmp_path / "run" / "train_config.json").read_text())
     (tmp_path / "run" / "train_config.json").write_text(json.dumps({**config, "steps": 3}))
-    with pytest.raises(OSError, match="disk is full"):
-        run(text, tmp_path / "run", resume=True)
+    with Trainer(TrainConfig(out=str(tmp_path / "run")), resume=True) as trainer:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="disk is full") as error:
+            trainer.train()
+    assert error.value.filename.startswith(str(tmp_path / "run"))
     assert (tmp_path / "run" / STATE).read_bytes() == before
     assert not list((tmp_path / "run").glob(".*.tmp"))

@@ -5,6 +5,7 @@ read, so it may be larger than memory. A batch is a function of (seed, step) alo
 step 1,000 nothing needs to be replayed.
 """
 
+import math
 from array import array
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tinyqwen.files import atomic_write, read_json, write_json
+from tinyqwen.files import atomic_write, file_in, read_json, write_json
 from tinyqwen.text import documents
 
 # ---------------------------------------------------------------------------------------------
@@ -70,13 +71,16 @@ def prepare_corpus(files, tokenizer, folder, seq_len):
             documents(held_out), tokenizer, folder / "validation.bin"
         )
         entropy_file = Path(held_out[0]).parent / "entropy.json"
-        entropy = read_json(entropy_file).get("nats") if entropy_file.exists() else None
+        entropy = _nats(entropy_file, "nats") if entropy_file.exists() else None
     else:
         starts = _hold_out(folder, starts["train"], token_dtype(tokenizer.vocab_size), seq_len)
     for split, positions in starts.items():
-        with atomic_write(folder / f"{split}_starts.npy") as file:
-            np.save(file, positions, allow_pickle=False)
-    write_json(folder / "index.json", {"entropy_nats": entropy})
+        if not len(positions):
+            raise ValueError(f"the {split} data hold no text; give some")
+        with atomic_write(folder / f"{split}_starts.bin") as file:
+            file.write(memoryview(positions))
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.bin"))}
+    write_json(folder / "index.json", {"entropy_nats": entropy, "bytes": sizes})
 
 
 def _counted(files):
@@ -121,13 +125,35 @@ def open_corpus(folder, vocab_size, seq_len):
     document and has put the total into entropy.json.
     """
     folder = Path(folder)
+    index = read_json(file_in(folder, "index.json"))
     datasets = []
     for split in ("train", "validation"):
-        tokens = np.memmap(folder / f"{split}.bin", token_dtype(vocab_size), mode="r")
-        starts = np.load(folder / f"{split}_starts.npy", allow_pickle=False)
+        tokens = _map(folder, f"{split}.bin", token_dtype(vocab_size), index)
+        starts = _map(folder, f"{split}_starts.bin", np.int64, index)
+        if starts[0] < 0 or starts[-1] > len(tokens) - 2 or np.any(np.diff(starts) <= 0):
+            raise ValueError(f"{folder}: the documents' positions are damaged{_AGAIN}")
         datasets.append(TokenDataset(tokens, starts, seq_len))
-    nats = read_json(folder / "index.json").get("entropy_nats")
+    nats = _nats(folder / "index.json", "entropy_nats")
     return *datasets, nats / datasets[1].num_targets if nats else None
+
+
+_AGAIN = "; delete this folder, and --resume makes it again"
+
+
+def _map(folder, name, dtype, index):
+    path, sizes = file_in(folder, name), index.get("bytes")
+    size = path.stat().st_size
+    if not isinstance(sizes, dict) or sizes.get(name) != size or not size:
+        raise ValueError(f"{path}: has {size} bytes, not what index.json says{_AGAIN}")
+    return np.memmap(path, dtype, mode="r")
+
+
+def _nats(path, name):
+    """A positive number out of a JSON file, or None if it has none of that name."""
+    nats = read_json(path).get(name)
+    if nats is not None and not (type(nats) in (int, float) and 0 < nats < math.inf):
+        raise ValueError(f"{path}: {name} is {nats!r:.100}, expected a positive number")
+    return nats
 
 
 # ---------------------------------------------------------------------------------------------
@@ -166,7 +192,7 @@ class TokenDataset:
 
     def __init__(self, tokens, document_starts, seq_len):
         if len(tokens) < 2 or not len(document_starts):
-            raise ValueError("the data holds no tokens")
+            raise ValueError("the data hold no tokens")
         self.tokens, self.seq_len = tokens, seq_len
         ends = np.append(document_starts[1:], len(tokens) - 1)  # position of each end token
         rows = np.maximum(1, -(-(ends - document_starts) // (seq_len - 1)))

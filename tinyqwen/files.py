@@ -51,10 +51,22 @@ def atomic_write(path, mode="wb"):
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            reason = _REASONS.get(error.errno, error.strerror or str(error))
-            raise OSError(error.errno, f"cannot be written: {reason}", str(path)) from error
-        raise
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = None
+        with named_errors(path):
+            raise
+
+
+@contextmanager
+def named_errors(path):
+    """Let an OSError that comes of writing `path` name it, and say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = _REASONS.get(error.errno, error.strerror or str(error))
+        raise OSError(error.errno, f"cannot be written: {reason}", str(path)) from error
 
 
 def _sync_folder(folder):

@@ -7,6 +7,7 @@ added in a fixed order, so the result does not depend on which finished first.
 """
 
 import ctypes
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,14 @@ def default_threads():
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
         return os.cpu_count() or 1
+
+
+def physical_memory():
+    """Bytes of memory that this machine has; infinity where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return math.inf
 
 
 def keep_memory():

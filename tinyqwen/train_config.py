@@ -1,10 +1,11 @@
 """The settings of a training run."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tinyqwen.parallel import default_threads
+from tinyqwen.budget import training_memory
+from tinyqwen.parallel import default_threads, physical_memory
 from tinyqwen.qwen2 import Qwen2Config
 
 STORIES = Path(__file__).parent.parent / "data" / "stories"
@@ -45,6 +46,8 @@ class TrainConfig:
     initializer_range: float = 0.06  # about 0.7/√hidden_size; 0.02 suits models ten times as wide
 
     def __post_init__(self):
+        for field in fields(self):
+            self._check_type(field.name, type(field.default))
         self.threads = self.threads or default_threads()
         at_least = {
             **dict.fromkeys(("steps", "warmup_steps", "eval_interval", "save_interval", "seed"), 0),
@@ -61,6 +64,28 @@ class TrainConfig:
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must not be negative, it is {self.weight_decay}")
         self.model_config(self.vocab_size or 512)  # refuses sizes that do not fit together
+
+    def _check_type(self, name, expected):
+        value = getattr(self, name)
+        if expected is float and type(value) is int:
+            value = float(value)
+            setattr(self, name, value)
+        if not (type(value) is expected or (name == "init_from" and isinstance(value, str))):
+            raise TypeError(f"{name} must be {expected.__name__}, not {value!r:.100}")
+
+    def refuse_too_large(self):
+        """Raise ValueError if training takes more memory than the machine has, by the estimate of
+        `tinyqwen.budget`: the system would end the process, and perhaps others."""
+        batch = {"batch": 8 * self.batch_size * self.grad_accumulation * self.seq_len}
+        if self.init_from is None:
+            model = self.model_config(self.vocab_size or 512)
+            batch |= training_memory(model, self.batch_size, self.seq_len)
+        need, have = sum(batch.values()), physical_memory()
+        if need > have:
+            raise ValueError(
+                f"this run needs about {need / 1e9:,.1f} GB of memory, the machine has "
+                f"{have / 1e9:,.1f}: choose a smaller model, batch_size or seq_len"
+            )
 
     def model_config(self, vocab_size, **special_tokens):
         """The Qwen2Config of a new model."""

@@ -12,8 +12,10 @@ step in `best/`, and besides:
     loss.png                    the loss against the floor
 """
 
+import errno
 import json
 import math
+import os
 import shutil
 import signal
 import time
@@ -23,23 +25,30 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_safetensors
 from tqdm import tqdm
 
 from tinyqwen.data import open_corpus, prepare_corpus
-from tinyqwen.files import FolderLock, atomic_write, read_json, remove_temporaries, write_json
+from tinyqwen.files import (
+    FolderLock,
+    atomic_write,
+    file_in,
+    named_errors,
+    read_json,
+    remove_temporaries,
+    write_json,
+)
 from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
 from tinyqwen.parallel import DataParallel
 from tinyqwen.qwen2 import Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
+from tinyqwen.run_state import METRICS, STATE, load_state, read_metrics, save_state, saved_step
 from tinyqwen.text import documents, split_files
 from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.tokenizer_training import train_tokenizer
 from tinyqwen.train_config import TrainConfig
 from tinyqwen.viz.training import loss_curve
 
-STATE = "trainer_state.safetensors"
+CONFIG = "train_config.json"
 DEFAULT_VOCABULARY = {"bpe": 512, "wordpiece": 300, "char": None}
 
 
@@ -64,53 +73,70 @@ class Trainer:
 
     def __init__(self, config, resume=False):
         self.folder = Path(config.out)
-        if resume:
-            config = self._stored_config()
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise FileExistsError(
-                f"{self.folder} exists already; go on with it with --resume, "
-                "or choose another run folder with --out"
-            )
-        self.config = config
+        self.config = self._stored_config() if resume else config
+        self._resume = resume
 
     def _stored_config(self):
-        path = self.folder / "train_config.json"
-        if not path.exists():
-            raise FileNotFoundError(f"{self.folder} holds no run to resume: {path.name} is missing")
+        if not (self.folder / CONFIG).exists():
+            raise FileNotFoundError(f"{self.folder} holds no run to resume: {CONFIG} is missing")
+        path = file_in(self.folder, CONFIG)
         try:
             return TrainConfig(**{**read_json(path), "out": str(self.folder)})
         except TypeError as error:
             raise ValueError(f"{path} was not written by this version: {error}") from None
 
     def __enter__(self):
-        new = not self.folder.exists()
+        made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(self.folder)
+        self._lock = FolderLock(self.folder)
         try:
-            for folder in (self.folder, self.folder / "best", self.folder / "tokens"):
-                remove_temporaries(folder)
-            self._prepare()
+            self._sweep()
+            if self._resume:
+                self._prepare()
+            else:
+                self._begin(made)
         except BaseException:
-            if new and not (self.folder / "train_config.json").exists():
-                shutil.rmtree(self.folder, ignore_errors=True)
-            lock.release()
+            self._lock.release()
             raise
-        self._lock = lock
         return self
 
     def __exit__(self, *exception):
         self._lock.release()
 
+    def _sweep(self):
+        for folder in (self.folder, self.folder / "tokens", self.folder / "best"):
+            if folder != self.folder and folder.is_symlink():
+                raise ValueError(f"{folder}: a symbolic link; put a folder in its place")
+            remove_temporaries(folder)
+
+    def _begin(self, made):
+        """Prepare a new run; one that cannot be leaves nothing behind."""
+        if any(self.folder.iterdir()):
+            raise FileExistsError(
+                f"{self.folder} exists already; go on with it with --resume, "
+                "or choose another run folder with --out"
+            )
+        try:
+            self._prepare()
+        except BaseException:
+            for path in self.folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if made:
+                self.folder.rmdir()
+            raise
+
     def _prepare(self):
         """Tokenizer, data, model, optimizer: made, or found in the folder."""
         config, tokens = self.config, self.folder / "tokens"
+        config.refuse_too_large()
+        write_json(self.folder / CONFIG, asdict(config))
         if (tokens / "index.json").exists():
             self.tokenizer = Tokenizer.from_pretrained(self.folder)
         else:
             files = split_files(config.data)
             self.tokenizer = self._new_tokenizer(files[0])
-            prepare_corpus(files, self.tokenizer, tokens, config.seq_len)
             self.tokenizer.save_pretrained(self.folder)
+            prepare_corpus(files, self.tokenizer, tokens, config.seq_len)
         self.train_data, self.validation_data, self.floor = open_corpus(
             tokens, self.tokenizer.vocab_size, config.seq_len
         )
@@ -123,8 +149,7 @@ class Trainer:
         self.best_loss, self.best_step = math.inf, None
         if (self.folder / STATE).exists():
             self._load_state()
-        self.metrics = self._read_metrics()
-        write_json(self.folder / "train_config.json", asdict(config))
+        self.metrics = read_metrics(self.folder, self.step)
 
     def _new_tokenizer(self, files):
         kind = self.config.tokenizer
@@ -168,7 +193,7 @@ class Trainer:
         with (
             _Signals() as signals,
             DataParallel(self.model, config.threads) as self.parallel,
-            open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as self._log,
+            open(self.folder / METRICS, "ab", buffering=0) as self._log,
             tqdm(total=config.steps, initial=self.step, unit="step", disable=None) as progress,
         ):
             while self.step < config.steps and signals.received is None:
@@ -225,11 +250,8 @@ class Trainer:
         }
 
     def _diverged(self, loss, norm):
-        state = self.folder / STATE
-        good = "none was saved yet"
-        if state.exists():
-            with safe_open(state, "np") as file:
-                good = f"step {json.loads(file.metadata()['trainer'])['step']}, in {self.folder}"
+        saved = saved_step(self.folder)
+        good = f"step {saved}, in {self.folder}" if saved is not None else "none was saved yet"
         raise ValueError(
             f"step {self.step + 1}: the loss is {loss}, the gradient's norm {norm}. "
             f"Last good checkpoint: {good}. Likely causes: "
@@ -248,8 +270,10 @@ class Trainer:
 
     def _record(self, metrics, progress):
         self.metrics.append(metrics)
-        self._log.write(json.dumps(metrics) + "\n")
-        self._log.flush()
+        line = json.dumps(metrics).encode() + b"\n"
+        with named_errors(self.folder / METRICS):
+            if self._log.write(line) < len(line):
+                raise OSError(errno.ENOSPC, "half a line written")
         progress.update()
         shown = {"loss": f"{metrics['loss']:.3f}", "tok/s": f"{metrics['tokens_per_second']:,.0f}"}
         if "val_loss" in metrics:
@@ -266,61 +290,48 @@ class Trainer:
 
     def save(self):
         """Write the state to resume from, then the checkpoint to use."""
-        state = {f"model.{name}": value for name, value in self._weights().items()}
-        state |= {f"optimizer.{name}": v for name, v in self.optimizer.state_dict().items()}
-        trainer = {
+        with named_errors(self.folder / METRICS):
+            os.fsync(self._log.fileno())  # the metrics of a step are on the disk before its state
+        progress = {
             "step": self.step,
             "elapsed": self.elapsed,
             "best_step": self.best_step,
             "best_loss": self.best_loss if self.best_step else None,
         }
-        with atomic_write(self.folder / STATE) as file:
-            file.write(to_safetensors(state, {"trainer": json.dumps(trainer)}))
+        save_state(self.folder, self._state(), progress)
         self._save_model(self.folder)
 
-    def _weights(self):
-        return {name: np.ascontiguousarray(p.data) for name, p in self.model.named_parameters()}
+    def _state(self):
+        state = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
+        return state | {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
 
     def _load_state(self):
-        path = self.folder / STATE
         try:
-            with safe_open(path, "np") as file:
-                trainer = json.loads(file.metadata()["trainer"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.step, self.elapsed = int(trainer["step"]), float(trainer["elapsed"])
-            if trainer["best_step"] is not None:
-                self.best_step, self.best_loss = trainer["best_step"], float(trainer["best_loss"])
-            weights = {name[6:]: a for name, a in state.items() if name.startswith("model.")}
-            self.model.load_state_dict(weights, strict=False)
-            self.optimizer.load_state_dict(
-                {name[10:]: a for name, a in state.items() if name.startswith("optimizer.")}
-            )
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            state, progress = load_state(self.folder)
+            expected = {name: (a.shape, a.dtype) for name, a in self._state().items()}
+            if {name: (a.shape, a.dtype) for name, a in state.items()} != expected:
+                raise ValueError("it is of another model")
+            self.step, self.elapsed = int(progress["step"]), float(progress["elapsed"])
+            if progress["best_step"] is not None:
+                self.best_step = int(progress["best_step"])
+                self.best_loss = float(progress["best_loss"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
-                f"{path} cannot be read ({error}); delete it to train again from the start"
+                f"{self.folder / STATE} cannot be read ({error}); "
+                "delete it to train again from the start"
             ) from None
+        parts = {"model": {}, "optimizer": {}}
+        for name, array in state.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = array
+        self.model.load_state_dict(parts["model"], strict=False)  # tied weights are there once
+        self.optimizer.load_state_dict(parts["optimizer"])
 
     def _save_model(self, folder):
         folder.mkdir(exist_ok=True)
         self.model.save_pretrained(folder)
         if not (folder / "tokenizer_config.json").exists():
             self.tokenizer.save_pretrained(folder)
-
-    def _read_metrics(self):
-        """The metrics up to the state's step; what came after it will be written again."""
-        path, metrics = self.folder / "metrics.jsonl", []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    entry = json.loads(line)
-                    if entry["step"] != len(metrics) + 1 or entry["step"] > self.step:
-                        break
-                    metrics.append({**entry, "loss": float(entry["loss"])})
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    break  # the line that a crash cut short
-            with atomic_write(path, "w") as file:
-                file.writelines(json.dumps(entry) + "\n" for entry in metrics)
-        return metrics
 
     def _plot(self):
         if self.metrics:
