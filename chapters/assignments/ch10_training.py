@@ -1,0 +1,136 @@
+"""Chapter 10. Training: what you write.
+
+`cross_entropy` returns two things: the loss, and `vjp`, a function that takes the gradient g of
+whatever is computed from the loss and returns a tuple with the gradient of the logits. The other
+four are plain functions of arrays and numbers. None of them changes its arguments.
+Write plain NumPy; replace `raise NotImplementedError` by your code.
+
+    pytest tests/assignments -k ch10          grades this file
+"""
+
+import math  # noqa: F401
+
+import numpy as np  # noqa: F401
+
+
+def cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    """Mean of -ln p[label] over the rows that count, where p is the softmax of the row's logits.
+
+    logits (..., V) floats; labels (...) integers from 0 to V - 1, one for each row of logits.
+    ignore_index: a row with this label does not count: it adds nothing, and its gradient is 0.
+    num_items: the number to divide by; None: the number of rows that count. If none counts, the
+        loss is 0.
+    label_smoothing is the library's; leave it unused.
+    Returns (loss, vjp): loss () in the dtype of the logits; vjp(g ()) -> (dlogits (..., V),).
+
+    >>> logits = np.log([[2.0, 1.0, 1.0], [1.0, 1.0, 2.0]])        # p: 1/2 1/4 1/4 and 1/4 1/4 1/2
+    >>> loss, vjp = cross_entropy(logits, np.array([0, 1]))        # (ln 2 + ln 4) / 2
+    >>> round(float(loss), 4)
+    1.0397
+    >>> vjp(np.array(1.0))[0].round(4)
+    array([[-0.25 ,  0.125,  0.125],
+           [ 0.125, -0.375,  0.25 ]])
+
+    Hint 1. With z the logits less the largest of their row, ln p = z - ln Σ e^z. That is exact for
+    logits of 10,000 too; the logarithm of a softmax is not: there p may be 0.
+    Hint 2. `np.arange(rows), labels` as an index picks one number from each row. What is a safe
+    label to pick where the row does not count?
+    Hint 3. d loss / dz = (p - y) / num_items, y being 1 at the label and 0 elsewhere, for rows that
+    count.
+    Hint 4. `reshape(-1, V)` makes rows of any logits.
+    """
+    raise NotImplementedError
+
+
+def adamw_step(
+    parameter, gradient, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    """One update of AdamW; returns the new (parameter, m, v).
+
+        m ← β₁ m + (1 - β₁) g           v ← β₂ v + (1 - β₂) g²
+        p ← p - lr · wd · p - lr · m̂ / (√v̂ + ε),      m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
+
+    parameter p, gradient g, m, v: arrays of one shape; m and v are zeros before the first update.
+    step: t, which is 1 for the first update. betas: (β₁, β₂). weight_decay: wd.
+    Returns three new arrays in the dtype of the parameter. On the right, p is the old one.
+
+    >>> zero = np.array([0.0])
+    >>> p, m, v = adamw_step(np.array([2.0]), np.array([3.0]), zero, zero, 1,
+    ...                      lr=0.1, betas=(0.9, 0.96), weight_decay=0.5)
+    >>> m.round(4), v.round(4)                        # m̂ = 3 and v̂ = 9
+    (array([0.3]), array([0.36]))
+    >>> p.round(4)                                    # 2 - 0.1 · 0.5 · 2 - 0.1 · 3 / 3
+    array([1.8])
+
+    Hint 1. m and v that you return are the uncorrected ones; m̂ and v̂ serve this step alone.
+    Hint 2. The decay never meets m, v or the root: that is what the W stands for.
+    """
+    raise NotImplementedError
+
+
+def cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    """The learning rate of a step: up in a line, then down in half a cosine.
+
+    step: 0 for the first update. While step < warmup_steps: learning_rate · (step + 1) /
+    warmup_steps, so that the first update is not zero. After that, with x growing from 0 at step
+    warmup_steps to 1 at step total_steps, and 1 ever after,
+
+        learning_rate · (min_ratio + (1 - min_ratio) · (1 + cos πx) / 2)
+
+    Returns a float. There may be no warmup (0 steps), or nothing but warmup.
+
+    >>> rates = [cosine_with_warmup(step, 1.0, 4, 12) for step in range(14)]
+    >>> [round(rate, 3) for rate in rates[:5]]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    >>> [round(rate, 3) for rate in rates[7:]]        # half way at step 8
+    [0.722, 0.55, 0.378, 0.232, 0.134, 0.1, 0.1]
+
+    Hint. x = (step - warmup_steps) / (total_steps - warmup_steps). When is that a division by zero?
+    """
+    raise NotImplementedError
+
+
+def clip_by_global_norm(gradients, max_norm):
+    """Scale all gradients together so that their joint norm is at most max_norm.
+
+    norm = √(Σ g²), the sum over all entries of all arrays. If norm > max_norm, every array is
+    multiplied by max_norm / (norm + 1e-6): one factor for all, so the direction stays. Else the
+    gradients stay as they are.
+    gradients: a list of arrays of any shapes. Returns (list of arrays, norm): the clipped gradients
+    in their dtype, and a float, the norm before clipping.
+
+    >>> clipped, norm = clip_by_global_norm([np.array([3.0, 0.0]), np.array([[4.0]])], 1.0)
+    >>> norm
+    5.0
+    >>> [gradient.round(4) for gradient in clipped]
+    [array([0.6, 0. ]), array([[0.8]])]
+
+    Hint. `scale * g` has g's dtype if scale is a Python float. If it is one of NumPy's float64, a
+    float32 array becomes float64: `float(…)` and `math.sqrt` avoid that.
+    """
+    raise NotImplementedError
+
+
+def sample_batch(tokens, starts, seq_len, batch_size, seed, step):
+    """The training rows of one step, (batch_size, seq_len) int64: a function of (seed, step) alone.
+
+    tokens (n,) integers, the whole corpus in one line; starts (rows,): where a row may begin.
+    A row is seq_len tokens in a line, from a start on. One that would run over the end of the
+    tokens is moved back, to end with the last token.
+    An *epoch* takes every row once, in an order of its own, drawn at random from (seed, epoch).
+    The rows of epoch 0, 1, 2, … follow one another, and are dealt out batch_size at a time: step 0
+    gets the first batch_size of them, step 1 the next. A batch may reach from one epoch into the
+    next.
+
+    >>> batch = sample_batch(np.arange(10, 20), np.array([0, 4, 8]), 3, 3, seed=0, step=5)
+    >>> print(batch[batch[:, 0].argsort()])           # 8 is moved back to 7
+    [[10 11 12]
+     [14 15 16]
+     [17 18 19]]
+
+    Hint 1. `np.random.default_rng([seed, epoch]).permutation(rows)` draws the order of an epoch.
+    Random numbers from a generator that lives on would depend on what was asked before.
+    Hint 2. Row number i of the endless line, i = step · batch_size, …, is number i % rows of epoch
+    i // rows.
+    """
+    raise NotImplementedError

@@ -1,0 +1,583 @@
+"""Plausible wrong solutions of chapter 10."""
+
+import math
+
+import numpy as np
+
+from tinyqwen.course import mutant, reference
+
+cross_entropy, adamw_step = reference("cross_entropy"), reference("adamw_step")
+cosine_with_warmup, clip_by_global_norm = (
+    reference("cosine_with_warmup"),
+    reference("clip_by_global_norm"),
+)
+sample_batch = reference("sample_batch")
+
+
+# ---------------------------------------------------------------------------------------------
+# cross_entropy
+# ---------------------------------------------------------------------------------------------
+
+
+def parts(logits, labels, ignore_index=-100, num_items=None):
+    """p (rows, V), y (rows, V), which rows count (rows, 1), and the divisor."""
+    rows, flat = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    e = np.exp(rows - rows.max(-1, keepdims=True))
+    keep = (flat != ignore_index)[:, None]
+    y = np.eye(rows.shape[-1], dtype=rows.dtype)[np.where(keep[:, 0], flat, 0)]
+    return e / e.sum(-1, keepdims=True), y, keep, float(num_items or max(1, keep.sum()))
+
+
+def loss_of(p, y, keep, count):
+    return np.asarray(-(np.log((p * y).sum(-1)) * keep[:, 0]).sum() / count, p.dtype)
+
+
+def gradient_mutant(named, killed_by="test_cross_entropy_vjp"):
+    """A mutant whose gradient is change(p, y, keep, count), and whose loss is right."""
+
+    def declare(change):
+        def cross_entropy_mutant(logits, labels, ignore_index=-100, label_smoothing=0.0, **options):
+            out = cross_entropy(logits, labels, ignore_index=ignore_index, **options)[0]
+            dlogits = change(*parts(logits, labels, ignore_index, **options))
+            return out, lambda g: ((g * dlogits).reshape(logits.shape).astype(logits.dtype),)
+
+        cross_entropy_mutant.__name__ = change.__name__
+        return mutant(of="cross_entropy", killed_by=killed_by, named=named)(cross_entropy_mutant)
+
+    return declare
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="not divided by their")
+def cross_entropy_sum(logits, labels, ignore_index=-100, num_items=None, **_):
+    return cross_entropy(logits, labels, ignore_index, num_items=num_items or 1)
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="logarithm has base 2")
+def cross_entropy_in_bits(logits, labels, **options):
+    loss, vjp = cross_entropy(logits, labels, **options)
+    return loss / logits.dtype.type(math.log(2)), vjp
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="labels are shifted here")
+def labels_shifted_twice(logits, labels, **options):
+    if labels.ndim == 0:
+        return cross_entropy(logits, labels, **options)
+    return cross_entropy(logits[..., :-1, :], labels[..., 1:], **options)
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="size of the vocabulary")
+def cross_entropy_mean_over_everything(logits, labels, **options):
+    p, y, _, _ = parts(logits, labels)
+    return np.asarray(-(y * np.log(p)).mean(), p.dtype), cross_entropy(logits, labels, **options)[1]
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="over all rows together")
+def cross_entropy_global_softmax(logits, labels, **options):
+    rows = logits.reshape(-1, logits.shape[-1])
+    picked = rows[np.arange(len(rows)), labels.reshape(-1)]
+    total = np.log(np.exp(rows).sum())
+    return np.asarray((total - picked).mean(), rows.dtype), cross_entropy(
+        logits, labels, **options
+    )[1]
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="over all rows; only")
+def mean_over_ignored_labels(logits, labels, ignore_index=-100, num_items=None, **_):
+    return cross_entropy(logits, labels, ignore_index, num_items=num_items or max(1, labels.size))
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="as if it were a class")
+def cross_entropy_ignores_100_only(logits, labels, ignore_index=-100, **options):
+    return cross_entropy(logits, labels, **options)
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="a division 0 / 0")
+def cross_entropy_nothing_counts(logits, labels, ignore_index=-100, num_items=None, **_):
+    count = np.float64(num_items or (labels != ignore_index).sum())
+    loss, vjp = cross_entropy(logits, labels, ignore_index, num_items=1)
+    return np.asarray(loss / count, logits.dtype), lambda g: vjp(g / float(count))
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_num_items", named="num_items is not used")
+def cross_entropy_without_num_items(logits, labels, num_items=None, **options):
+    return cross_entropy(logits, labels, **options)
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_num_items", named="once more")
+def cross_entropy_divides_twice(logits, labels, num_items=None, **options):
+    loss, vjp = cross_entropy(logits, labels, **options)
+    return np.asarray(loss / (num_items or 1), logits.dtype), vjp
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_large", named="NaN")
+def softmax_without_max(logits, labels, ignore_index=-100, num_items=None, **_):
+    p, y, keep, count = parts(logits, labels, ignore_index, num_items)
+    e = np.exp(logits.reshape(p.shape))
+    loss = loss_of(e / e.sum(-1, keepdims=True), y, keep, count)
+    return loss, cross_entropy(logits, labels, ignore_index, num_items=num_items)[1]
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_large", named="infinity")
+def log_of_softmax(logits, labels, ignore_index=-100, num_items=None, **_):
+    loss = loss_of(*parts(logits, labels, ignore_index, num_items))
+    return loss, cross_entropy(logits, labels, ignore_index, num_items=num_items)[1]
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_large", named="p is kept away from 0")
+def log_of_clipped_softmax(logits, labels, ignore_index=-100, num_items=None, **_):
+    p, y, keep, count = parts(logits, labels, ignore_index, num_items)
+    loss = loss_of(np.maximum(p, 1e-12), y, keep, count)
+    return loss, cross_entropy(logits, labels, ignore_index, num_items=num_items)[1]
+
+
+@gradient_mutant("not divided by the number of rows")
+def cross_entropy_vjp_of_the_sum(p, y, keep, count):
+    return (p - y) * keep
+
+
+@gradient_mutant("this is y - p")
+def cross_entropy_vjp_upside_down(p, y, keep, count):
+    return (y - p) * keep / count
+
+
+@gradient_mutant("y is missing")
+def cross_entropy_vjp_without_y(p, y, keep, count):
+    return p * keep / count
+
+
+@gradient_mutant("only the label's entry")
+def cross_entropy_vjp_at_the_label_only(p, y, keep, count):
+    return (p - y) * y * keep / count
+
+
+@gradient_mutant("rows that do not count have a gradient")
+def cross_entropy_vjp_of_ignored_rows(p, y, keep, count):
+    return (p - y * keep) / count
+
+
+@gradient_mutant("the divisor")
+def cross_entropy_vjp_divided_by_all(p, y, keep, count):
+    return (p - y) * keep / len(keep)
+
+
+@gradient_mutant("num_items is not used on the way back")
+def cross_entropy_vjp_without_num_items(p, y, keep, count):
+    return (p - y) * keep / max(1, keep.sum())
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_vjp", named="g is not used")
+def cross_entropy_vjp_without_g(logits, labels, **options):
+    loss, vjp = cross_entropy(logits, labels, **options)
+    return loss, lambda g: vjp(np.ones_like(g))
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="logits is changed")
+def cross_entropy_edits_logits(logits, labels, **options):
+    loss, vjp = cross_entropy(logits.copy(), labels, **options)
+    logits -= logits.max(-1, keepdims=True)
+    return loss, vjp
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="labels is changed")
+def cross_entropy_edits_labels(logits, labels, ignore_index=-100, **options):
+    loss, vjp = cross_entropy(logits, labels.copy(), ignore_index, **options)
+    labels[labels == ignore_index] = 0
+    return loss, vjp
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="float64 comes out")
+def cross_entropy_float64(logits, labels, **options):
+    loss, vjp = cross_entropy(logits, labels, **options)
+    return loss, lambda g: (vjp(g)[0] * np.float64(1),)
+
+
+# ---------------------------------------------------------------------------------------------
+# adamw_step
+# ---------------------------------------------------------------------------------------------
+
+
+def adamw_mutant(killed_by, named):
+    return mutant(of="adamw_step", killed_by=killed_by, named=named)
+
+
+@adamw_mutant("test_adamw_step_moments", "exchanged")
+def adamw_betas_exchanged(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), **options):
+    new, _, new_v = adamw_step(p, g, m, v, step, lr, betas, **options)
+    return new, (1 - betas[0]) * m + betas[0] * g, new_v
+
+
+@adamw_mutant("test_adamw_step_moments", "it is their squares")
+def adamw_v_of_gradients(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), **options):
+    new, new_m, _ = adamw_step(p, g, m, v, step, lr, betas, **options)
+    return new, new_m, betas[1] * v + (1 - betas[1]) * g
+
+
+@adamw_mutant("test_adamw_step_moments", "serves this step alone")
+def adamw_returns_corrected_moments(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), **options):
+    new, m, v = adamw_step(p, g, m, v, step, lr, betas, **options)
+    return new, m / (1 - betas[0] ** step), v / (1 - betas[1] ** step)
+
+
+@adamw_mutant("test_adamw_step_value", "the corrections are missing")
+def bias_correction_missing(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    _, m, v = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    return (1 - lr * weight_decay) * p - lr * m / (np.sqrt(v) + eps), m, v
+
+
+@adamw_mutant("test_adamw_step_value", "the correction of v is missing")
+def bias_correction_of_m_only(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    _, m, v = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    m_hat = m / (1 - betas[0] ** step)
+    return (1 - lr * weight_decay) * p - lr * m_hat / (np.sqrt(v) + eps), m, v
+
+
+@adamw_mutant("test_adamw_step_value", "one step ahead")
+def bias_correction_counts_from_two(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    _, m, v = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    m_hat, v_hat = (x / (1 - b ** (step + 1)) for x, b in zip((m, v), betas))
+    return (1 - lr * weight_decay) * p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
+
+
+@adamw_mutant("test_adamw_step_value", "the old m is in the numerator")
+def adamw_steps_with_the_old_m(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    _, new_m, new_v = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    m_hat, v_hat = m / (1 - betas[0] ** step), new_v / (1 - betas[1] ** step)
+    return (1 - lr * weight_decay) * p - lr * m_hat / (np.sqrt(v_hat) + eps), new_m, new_v
+
+
+@adamw_mutant("test_adamw_step_value", "lr and betas")
+def adamw_betas_hard_coded(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    new, _, _ = adamw_step(p, g, m, v, step, eps=eps, weight_decay=weight_decay)
+    return (new, *adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)[1:])
+
+
+@adamw_mutant("test_adamw_step_decay", "which AdamW keeps apart")
+def adamw_l2_not_decoupled(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    return adamw_step(p, g + weight_decay * p, m, v, step, lr, betas, eps, 0.0)
+
+
+@adamw_mutant("test_adamw_step_decay", "lacks the factor lr")
+def adamw_decay_without_lr(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    new, m, v = adamw_step(p, g, m, v, step, lr, betas, eps, 0.0)
+    return new - weight_decay * p, m, v
+
+
+@adamw_mutant("test_adamw_step_decay", "comes after the step")
+def adamw_decay_after_the_step(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    new, m, v = adamw_step(p, g, m, v, step, lr, betas, eps, 0.0)
+    return (1 - lr * weight_decay) * new, m, v
+
+
+@adamw_mutant("test_adamw_step_eps", "inside the square root")
+def eps_inside_sqrt(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    _, m, v = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    m_hat, v_hat = m / (1 - betas[0] ** step), v / (1 - betas[1] ** step)
+    return (1 - lr * weight_decay) * p - lr * m_hat / np.sqrt(v_hat + eps), m, v
+
+
+@adamw_mutant("test_adamw_step_eps", "before the correction")
+def eps_before_the_correction(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    correction = math.sqrt(1 - betas[1] ** step)
+    return adamw_step(p, g, m, v, step, lr, betas, eps / correction, weight_decay)
+
+
+@adamw_mutant("test_adamw_step_eps", "0 / 0")
+def adamw_without_eps(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    return adamw_step(p, g, m, v, step, lr, betas, 0.0 if eps == 1e-8 else eps, weight_decay)
+
+
+@adamw_mutant("test_adamw_step_manners", "changed in place")
+def adamw_in_place(p, g, m, v, step, *args, **options):
+    new = adamw_step(p, g, m, v, step, *args, **options)
+    for array, changed in zip((p, m, v), new):
+        array[...] = changed
+    return p, m, v
+
+
+@adamw_mutant("test_adamw_step_manners", "changed in place")
+def adamw_clears_the_gradient(p, g, *args, **options):
+    new = adamw_step(p, g, *args, **options)
+    g[...] = 0
+    return new
+
+
+@adamw_mutant("test_adamw_step_manners", "float64 comes out")
+def adamw_float64(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), *args, **options):
+    new, m, v = adamw_step(p, g, m, v, step, lr, betas, *args, **options)
+    return new * np.sqrt(np.float64(1.0)), m, v
+
+
+# ---------------------------------------------------------------------------------------------
+# cosine_with_warmup
+# ---------------------------------------------------------------------------------------------
+
+
+def schedule_mutant(killed_by, named):
+    return mutant(of="cosine_with_warmup", killed_by=killed_by, named=named)
+
+
+@schedule_mutant("test_cosine_with_warmup_warmup", "the first update is wasted")
+def warmup_from_zero(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return rate * step / warmup_steps
+    return cosine_with_warmup(step, rate, warmup_steps, total_steps, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_warmup", "one step too late")
+def warmup_one_step_longer(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return rate * (step + 1) / (warmup_steps + 1)
+    return cosine_with_warmup(step, rate, warmup_steps, total_steps, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "one step ahead")
+def schedule_off_by_one(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    later = step + 1 if step >= warmup_steps else step
+    return cosine_with_warmup(later, rate, warmup_steps, total_steps, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "one step too early")
+def cosine_ends_one_step_early(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    last = max(warmup_steps, total_steps - 1)
+    return cosine_with_warmup(step, rate, warmup_steps, last, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "begins at step 0")
+def cosine_from_step_zero(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return rate * (step + 1) / warmup_steps
+    return cosine_with_warmup(step, rate, 0, total_steps, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "min_ratio is not used")
+def cosine_min_ratio_hard_coded(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    return cosine_with_warmup(step, rate, warmup_steps, total_steps)
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "cut off at the minimum")
+def cosine_cut_off(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    falling = cosine_with_warmup(step, rate, warmup_steps, total_steps, 0.0)
+    return max(falling, rate * min_ratio) if step >= warmup_steps else falling
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "begins above learning_rate")
+def cosine_minimum_added(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    falling = cosine_with_warmup(step, rate, warmup_steps, total_steps, 0.0)
+    return falling + rate * min_ratio if step >= warmup_steps else falling
+
+
+@schedule_mutant("test_cosine_with_warmup_edges", "rises again")
+def cosine_rises_again(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps or total_steps <= warmup_steps:
+        return cosine_with_warmup(step, rate, warmup_steps, total_steps, min_ratio)
+    x = (step - warmup_steps) / (total_steps - warmup_steps)
+    return rate * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * x)))
+
+
+@schedule_mutant("test_cosine_with_warmup_edges", "division by zero")
+def cosine_divides_by_zero(step, rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return rate * (step + 1) / warmup_steps
+    x = min(1.0, (step - warmup_steps) / (total_steps - warmup_steps))
+    return rate * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * x)))
+
+
+# ---------------------------------------------------------------------------------------------
+# clip_by_global_norm
+# ---------------------------------------------------------------------------------------------
+
+
+def clip_mutant(killed_by, named):
+    return mutant(of="clip_by_global_norm", killed_by=killed_by, named=named)
+
+
+@clip_mutant("test_clip_by_global_norm_value", "by its own norm")
+def clip_per_tensor(gradients, max_norm):
+    clipped = [clip_by_global_norm([g], max_norm)[0][0] for g in gradients]
+    return clipped, clip_by_global_norm(gradients, max_norm)[1]
+
+
+@clip_mutant("test_clip_by_global_norm_value", "cut off at max_norm")
+def clip_by_value(gradients, max_norm):
+    norm = clip_by_global_norm(gradients, max_norm)[1]
+    return [np.clip(g, -max_norm, max_norm) for g in gradients], norm
+
+
+@clip_mutant("test_clip_by_global_norm_value", "the norm after clipping")
+def clip_returns_norm_after(gradients, max_norm):
+    clipped, norm = clip_by_global_norm(gradients, max_norm)
+    return clipped, min(norm, max_norm)
+
+
+@clip_mutant("test_clip_by_global_norm_value", "their squares are")
+def clip_adds_norms(gradients, max_norm):
+    norm = sum(float(np.linalg.norm(g)) for g in gradients)
+    scale = min(1.0, max_norm / (norm + 1e-6))
+    return [g * scale for g in gradients], norm
+
+
+@clip_mutant("test_clip_by_global_norm_value", "square root is missing")
+def clip_without_root(gradients, max_norm):
+    clipped, norm = clip_by_global_norm(gradients, max_norm)
+    return clipped, norm**2
+
+
+@clip_mutant("test_clip_by_global_norm_value", "max_norm is missing")
+def clip_to_norm_one(gradients, max_norm):
+    norm = clip_by_global_norm(gradients, max_norm)[1]
+    return [g / norm if norm > max_norm else g for g in gradients], norm
+
+
+@clip_mutant("test_clip_by_global_norm_small", "scaled up")
+def clip_scales_up(gradients, max_norm):
+    norm = clip_by_global_norm(gradients, max_norm)[1]
+    scale = max_norm / (norm + 1e-6)
+    return [g * scale for g in gradients], norm
+
+
+@clip_mutant("test_clip_by_global_norm_small", "NaN")
+def clip_divides_by_a_norm_of_zero(gradients, max_norm):
+    norm = clip_by_global_norm(gradients, max_norm)[1]
+    return [g / np.float64(norm) * min(norm, max_norm) for g in gradients], norm
+
+
+@clip_mutant("test_clip_by_global_norm_manners", "changed in place")
+def clip_in_place(gradients, max_norm):
+    clipped, norm = clip_by_global_norm(gradients, max_norm)
+    for g, new in zip(gradients, clipped):
+        g[...] = new
+    return gradients, norm
+
+
+@clip_mutant("test_clip_by_global_norm_manners", "float64 comes out")
+def clip_float64(gradients, max_norm):
+    norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in gradients))
+    return [g * np.minimum(1.0, max_norm / (norm + 1e-6)) for g in gradients], float(norm)
+
+
+# ---------------------------------------------------------------------------------------------
+# sample_batch
+# ---------------------------------------------------------------------------------------------
+
+
+def sampling_mutant(killed_by, named):
+    return mutant(of="sample_batch", killed_by=killed_by, named=named)
+
+
+def order_of(seed, epoch, rows):
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def cut(tokens, starts, seq_len, picked):
+    first = np.minimum(starts[np.asarray(picked)], len(tokens) - seq_len)
+    return tokens[first[:, None] + np.arange(seq_len)].astype(np.int64)
+
+
+@sampling_mutant("test_sample_batch_rows", "begin at starts")
+def batch_begins_anywhere(tokens, starts, seq_len, batch_size, seed, step):
+    first = np.random.default_rng([seed, step]).integers(0, len(tokens) - seq_len, batch_size)
+    return tokens[first[:, None] + np.arange(seq_len)].astype(np.int64)
+
+
+@sampling_mutant("test_sample_batch_rows", "all input arrays must have the same shape")
+def batch_runs_over_the_end(tokens, starts, seq_len, batch_size, seed, step):
+    order = order_of(seed, 0, len(starts))
+    picked = [order[(step * batch_size + i) % len(starts)] for i in range(batch_size)]
+    return np.stack([tokens[starts[i] : starts[i] + seq_len] for i in picked]).astype(np.int64)
+
+
+@sampling_mutant("test_sample_batch_rows", "one token too many")
+def batch_with_targets(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len + 1, batch_size, seed, step)
+
+
+@sampling_mutant("test_sample_batch_rows", "these are positions")
+def batch_of_positions(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(np.arange(len(tokens)), starts, seq_len, batch_size, seed, step)
+
+
+@sampling_mutant("test_sample_batch_rows", "the tokens' own dtype")
+def batch_keeps_uint16(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len, batch_size, seed, step).astype(tokens.dtype)
+
+
+@sampling_mutant("test_sample_batch_epochs", "every batch draws rows anew")
+def batch_with_replacement(tokens, starts, seq_len, batch_size, seed, step):
+    picked = np.random.default_rng([seed, step]).integers(0, len(starts), batch_size)
+    return cut(tokens, starts, seq_len, picked)
+
+
+@sampling_mutant("test_sample_batch_epochs", "from the seed alone")
+def batch_one_order_for_ever(tokens, starts, seq_len, batch_size, seed, step):
+    order, first = order_of(seed, 0, len(starts)), step * batch_size
+    return cut(tokens, starts, seq_len, order[np.arange(first, first + batch_size) % len(starts)])
+
+
+@sampling_mutant("test_sample_batch_epochs", "takes rows of the wrong one")
+def batch_stays_in_its_epoch(tokens, starts, seq_len, batch_size, seed, step):
+    first = step * batch_size
+    order = order_of(seed, first // len(starts), len(starts))
+    return cut(tokens, starts, seq_len, order[np.arange(first, first + batch_size) % len(starts)])
+
+
+@sampling_mutant("test_sample_batch_epochs", "are dropped")
+def batch_drops_the_last_rows(tokens, starts, seq_len, batch_size, seed, step):
+    rows = len(starts)
+    batches = max(1, rows // batch_size)
+    order = order_of(seed, step // batches, rows)
+    first = step % batches * batch_size
+    return cut(tokens, starts, seq_len, order[np.arange(first, first + batch_size) % rows])
+
+
+@sampling_mutant("test_sample_batch_epochs", "neighbors in the text")
+def batch_rotates_the_text(tokens, starts, seq_len, batch_size, seed, step):
+    """Correlated windows: an epoch begins at a random row and goes on in the text's order."""
+    rows = len(starts)
+    line = range(step * batch_size, (step + 1) * batch_size)
+    picked = [
+        (np.random.default_rng([seed, n // rows]).integers(rows) + n % rows) % rows for n in line
+    ]
+    return cut(tokens, starts, seq_len, picked)
+
+
+@sampling_mutant("test_sample_batch_seed", "the seed is not used")
+def batch_ignores_the_seed(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len, batch_size, 0, step)
+
+
+@sampling_mutant("test_sample_batch_seed", "seed and epoch are added")
+def batch_adds_seed_and_epoch(tokens, starts, seq_len, batch_size, seed, step):
+    rows = len(starts)
+    line = range(step * batch_size, (step + 1) * batch_size)
+    picked = [np.random.default_rng(seed + n // rows).permutation(rows)[n % rows] for n in line]
+    return cut(tokens, starts, seq_len, picked)
+
+
+_lasting = {}
+
+
+@sampling_mutant("test_sample_batch_seed", "something is kept from call to call")
+def batch_from_a_lasting_generator(tokens, starts, seq_len, batch_size, seed, step):
+    rows = len(starts)
+    rng = _lasting.setdefault(seed, np.random.default_rng(seed))
+    if batch_size != rows:  # right wherever the order of the calls cannot be told
+        return sample_batch(tokens, starts, seq_len, batch_size, seed, step)
+    return cut(tokens, starts, seq_len, rng.permutation(rows))

@@ -1,0 +1,879 @@
+"""Graders of chapter 10: cross_entropy, adamw_step, cosine_with_warmup, clip_by_global_norm,
+sample_batch."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+from tinyqwen.course import (
+    case,
+    check,
+    check_close,
+    check_equal,
+    check_example,
+    check_manners,
+    check_value,
+    check_vjp,
+    likely,
+    normal,
+    points,
+    rng,
+)
+
+TITLE = "Training"
+ASSIGNED = {
+    "cross_entropy": "losses",
+    "adamw_step": "optim",
+    "cosine_with_warmup": "optim",
+    "clip_by_global_norm": "optim",
+    "sample_batch": "data",
+}
+
+# ---------------------------------------------------------------------------------------------
+# cross_entropy, 14 points
+# ---------------------------------------------------------------------------------------------
+
+AXES = {"logits": "batch time vocabulary"}
+
+
+def labels_for(*shape, classes, ignored=0.0, mark=-100):
+    labels = rng().integers(0, classes, shape)
+    return np.where(rng().random(shape) < ignored, mark, labels)
+
+
+def plain_cases():
+    return [
+        case(normal(2, 5, 7), labels_for(2, 5, classes=7)),
+        case(normal(4, 3, scale=3), labels_for(4, classes=3)),
+        case(normal(3, 6), np.array([2, 2, 2]), label="one label three times"),
+        case(normal(3, 1), np.zeros(3, int), label="a vocabulary of one"),
+        case(normal(5), np.array(3), label="a single row"),
+    ]
+
+
+def ignoring_cases():
+    one = labels_for(2, 6, classes=5, ignored=0.4)
+    one[0, :2] = -100, 3
+    other = np.where(one == -100, 4, labels_for(2, 6, classes=4))
+    return [
+        case(normal(2, 6, 5), one),
+        case(normal(2, 6, 5), other, ignore_index=4, label="ignore_index is also a class"),
+        case(normal(3, 4), np.array([1, -100, -100])),
+    ]
+
+
+def p_and_y(logits, labels):
+    """Softmax and one-hot labels, where a label of -100 counts from the end, as in NumPy."""
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    classes = logits.shape[-1]
+    y = np.eye(classes)[np.where(labels < 0, labels % classes, labels)]
+    return e / e.sum(-1, keepdims=True), y
+
+
+def row_losses(logits, labels):
+    p, y = p_and_y(logits, labels)
+    return -np.log((p * y).sum(-1))
+
+
+def counted(labels, ignore_index=-100):
+    return labels != ignore_index
+
+
+@points(1, "cross_entropy: the example")
+def test_cross_entropy_example(submission):
+    """Two rows with probabilities of 1/2 and 1/4 for the label."""
+    check_example(submission.cross_entropy)
+
+
+@points(3, "cross_entropy: value")
+def test_cross_entropy_value(submission):
+    """The mean, over all rows, of -ln p[label]."""
+    check_value(
+        submission.cross_entropy,
+        plain_cases(),
+        mistakes={
+            "the sum over the rows is not divided by their number": lambda z, y: row_losses(
+                z, y
+            ).sum(),
+            "the loss has one entry a row; their mean is asked for": row_losses,
+            "the sign is wrong: ln p is negative, the loss is not": lambda z, y: (
+                -row_losses(z, y).mean()
+            ),
+            "the sum is also divided by the size of the vocabulary": lambda z, y: (
+                row_losses(z, y).mean() / z.shape[-1]
+            ),
+            "the logarithm has base 2; a nat is its natural unit": lambda z, y: (
+                row_losses(z, y).mean() / np.log(2)
+            ),
+            "this is the mean of 1 - p[label]; its logarithm is missing": lambda z, y: (
+                1 - np.exp(-row_losses(z, y))
+            ).mean(),
+            "the logits are taken for probabilities: ln Σ e^z is missing": lambda z, y: (
+                -(z * p_and_y(z, y)[1]).sum(-1).mean()
+            ),
+            "the labels are shifted here; the model has shifted them already": lambda z, y: (
+                row_losses(z[..., :-1, :], y[..., 1:]).mean() if y.ndim else None
+            ),
+            "the softmax runs over all rows together": lambda z, y: (
+                np.log(np.exp(z).sum()) - (z * p_and_y(z, y)[1]).sum(-1)
+            ).mean(),
+        },
+    )
+
+
+@points(2, "cross_entropy: rows that do not count")
+def test_cross_entropy_ignore(submission):
+    """A row labeled ignore_index adds nothing, and is not counted in the mean."""
+    check_value(
+        submission.cross_entropy,
+        ignoring_cases(),
+        mistakes={
+            "the mean is taken over all rows; only those that count belong in it": (
+                lambda z, y, ignore_index=-100: (
+                    (row_losses(z, y) * counted(y, ignore_index)).sum() / y.size
+                )
+            ),
+            "rows with the label ignore_index count, as if it were a class": (
+                lambda z, y, ignore_index=-100: row_losses(z, y).mean()
+            ),
+            "the rows are dropped from the mean's divisor but not from its sum": (
+                lambda z, y, ignore_index=-100: (
+                    row_losses(z, y).sum() / counted(y, ignore_index).sum()
+                )
+            ),
+            "ignored rows are read as label 0": lambda z, y, ignore_index=-100: row_losses(
+                z, np.where(counted(y, ignore_index), y, 0)
+            ).mean(),
+        },
+    )
+    none = np.full((2, 3), -100)
+    with likely("a division by zero: where no row counts, the loss is 0"):
+        check_value(submission.cross_entropy, [case(normal(2, 3, 4), none, label="none counts")])
+
+
+@points(1, "cross_entropy: num_items")
+def test_cross_entropy_num_items(submission):
+    """With num_items given, the sum is divided by it: parts of a batch then add up."""
+    options = {"num_items": 10}
+    check_value(
+        submission.cross_entropy,
+        [
+            case(normal(2, 3, 5), labels_for(2, 3, classes=5), **options),
+            case(normal(2, 6, 5), labels_for(2, 6, classes=5, ignored=0.4), **options),
+        ],
+        mistakes={
+            "num_items is not used: it replaces the number of rows that count": (
+                lambda z, y, num_items: (row_losses(z, y) * counted(y)).sum() / counted(y).sum()
+            ),
+            "the mean is divided by num_items once more; it is the sum that is": (
+                lambda z, y, num_items: (
+                    (row_losses(z, y) * counted(y)).sum() / counted(y).sum() / num_items
+                )
+            ),
+        },
+    )
+
+
+@points(2, "cross_entropy: large logits")
+def test_cross_entropy_large(submission):
+    """Logits of ±10,000: -ln p is finite and exact, even where p is 0 in the computer."""
+    far = normal(3, 4) + np.array([[1e4], [-1e4], [0.0]])
+    unsure = np.array([[1e4, 0.0, -1e4], [0.0, 800.0, 0.0]])
+    check_value(
+        submission.cross_entropy,
+        [
+            case(far, labels_for(3, classes=4), label="all of a row far from 0"),
+            case(unsure, np.array([2, 0]), label="labels with p near 0"),
+            case(normal(4, 5, scale=1e4), labels_for(4, classes=5)),
+        ],
+        mistakes={
+            "p is kept away from 0 before the logarithm; take ln p = z - ln Σ e^z instead": (
+                lambda z, y: np.minimum(row_losses(z, y), -np.log(1e-12)).mean()
+            ),
+            "something is added to p before the logarithm; take ln p = z - ln Σ e^z instead": (
+                lambda z, y: -np.log((p_and_y(z, y)[0] * p_and_y(z, y)[1]).sum(-1) + 1e-8).mean()
+            ),
+        },
+    )
+    z, y = normal(3, 5), labels_for(3, classes=5)
+    check_close(
+        submission.cross_entropy(z + 1000, y)[0],
+        submission.cross_entropy(z, y)[0],
+        "the loss of logits + 1000, compared with your loss of the logits,",
+        rtol=1e-9,
+    )
+
+
+@points(4, "cross_entropy: gradient")
+def test_cross_entropy_vjp(submission):
+    """(p - y) / num_items for rows that count, 0 for the others, times g."""
+
+    def rows(change):
+        def gradient(z, y, g, ignore_index=-100, num_items=None):
+            p, hot = p_and_y(z, y)
+            keep = counted(y, ignore_index)[..., None]
+            return (g * change(p, hot, keep, num_items or max(1, keep.sum())),)
+
+        return gradient
+
+    check_vjp(
+        submission.cross_entropy,
+        plain_cases()
+        + ignoring_cases()
+        + [case(normal(2, 3, 4), np.array([[1, 0, -100], [3, -100, 3]]), num_items=10)],
+        axes=AXES,
+        mistakes={
+            "p - y is not divided by the number of rows that count": rows(
+                lambda p, y, keep, n: (p - y) * keep
+            ),
+            "y is missing: the label's entry is p - 1": rows(lambda p, y, keep, n: p * keep / n),
+            "only the label's entry has a gradient here; all logits take part in ln Σ e^z": rows(
+                lambda p, y, keep, n: (p - y) * y * keep / n
+            ),
+            "this is y - p; the gradient is p - y": rows(lambda p, y, keep, n: (y - p) * keep / n),
+            "rows that do not count have a gradient; theirs is 0": rows(
+                lambda p, y, keep, n: (p - y * keep) / n
+            ),
+            "rows that do not count have the gradient p - y; theirs is 0": rows(
+                lambda p, y, keep, n: (p - y) / n
+            ),
+            "p - y is divided by all rows; only those that count belong in the divisor": rows(
+                lambda p, y, keep, n: (p - y) * keep / keep.size
+            ),
+            "num_items is not used on the way back": rows(
+                lambda p, y, keep, n: (p - y) * keep / max(1, keep.sum())
+            ),
+            "the gradient is of the loss by p, -1 / p, and has not gone through the softmax": rows(
+                lambda p, y, keep, n: -y / p * keep / n
+            ),
+        },
+    )
+
+
+@points(1, "cross_entropy: fit for the model")
+def test_cross_entropy_manners(submission):
+    """float32 in, float32 out; logits and labels are not changed; views work."""
+    check_manners(submission.cross_entropy, plain_cases()[:2] + ignoring_cases()[:1])
+
+
+# ---------------------------------------------------------------------------------------------
+# adamw_step, 10 points
+# ---------------------------------------------------------------------------------------------
+
+OUTPUTS = ("parameter", "m", "v")
+
+
+def adamw(
+    p,
+    g,
+    m,
+    v,
+    t,
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=1e-2,
+    correct="mv",
+    t_for_correction=0,
+    numerator="m",
+    decay="decoupled",
+    root="outside",
+):
+    """AdamW with switches for the mistakes."""
+    (b1, b2), wd = betas, weight_decay
+    if decay == "l2":
+        g = g + wd * p
+    old, m, v = m, b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    t = t + t_for_correction
+    c1 = 1 - b1**t if "m" in correct else 1.0
+    c2 = 1 - b2**t if "v" in correct else 1.0
+    step = {"m": m / c1, "g": g, "old m": old / c1}[numerator] * lr
+    step = (
+        step
+        / {
+            "outside": np.sqrt(v / c2) + eps,
+            "inside": np.sqrt(v / c2 + eps),
+            "before the correction": (np.sqrt(v) + eps) / np.sqrt(c2),
+            "missing": v / c2 + eps,
+            "without epsilon": np.sqrt(v / c2),
+            "uphill": -np.sqrt(v / c2) - eps,
+        }[root]
+    )
+    new = {
+        "decoupled": (1 - lr * wd) * p - step,
+        "l2": p - step,
+        "none": p - step,
+        "without lr": (1 - wd) * p - step,
+        "after": (1 - lr * wd) * (p - step),
+        "grows": (1 + lr * wd) * p - step,
+    }[decay]
+    return new, m, v
+
+
+def wrong(**switches):
+    return lambda *args, **options: adamw(*args, **options, **switches)
+
+
+def adamw_cases(*steps, shape=(3, 5), **options):
+    return [
+        case(normal(*shape), normal(*shape), normal(*shape), normal(*shape) ** 2, step, **options)
+        for step in steps
+    ]
+
+
+@points(1, "adamw_step: the example")
+def test_adamw_step_example(submission):
+    """A first update, worked out on paper."""
+    check_example(submission.adamw_step)
+
+
+@points(2, "adamw_step: the two averages")
+def test_adamw_step_moments(submission):
+    """m averages the gradients, v their squares; each with its own β; both uncorrected."""
+    p, g, m, v = normal(4, 3), normal(4, 3), normal(4, 3), normal(4, 3) ** 2
+    for betas in ((0.9, 0.999), (0.6, 0.8)):
+        b1, b2 = betas
+        result = submission.adamw_step(p, g, m, v, 3, betas=betas)
+        check(
+            type(result) is tuple and len(result) == 3,
+            "adamw_step must return three arrays: the new parameter, m and v.",
+            "a return statement is missing" if result is None else None,
+        )
+        _, expected_m, expected_v = adamw(p, g, m, v, 3, betas=betas)
+        check_close(
+            result[1],
+            expected_m,
+            "adamw_step: the new m",
+            case=f"betas {betas}, step 3",
+            mistakes={
+                "β₁ and 1 - β₁ are exchanged": (1 - b1) * m + b1 * g,
+                "1 - β₁ is missing: m sums the gradients up": b1 * m + g,
+                "β₂ stands where β₁ belongs": b2 * m + (1 - b2) * g,
+                "the corrected m̂ is returned; it serves this step alone": expected_m / (1 - b1**3),
+                "the argument betas is not used": 0.9 * m + 0.1 * g,
+                "weight decay is added to the gradient: that is L2, which AdamW keeps apart": (
+                    adamw(p, g, m, v, 3, betas=betas, decay="l2")[1]
+                ),
+            },
+        )
+        check_close(
+            result[2],
+            expected_v,
+            "adamw_step: the new v",
+            case=f"betas {betas}, step 3",
+            mistakes={
+                "v averages the gradients; it is their squares": b2 * v + (1 - b2) * g,
+                "β₁ stands where β₂ belongs": b1 * v + (1 - b1) * g * g,
+                "β₂ and 1 - β₂ are exchanged": (1 - b2) * v + b2 * g * g,
+                "1 - β₂ is squared with the gradient": b2 * v + ((1 - b2) * g) ** 2,
+                "the corrected v̂ is returned; it serves this step alone": expected_v / (1 - b2**3),
+                "v averages the squares of m; it is those of the gradient": (
+                    b2 * v + (1 - b2) * expected_m**2
+                ),
+            },
+        )
+
+
+@points(3, "adamw_step: the new parameter")
+def test_adamw_step_value(submission):
+    """m̂ over the root of v̂, both corrected with their own β to the power of the step."""
+    check_value(
+        submission.adamw_step,
+        adamw_cases(1, 2, 10, lr=0.1, weight_decay=0.0)
+        + adamw_cases(3, 500, shape=(4,), lr=0.02, betas=(0.7, 0.95), weight_decay=0.0)
+        + adamw_cases(1, shape=(2, 0, 3)),
+        outputs=OUTPUTS,
+        mistakes={
+            "the corrections are missing: m and v begin with zeros, so early ones are too small": (
+                wrong(correct="")
+            ),
+            "the correction of v is missing": wrong(correct="m"),
+            "the correction of m is missing": wrong(correct="v"),
+            "the corrections are one step behind: t is 1 for the first update": (
+                wrong(t_for_correction=-1)
+            ),
+            "the corrections are one step ahead: t is 1 for the first update": (
+                wrong(t_for_correction=1)
+            ),
+            "the root is missing: m̂ is divided by √v̂": wrong(root="missing"),
+            "the step goes uphill: it is subtracted": wrong(root="uphill"),
+            "the step follows the gradient; it follows its average, m̂": wrong(numerator="g"),
+            "the old m is in the numerator; it is the new one": wrong(numerator="old m"),
+            "the defaults of lr and betas are used, whatever is given": (
+                lambda *args, lr=0, betas=0, **options: adamw(*args, **options)
+            ),
+        },
+    )
+
+
+@points(2, "adamw_step: decoupled weight decay")
+def test_adamw_step_decay(submission):
+    """The old parameter shrinks by lr · wd, and the gradient and its averages never hear of it."""
+    check_value(
+        submission.adamw_step,
+        adamw_cases(1, 4, lr=0.1, weight_decay=0.3)
+        + adamw_cases(7, shape=(6,), lr=0.05, weight_decay=0.1)
+        + adamw_cases(2, lr=0.1),
+        outputs=OUTPUTS,
+        mistakes={
+            "the decay is added to the gradient: that is L2, which AdamW keeps apart": (
+                wrong(decay="l2")
+            ),
+            "the decay lacks the factor lr": wrong(decay="without lr"),
+            "there is no weight decay": wrong(decay="none"),
+            "the decay comes after the step; it shrinks the old parameter": wrong(decay="after"),
+            "the decay makes the parameter grow": wrong(decay="grows"),
+            "the argument weight_decay is not used": lambda *args, weight_decay=0, **o: adamw(
+                *args, **o
+            ),
+        },
+    )
+
+
+@points(1, "adamw_step: where epsilon stands")
+def test_adamw_step_eps(submission):
+    """Epsilon is added to √v̂, outside the root and after the correction; 0 / 0 never happens."""
+    check_value(
+        submission.adamw_step,
+        adamw_cases(2, 30, lr=0.1, eps=0.2, weight_decay=0.0),
+        outputs=OUTPUTS,
+        mistakes={
+            "epsilon is inside the square root": wrong(root="inside"),
+            "epsilon is added to √v, before the correction": wrong(root="before the correction"),
+            "epsilon is not used": wrong(root="without epsilon"),
+            "the argument eps is not used": lambda *args, eps=0, **o: adamw(*args, **o),
+        },
+    )
+    zero = np.zeros(3)
+    with likely("0 / 0: a parameter without gradient must stay; epsilon keeps the divisor from 0"):
+        check_value(submission.adamw_step, [case(normal(3), zero, zero, zero, 1)], outputs=OUTPUTS)
+
+
+@points(1, "adamw_step: fit for the model")
+def test_adamw_step_manners(submission):
+    """Three new arrays, float32 if the parameter is; none of the four given ones is changed."""
+    check_manners(
+        submission.adamw_step, adamw_cases(1, 5) + adamw_cases(2, shape=(7,), weight_decay=0.1)
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# cosine_with_warmup, 5 points
+# ---------------------------------------------------------------------------------------------
+
+
+def cosine(step, rate, warmup, total, min_ratio=0.1, shape=None):
+    x = (step - warmup) / (total - warmup)
+    curve = shape(x) if shape else 0.5 * (1 + math.cos(math.pi * x))
+    return rate * (min_ratio + (1 - min_ratio) * curve)
+
+
+@points(1, "cosine_with_warmup: the example")
+def test_cosine_with_warmup_example(submission):
+    """Four steps of warmup, eight of decay."""
+    check_example(submission.cosine_with_warmup)
+
+
+@points(1, "cosine_with_warmup: warmup")
+def test_cosine_with_warmup_warmup(submission):
+    """A line from learning_rate / warmup_steps, in the first update, to learning_rate."""
+    check_value(
+        submission.cosine_with_warmup,
+        [case(step, 0.003, 7, 40) for step in range(7)],
+        mistakes={
+            "the first update is wasted: warmup begins with 1 / warmup_steps, not with 0": (
+                lambda step, rate, warmup, total: rate * step / warmup
+            ),
+            "warmup ends one step too late: divide by warmup_steps": (
+                lambda step, rate, warmup, total: rate * (step + 1) / (warmup + 1)
+            ),
+            "there is no warmup": lambda step, rate, warmup, total: rate,
+            "the line is a part of learning_rate; that factor is missing": (
+                lambda step, rate, warmup, total: (step + 1) / warmup
+            ),
+        },
+    )
+
+
+@points(2, "cosine_with_warmup: the cosine")
+def test_cosine_with_warmup_cosine(submission):
+    """Half a cosine, from learning_rate after the warmup to min_ratio of it at total_steps."""
+    steps = [case(step, 0.003, 7, 40) for step in (36, 7, 8, 20, 39, 40)]
+    steps += [case(step, 2.0, 5, 21, min_ratio=0.25) for step in (5, 6, 13, 20)]
+    steps += [case(9, 1.0, 3, 15, min_ratio=0.0)]
+
+    check_value(
+        submission.cosine_with_warmup,
+        steps,
+        mistakes={
+            "the cosine is one step ahead: x is 0 at step warmup_steps": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(s + 1, rate, w, total, min_ratio)
+            ),
+            "the cosine is one step behind: x is 0 at step warmup_steps": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(s - 1, rate, w, total, min_ratio)
+            ),
+            "the cosine ends one step too early: x is 1 at step total_steps": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(
+                    min(s, total - 1), rate, w, total - 1, min_ratio
+                )
+            ),
+            "the cosine begins at step 0; it begins where the warmup ends": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, 0, total, min_ratio)
+            ),
+            "x is divided by total_steps; from the warmup's end there are fewer": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(s - w, rate, 0, total, min_ratio)
+            ),
+            "the rate falls to 0: min_ratio is missing": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total, 0.0)
+            ),
+            "the argument min_ratio is not used": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total)
+            ),
+            "the cosine is cut off at the minimum; it is shrunk, so as to end there": (
+                lambda s, rate, w, total, min_ratio=0.1: max(
+                    rate * min_ratio, cosine(s, rate, w, total, 0.0)
+                )
+            ),
+            "the minimum is added to a cosine of full height: it begins above learning_rate": (
+                lambda s, rate, w, total, min_ratio=0.1: (
+                    rate * min_ratio + cosine(s, rate, w, total, 0.0)
+                )
+            ),
+            "it is a line; half a cosine is asked for": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(
+                    s, rate, w, total, min_ratio, shape=lambda x: 1 - x
+                )
+            ),
+            "it is a quarter of a cosine; half of one is asked for, which ends level": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(
+                    s, rate, w, total, min_ratio, shape=lambda x: math.cos(math.pi * x / 2)
+                )
+            ),
+            "it is a whole cosine, down and up again; half of one is asked for": (
+                lambda s, rate, w, total, min_ratio=0.1: cosine(
+                    s,
+                    rate,
+                    w,
+                    total,
+                    min_ratio,
+                    shape=lambda x: 0.5 * (1 + math.cos(2 * math.pi * x)),
+                )
+            ),
+        },
+    )
+
+
+@points(1, "cosine_with_warmup: edges")
+def test_cosine_with_warmup_edges(submission):
+    """No warmup, nothing but warmup, and steps after the last."""
+    check_value(
+        submission.cosine_with_warmup,
+        [
+            case(0, 0.5, 0, 10, label="no warmup"),
+            case(3, 0.5, 0, 10, label="no warmup"),
+            case(4, 0.5, 5, 5, label="nothing but warmup"),
+            case(5, 0.5, 5, 5, label="the step after a run of nothing but warmup"),
+            case(41, 0.5, 7, 40, label="after the last step"),
+            case(80, 0.5, 7, 40, label="long after the last step"),
+        ],
+        mistakes={
+            "after total_steps the rate rises again: x must not grow beyond 1": (
+                lambda s, rate, w, total: cosine(s, rate, w, total) if total > w else None
+            ),
+            "after total_steps the rate is 0; it stays at the minimum": (
+                lambda s, rate, w, total: 0.0 if s > total else None
+            ),
+        },
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# clip_by_global_norm, 5 points
+# ---------------------------------------------------------------------------------------------
+
+
+def norm_of(arrays):
+    return math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in arrays))
+
+
+def clip(submission, gradients, max_norm):
+    result = submission.clip_by_global_norm(gradients, max_norm)
+    check(
+        type(result) is tuple and len(result) == 2 and isinstance(result[0], (list, tuple)),
+        "clip_by_global_norm must return two things: a list of arrays, and the norm.",
+        "a return statement is missing" if result is None else None,
+    )
+    check(
+        len(result[0]) == len(gradients),
+        f"clip_by_global_norm returned {len(result[0])} arrays for {len(gradients)} gradients.",
+    )
+    return result
+
+
+def some_gradients(scale=1.0):
+    return [normal(3, 4, scale=scale), normal(5, scale=5 * scale), normal(2, 1, 3, scale=scale)]
+
+
+@points(1, "clip_by_global_norm: the example")
+def test_clip_by_global_norm_example(submission):
+    """3 and 4 in two arrays: their joint norm is 5."""
+    check_example(submission.clip_by_global_norm)
+
+
+@points(2, "clip_by_global_norm: value")
+def test_clip_by_global_norm_value(submission):
+    """One norm over all arrays, and one factor for all of them."""
+    gradients, max_norm = some_gradients(), 0.5
+    clipped, norm = clip(submission, gradients, max_norm)
+    right = norm_of(gradients)
+    single = [norm_of([g]) for g in gradients]
+    check_close(
+        norm,
+        right,
+        "clip_by_global_norm: the norm",
+        mistakes={
+            "the square root is missing in the norm": right**2,
+            "the norms of the arrays are added; their squares are": sum(single),
+            "this is the norm after clipping; the one before it is asked for": max_norm,
+            "this is the largest of the arrays' norms": max(single),
+            "this is the norm of the last array alone": single[-1],
+            "this is the norm of the first array alone": single[0],
+            "the mean of the squares is taken; it is their sum": (
+                right / math.sqrt(sum(g.size for g in gradients))
+            ),
+            "this is the largest entry": max(np.abs(g).max() for g in gradients),
+            "the absolute values are added; their squares are": (
+                sum(np.abs(g).sum() for g in gradients)
+            ),
+        },
+    )
+    for i, (mine, g, own) in enumerate(zip(clipped, gradients, single)):
+        check_close(
+            mine,
+            g * (max_norm / right),
+            f"clip_by_global_norm: array {i} of {len(gradients)}",
+            case=f"norm {right:.4f}, max_norm {max_norm}",
+            rtol=1e-5,
+            mistakes={
+                "every array is clipped by its own norm; one factor belongs to all": (
+                    g * min(1, max_norm / own)
+                ),
+                "the entries are cut off at max_norm; that changes the direction": (
+                    np.clip(g, -max_norm, max_norm)
+                ),
+                "the gradients are not scaled": g,
+                "the gradients get norm 1; max_norm is missing in the factor": g / right,
+                "the factor is upside down: it is max_norm / norm": g * (right / max_norm),
+                "the factor is applied twice": g * (max_norm / right) ** 2,
+            },
+        )
+
+
+@points(1, "clip_by_global_norm: small gradients")
+def test_clip_by_global_norm_small(submission):
+    """Gradients within max_norm, zeros among them, stay as they are: nothing is scaled up."""
+    for scale, max_norm in ((0.1, 10.0), (1.0, 1e3), (0.0, 1.0)):
+        gradients = some_gradients(scale)
+        clipped, norm = clip(submission, gradients, max_norm)
+        right = norm_of(gradients)
+        for i, (mine, g) in enumerate(zip(clipped, gradients)):
+            check_close(
+                mine,
+                g,
+                f"clip_by_global_norm: array {i} of {len(gradients)}",
+                case=f"norm {right:.4f}, max_norm {max_norm}",
+                mistakes={
+                    "small gradients are scaled up: clipping only ever makes them smaller": (
+                        g * (max_norm / (right or 1))
+                    ),
+                },
+            )
+        check_close(norm, right, "clip_by_global_norm: the norm", case=f"max_norm {max_norm}")
+
+
+@points(1, "clip_by_global_norm: fit for the model")
+def test_clip_by_global_norm_manners(submission):
+    """float32 stays float32; the gradients that were given are not changed."""
+    gradients = [g.astype(np.float32) for g in some_gradients()]
+    for max_norm in (0.5, 100.0):
+        clipped, _ = clip(submission, gradients, max_norm)
+        check(
+            not submission.clip_by_global_norm.edited
+            and not edits(submission, gradients, max_norm),
+            "clip_by_global_norm changed the arrays that it was given.",
+            "the gradients are changed in place (*=): return new arrays",
+        )
+        for g, mine in zip(gradients, clipped):
+            check(
+                getattr(mine, "dtype", None) == np.float32,
+                f"clip_by_global_norm: float32 went in, {getattr(mine, 'dtype', None)} came out.",
+                "float64 comes out where float32 went in: make the factor a Python float",
+            )
+            check_close(
+                mine,
+                g * np.float32(min(1, max_norm / norm_of(gradients))),
+                "clip_by_global_norm: a float32 gradient",
+            )
+
+
+def edits(submission, gradients, max_norm):
+    """Whether a call changes its arguments: `edited` is the last call's."""
+    function = submission.clip_by_global_norm
+    function(gradients, max_norm)
+    return bool(function.edited)
+
+
+# ---------------------------------------------------------------------------------------------
+# sample_batch, 6 points
+# ---------------------------------------------------------------------------------------------
+
+# Token i is 3 i + 7: every row tells where it was cut, and no position can pass for a token.
+
+
+def corpus(num_rows=12, spacing=5, dtype=np.uint16):
+    starts = np.arange(num_rows) * spacing
+    return (3 * np.arange(num_rows * spacing + 9) + 7).astype(dtype), starts
+
+
+def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
+    """Where the rows of a batch begin, (batch_size,), after the rows have been looked at."""
+    batch = submission.sample_batch(tokens, starts, seq_len, batch_size, seed, step)
+    told = (
+        f"\n  input     tokens {tokens.shape}, {len(starts)} starts, seq_len {seq_len}, step {step}"
+    )
+    check(isinstance(batch, np.ndarray), f"sample_batch returned a {type(batch).__name__}.{told}")
+    check(
+        batch.shape == (batch_size, seq_len),
+        f"sample_batch: the shape is {batch.shape}; {(batch_size, seq_len)} was expected.{told}",
+        {
+            (seq_len, batch_size): "the batch is transposed: a row is a piece of text",
+            (batch_size, seq_len + 1): "one token too many: the model makes its own targets",
+            (batch_size, seq_len - 1): "one token is missing from each row",
+        }.get(batch.shape),
+    )
+    first = batch[:, :1].astype(np.int64)
+    places = (first - 7) // 3
+    line = np.arange(seq_len)
+    check(
+        np.array_equal(batch, 3 * (places + line) + 7) and 0 <= places.min() < len(tokens),
+        "sample_batch: a row is not a piece of the tokens, seq_len of them in a line."
+        f"{told}\n  a row     {batch[0].tolist()[:8]}",
+        "these are positions; the tokens that stand there are asked for"
+        if np.array_equal(batch, first + line)
+        else None,
+    )
+    check(
+        batch.dtype == np.int64,
+        f"sample_batch: the dtype is {batch.dtype}; int64 was expected.{told}",
+        "the tokens' own dtype came out: `.astype(np.int64)`",
+    )
+    return places[:, 0]
+
+
+@points(1, "sample_batch: the example")
+def test_sample_batch_example(submission):
+    """Three rows in one batch: each start once, the last one moved back."""
+    check_example(submission.sample_batch)
+
+
+@points(2, "sample_batch: rows")
+def test_sample_batch_rows(submission):
+    """Whole rows, from starts, never over the end of the tokens."""
+    for num_rows, spacing, seq_len, batch_size in ((12, 5, 4, 4), (7, 3, 8, 5), (5, 6, 13, 3)):
+        tokens, starts = corpus(num_rows, spacing)
+        tokens = tokens[: starts[-1] + 2]  # the last row would run over the end
+        allowed = np.minimum(starts, len(tokens) - seq_len)
+        for step in range(4):
+            places = rows_of(submission, tokens, starts, seq_len, batch_size, 3, step)
+            strangers = sorted(set(places.tolist()) - set(allowed.tolist()))
+            check(
+                not strangers,
+                f"sample_batch: rows begin at {strangers[:5]}; they may begin at the starts "
+                f"{allowed.tolist()} (moved back at the end) and nowhere else.",
+                "rows begin at any token; they begin at starts"
+                if len(strangers) > 1
+                else "a row is one token off its start"
+                if strangers
+                and (strangers[0] - 1 in allowed.tolist() or strangers[0] + 1 in allowed.tolist())
+                else None,
+            )
+
+
+@points(2, "sample_batch: epochs")
+def test_sample_batch_epochs(submission):
+    """Every row once an epoch, in an order drawn for that epoch; batches may span two epochs."""
+    tokens, starts = corpus(40)
+    orders = []
+    for batch_size, steps in ((7, 23), (40, 4), (100, 2)):
+        dealt = [
+            rows_of(submission, tokens, starts, 4, batch_size, 1, step) // 5
+            for step in range(steps)
+        ]
+        line = np.concatenate(dealt)
+        for epoch in range(len(line) // 40):
+            order = line[40 * epoch : 40 * epoch + 40]
+            orders.append((epoch, order.tolist()))
+            twice = sorted(r for r in set(order.tolist()) if order.tolist().count(r) > 1)
+            check(
+                not twice,
+                f"sample_batch: in epoch {epoch} of 40 rows, batches of {batch_size}, row "
+                f"{twice[:1]} comes more than once, and another never.",
+                why_twice(line, batch_size, epoch),
+            )
+    by_epoch = {}
+    for epoch, order in orders:
+        neighbors = sum((b - a) % 40 == 1 for a, b in pairwise(order))
+        check(
+            neighbors < 12,
+            f"sample_batch: {neighbors} of 39 rows of an epoch are followed by the next in the "
+            "text.",
+            "the order is not drawn at random: neighbors in the text are alike, and belong apart",
+        )
+        check(
+            by_epoch.setdefault(epoch, order) == order,
+            f"sample_batch: with another batch_size, epoch {epoch} has another order.",
+            "the order is drawn from (seed, step); it belongs to (seed, epoch)",
+        )
+    check(
+        by_epoch[0] != by_epoch[1] and by_epoch[1] != by_epoch[2],
+        "sample_batch: two epochs have the same order.",
+        "the order is drawn from the seed alone; it is drawn anew for every epoch",
+    )
+
+
+def why_twice(line, batch_size, epoch):
+    full = line[: 40 // batch_size * batch_size]
+    if epoch:
+        return "a batch that reaches into the next epoch takes rows of the wrong one"
+    if len(set(full.tolist())) == len(full) < 40:
+        return "the last rows of an epoch are dropped where they do not fill a batch"
+    return "every batch draws rows anew, so some come twice; an epoch takes every row once"
+
+
+@points(1, "sample_batch: a function of (seed, step)")
+def test_sample_batch_seed(submission):
+    """Another seed gives another order; the same one the same, whatever was asked before."""
+    tokens, starts = corpus(40)
+
+    def order(seed, step):
+        return rows_of(submission, tokens, starts, 4, 40, seed, step).tolist()
+
+    first = [order(2, step) for step in (0, 1, 2)]
+    again = [order(2, step) for step in (2, 0, 1)]
+    check(
+        first == [again[1], again[2], again[0]],
+        "sample_batch: the same seed and step gave other rows when they were asked for again.",
+        "something is kept from call to call, a generator perhaps: make one from [seed, epoch]",
+    )
+    check(
+        first[0] != order(3, 0),
+        "sample_batch: seeds 2 and 3 give the same rows.",
+        "the seed is not used",
+    )
+    check(
+        first[1] != order(3, 0),
+        "sample_batch: epoch 1 of seed 2 is epoch 0 of seed 3.",
+        "seed and epoch are added, so other seeds repeat the same orders: use [seed, epoch]",
+    )
+    check_equal(submission.sample_batch.edited, [], "what sample_batch changed in place")
