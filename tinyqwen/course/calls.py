@@ -2,20 +2,23 @@
 
 `StudentFunction` looks like the function it stands for. Every call gets fresh copies of the arrays,
 so that nothing a student does to them reaches the grader; whatever goes wrong inside comes out as a
-`StudentError` that shows the student's own line. Graders use calls and nothing else, so that the
-function can as well live in another process, which is told `(name, arguments)` and answers
-`(results, arguments as they are afterwards)`.
+`StudentError` that shows the student's own line. Graders use calls and nothing else, so they cannot
+tell whether the function lives in this process (`Here`) or in a worker (`isolation`).
 """
 
 import ast
-import linecache
-import traceback
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+
+from tinyqwen.course import clock
+from tinyqwen.course.isolation import wire
 
 # Words of an exception, and what they most likely mean.
 LIKELY = {
     "mismatch in its core dimension": "two matrices do not fit: must one of them be transposed?",
+    "object has no attribute 'shape'": "a number or a list came where an array was expected",
     "could not be broadcast": "two shapes do not broadcast: is an axis missing, or one too many?",
     "non-broadcastable output": "+= cannot enlarge an array by broadcasting: write a + b",
     "cannot reshape array": "the new shape has another number of entries",
@@ -29,10 +32,6 @@ class ToDo(Exception):
     """The student has not written this function yet."""
 
 
-class TimeLimit(BaseException):
-    """A test has run out of time.  No `except Exception` of a student's catches it."""
-
-
 class StudentError(Exception):
     """An exception from a student's function, told in the student's lines.
 
@@ -44,66 +43,103 @@ class StudentError(Exception):
         self.mistake = mistake
 
 
-class StudentFunction:
-    """A student's function as a grader sees it.
+class Here:
+    """A function in this process.
 
-    Calling it copies the arrays in, runs it, and returns what it returned, where a function in a
-    returned tuple (a VJP) is wrapped in the same way. `edited` then holds the positions and names
-    of the arguments that the last call changed in place.
+    filename: the student's file, whose lines are shown when it fails
+    around:   None, or a function that returns a context manager, entered around every call
     """
 
-    def __init__(self, name, function, filename=None, around=None):
-        self.__name__ = name
-        self._function, self._filename, self._around = function, filename, around
-        self.edited = []
+    def __init__(self, function, filename=None, around=None):
+        self.function, self._filename, self._around = function, filename, around
 
-    def __call__(self, *args, **kwargs):
-        own_args, own_kwargs = _copied(args), _copied(kwargs)
+    def run(self, args, kwargs, seconds):
+        """(result, edited); raises wire.Raised for whatever the function raises.  The time limit
+        is the runner's."""
+        own_args, own_kwargs = wire.copied(args), wire.copied(kwargs)
         try:
             if self._around is None:
-                result = self._function(*own_args, **own_kwargs)
+                result = self.function(*own_args, **own_kwargs)
             else:
                 with self._around():
-                    result = self._function(*own_args, **own_kwargs)
-        except (NotImplementedError, ToDo):
-            raise ToDo(self.__name__) from None
+                    result = self.function(*own_args, **own_kwargs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise self._told(error, args, kwargs) from None
-        self.edited = [i for i, (a, b) in enumerate(zip(args, own_args)) if not _same(a, b)]
-        self.edited += [k for k in kwargs if not _same(kwargs[k], own_kwargs[k])]
+            raise wire.Raised(wire.failure_of(error, self._filename)) from None
+        return result, wire.edited(args, kwargs, own_args, own_kwargs)
+
+    def run_many(self, calls, kwargs, seconds):
+        """The outputs of many calls, without their VJPs."""
+        return [wire.without_vjp(self.run(args, kwargs, seconds)[0]) for args in calls]
+
+    def inner(self, function):
+        """A function that this one has returned."""
+        return Here(function, self._filename, self._around)
+
+
+class StudentFunction:
+    """A student's function as a grader sees it.
+
+    home: where it lives: `Here`, or a worker's `Remote`;  filename: the student's file
+    Calling it returns what it returned, where a function in a returned tuple (a VJP) is wrapped in
+    the same way. `edited` then holds the positions and names of the arguments that the last call
+    changed in place.
+    """
+
+    def __init__(self, name, home, filename=None):
+        self.__name__ = name
+        self._home, self._filename = home, filename
+        self.edited = []
+
+    def __call__(self, *args, **kwargs):
+        with self._shown(args, kwargs):
+            result, self.edited = self._home.run(args, kwargs, clock.left())
         return self._wrapped(result)
+
+    def many(self, calls, **kwargs):
+        """The outputs, without their VJPs, of calls with these tuples of arguments."""
+        with self._shown(calls[0] if calls else (), kwargs):
+            return self._home.run_many(calls, kwargs, clock.left())
+
+    @contextmanager
+    def _shown(self, args, kwargs):
+        try:
+            yield
+        except wire.Raised as error:
+            if error.failure["kind"] in ("NotImplementedError", "ToDo"):
+                raise ToDo(self.__name__) from None
+            raise self._told(error.failure, args, kwargs) from None
 
     def _wrapped(self, result):
         if callable(result):
-            inner = f"{self.__name__}'s vjp"
-            return StudentFunction(inner, result, self._filename, self._around)
+            home = self._home.inner(result)
+            return StudentFunction(f"{self.__name__}'s vjp", home, self._filename)
         if type(result) is tuple:
             return tuple(self._wrapped(part) if callable(part) else part for part in result)
         return result
 
-    def _told(self, error, args, kwargs):
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename == self._filename]
-        line = own[-1] if own else None
+    def _told(self, failure, args, kwargs):
+        kind, message, frames = failure["kind"], failure["message"], failure["frames"]
         lines, mistake = [], None
-        if isinstance(error, TimeLimit):
-            lines.append(f"{self.__name__} was still running when the time limit of {error} ended.")
-            loop = line and enclosing_loop(line.filename, line.lineno)
+        if kind == "TimeLimit":
+            limit = message or f"{clock.allowed():g} s"
+            lines.append(f"{self.__name__} was still running when the time limit of {limit} ended.")
+            loop = frames and enclosing_loop(self._filename, frames[-1][0])
             if loop:
                 mistake = f"an infinite loop: {loop}"
-        elif isinstance(error, SystemExit):
+        elif kind == "Lost":
+            lines.append(f"{self.__name__} gave no answer: {message}.")
+        elif kind == "SystemExit":
             lines.append(f"{self.__name__} ended the whole program; return a value instead.")
-        elif isinstance(error, RecursionError):
+        elif kind == "RecursionError":
             mistake = "endless recursion: the function calls itself and nothing stops it"
             lines.append(f"{self.__name__} called itself too often (RecursionError).")
         else:
-            lines.append(f"{self.__name__} raised {type(error).__name__}: {error}")
-            mistake = next((m for part, m in LIKELY.items() if part in str(error)), None)
-        for frame in own[-3:]:
-            where = f"{_short(frame.filename)}, line {frame.lineno}, in {frame.name}"
-            lines.append(f"  {where}\n    {frame.line}")
+            lines.append(f"{self.__name__} raised {kind}: {message}")
+            mistake = next((m for part, m in LIKELY.items() if part in message), None)
+        for number, function, text in frames:
+            lines.append(f"  {_short(self._filename)}, line {number}, in {function}\n    {text}")
         lines.append(f"It was called with {described(args, kwargs)}.")
         return StudentError("\n".join(lines), mistake)
 
@@ -111,8 +147,9 @@ class StudentFunction:
 def enclosing_loop(filename, number):
     """The innermost `while` or `for` around a line, as "line 12: while i < n:", or None."""
     try:
-        tree = ast.parse("".join(linecache.getlines(filename)))
-    except SyntaxError:
+        source = Path(filename).read_bytes()
+        tree = ast.parse(source)
+    except (OSError, SyntaxError, ValueError):
         return None
     loops = [
         node
@@ -122,7 +159,7 @@ def enclosing_loop(filename, number):
     if not loops:
         return None
     first = max(node.lineno for node in loops)
-    return f"line {first}: {linecache.getline(filename, first).strip()}"
+    return f"line {first}: {source.decode('utf-8', 'replace').splitlines()[first - 1].strip()}"
 
 
 def described(args, kwargs=None):
@@ -141,45 +178,3 @@ def _describe(value):
 
 def _short(filename):
     return filename.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _copied(value):
-    """A deep copy of arrays and containers.  Strides are kept: a view stays non-contiguous."""
-    match value:
-        case np.ndarray():
-            return _copied_array(value)
-        case tuple() if type(value) is tuple:
-            return tuple(map(_copied, value))
-        case list():
-            return list(map(_copied, value))
-        case dict():
-            return {key: _copied(item) for key, item in value.items()}
-        case set():
-            return set(value)
-    return value
-
-
-def _copied_array(array):
-    if array.flags.c_contiguous or array.size == 0 or 0 in array.strides:
-        return array.copy()
-    buffer = np.empty(tuple(2 * n for n in array.shape), array.dtype)
-    view = buffer[tuple(slice(None, 2 * n, 2) for n in array.shape)]
-    view[...] = array
-    return view
-
-
-def _same(before, after):
-    match before:
-        case np.ndarray():
-            return (
-                isinstance(after, np.ndarray)
-                and before.shape == after.shape
-                and np.array_equal(before, after, equal_nan=before.dtype.kind in "fc")
-            )
-        case tuple() | list():
-            return len(before) == len(after) and all(map(_same, before, after))
-        case dict():
-            return before.keys() == after.keys() and all(_same(before[k], after[k]) for k in before)
-        case set() | bool() | int() | float() | str() | bytes():
-            return before == after
-    return True  # an object of another kind: no check

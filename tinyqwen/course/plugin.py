@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tinyqwen.course.clock import time_limit
 from tinyqwen.course.registry import GRADERS, ROOT, STUBS, chapters
 from tinyqwen.course.reports import Reports
-from tinyqwen.course.runner import result_of, run, time_limit
+from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.scoreboard import scoreboard
 from tinyqwen.course.submission import submitted
 from tinyqwen.course.swapping import swap, written_functions

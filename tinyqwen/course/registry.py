@@ -95,9 +95,20 @@ def reference(name: str):
 # ---------------------------------------------------------------------------------------------
 
 
-def functions_in(source: str) -> dict[str, ast.FunctionDef]:
+def functions_in(source: str | bytes) -> dict[str, ast.FunctionDef]:
     """{name: syntax tree} of the functions that a file defines at its top level."""
     return {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+
+
+def imports_in(source: str) -> list[tuple]:
+    """(module, name, alias) of what a file imports from tinyqwen.  name: None for whole modules."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinyqwen."):
+            found += [(node.module, one.name, one.asname or one.name) for one in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "tinyqwen":
+            found += [(f"tinyqwen.{one.name}", None, one.asname or one.name) for one in node.names]
+    return found
 
 
 def is_stub(function: ast.FunctionDef) -> bool:

@@ -4,19 +4,17 @@ The pytest plugin and the self-test both run graders through `run`, so what the 
 what students meet.
 """
 
-import ctypes
-import signal
 import threading
 import time
 import traceback
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 
-from tinyqwen.course.calls import StudentError, TimeLimit, ToDo
+from tinyqwen.course.calls import StudentError, ToDo
+from tinyqwen.course.clock import TimeLimit, time_limit
 from tinyqwen.course.diagnosis import CheckFailed
 
 _current = threading.local()
@@ -97,7 +95,7 @@ def run(test, submission, result, seed=0) -> Result:
     _current.rng = np.random.default_rng([seed, crc32(test.__name__.encode())])
     began = time.perf_counter()
     try:
-        with time_limit(seconds), warnings.catch_warnings():
+        with time_limit(seconds, submission.grace), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an overflow is judged by what comes out
             test(submission)
         result.status = "passed"
@@ -121,56 +119,3 @@ def run(test, submission, result, seed=0) -> Result:
         result.seconds = time.perf_counter() - began
         _current.rng = None
     return result
-
-
-@contextmanager
-def time_limit(seconds):
-    """Raise TimeLimit in this block after so many seconds, and again every second until it ends.
-
-    Python code is interrupted anywhere, a single call into C when it returns.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    limit = _alarm if main and hasattr(signal, "setitimer") else _watcher
-    with limit(seconds):
-        yield
-
-
-@contextmanager
-def _alarm(seconds):
-    def ring(signum, frame):
-        raise TimeLimit(f"{seconds:g} s")
-
-    handler = signal.signal(signal.SIGALRM, ring)
-    began = time.monotonic()
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        if left:  # somebody else's alarm, pytest-timeout's say, goes on where it was
-            left = max(left - (time.monotonic() - began), 0.01)
-            signal.setitimer(signal.ITIMER_REAL, left, interval)
-
-
-@contextmanager
-def _watcher(seconds):
-    """The same where there are no signals: on Windows, and outside the main thread."""
-    thread, done = ctypes.c_ulong(threading.get_ident()), threading.Event()
-    ring = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    limit = type("TimeLimit", (TimeLimit,), {"__str__": lambda self: f"{seconds:g} s"})
-
-    def watch():
-        wait = seconds
-        while not done.wait(wait):
-            ring(thread, ctypes.py_object(limit))
-            wait = 1.0
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-        ring(thread, None)  # one that was sent and has not arrived

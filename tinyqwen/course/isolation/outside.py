@@ -1,0 +1,279 @@
+"""The grader's end: start a worker, call a student's functions in it, and outlive whatever it does.
+
+    with Worker(path, ["silu", "gelu"]) as worker:
+        silu = worker.functions["silu"]
+        (out, vjp), edited = silu.run((x,), {})
+
+A worker is used as long as it behaves, and started anew after a time-out, a death or a message that
+is none: what a test did to its worker is no other test's trouble.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from pathlib import Path
+
+from tinyqwen.course.isolation import wire
+
+INSIDE = Path(__file__).with_name("inside.py")
+MEMORY, PROCESSES = 1 << 30, 32  # bytes; processes that a worker may have started
+LOADING = 10.0  # seconds to load NumPy and the student's file
+GRACE = 0.5  # seconds after the time limit for a worker to say where it was
+CALLBACKS = 300_000  # calls of the grader's functions within one call of a student's
+LOAD, MANY = 0, -1  # functions of the worker's own
+MAX_SOURCE = 1 << 20  # bytes of a student's file
+
+
+class Lost(wire.Raised):
+    """The worker is gone or not to be believed; `failure` says why, as for an exception."""
+
+
+def available() -> bool:
+    """True where workers can be started: Linux and macOS."""
+    return hasattr(os, "fork") and hasattr(select, "poll")
+
+
+class StudentPeer(wire.Peer):
+    """The grader's end of the conversation, with a deadline for all of it."""
+
+    def __init__(self, read, write):
+        super().__init__(self._read_all, self._write_all)
+        self._in, self._out = read, write
+        self.deadline, self.callbacks = 0.0, 0
+        for descriptor in (read, write):
+            os.set_blocking(descriptor, False)
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(read, select.POLLIN)
+        self._writable.register(write, select.POLLOUT)
+
+    def answer(self, number, request):
+        self.callbacks += 1
+        if self.callbacks > CALLBACKS:
+            raise wire.WireError("calls without end")
+        super().answer(number, request)
+
+    def _read_all(self, size):
+        parts = bytearray()
+        while len(parts) < size:
+            try:
+                part = os.read(self._in, min(size - len(parts), 1 << 20))
+            except BlockingIOError:
+                self._wait(self._readable)
+                continue
+            if not part:
+                raise EOFError
+            parts += part
+        return bytes(parts)
+
+    def _write_all(self, data):
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._out, view[: 1 << 20]) :]
+            except BlockingIOError:
+                self._wait(self._writable)
+
+    def _wait(self, poll):
+        left = self.deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError
+
+
+class Remote(wire.ForeignFunction):
+    """A student's function in a worker.  `run(args, kwargs, seconds)` returns (result, edited) as
+    `calls.Here` does."""
+
+    def run(self, args, kwargs, seconds):
+        return self._peer.worker.run(self._number, args, kwargs, seconds)
+
+    def run_many(self, calls, kwargs, seconds):
+        """The outputs of many calls in one message, without their VJPs."""
+        return self._peer.worker.run(MANY, (self, calls, kwargs), {}, seconds)[0]
+
+    def inner(self, function):
+        """A function that this one has returned: it is a Remote already."""
+        return function
+
+    def __call__(self, *args, **kwargs):
+        return self.run(args, kwargs, LOADING)[0]
+
+
+StudentPeer.function = Remote
+
+
+class Worker:
+    """A process with a student's file in it.
+
+    path: the file, which is copied;  names: the functions wanted of it
+    library: {module: {name: function}} of tinyqwen that the file may import; None: all of it, for
+        code that is trusted
+    memory: bytes;  fences: False leaves all but the supervisor away, to test that one alone
+
+    functions: {name: Remote};  fences: {fence: what it does}, as the worker reports them.
+    Raises wire.Raised if the file cannot be loaded, Lost if the worker does not survive it.
+    """
+
+    def __init__(self, path, names, library=(), memory=MEMORY, fences=True):
+        self._path, self._names = Path(path), list(names)
+        self._library = None if library is None else dict(library)
+        self._memory, self._wanted_fences = memory, fences
+        self._generation, self._stop = 0, None
+        self._start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.stop()
+
+    # -----------------------------------------------------------------------------------------
+
+    def _start(self):
+        source = self._path.read_bytes()
+        if len(source) > MAX_SOURCE:
+            raise Lost(_checked({"kind": "Lost", "message": "the file is larger than 1 MB"}))
+        folder = os.path.realpath(tempfile.mkdtemp(prefix="tinyqwen-"))
+        Path(folder, self._path.name).write_bytes(source)
+        numpy = Path(importlib.util.find_spec("numpy").origin).parents[1]
+        trusted = self._library is None
+        settings = {
+            "folder": folder,
+            "numpy": os.path.realpath(numpy),
+            "path": [p for p in sys.path if os.path.isdir(p)] if trusted else [],
+            "memory": self._memory,
+            "processes": PROCESSES,
+            "fences": self._wanted_fences and not trusted,
+        }
+        to_worker, from_worker, control, status = (os.pipe() for _ in range(4))
+        inner = (to_worker[0], from_worker[1], control[0], status[1])
+        outer = (to_worker[1], from_worker[0], control[1], status[0])
+        command = [sys.executable, "-I", "-S", "-B", str(INSIDE), *map(str, inner)]
+        self._process = subprocess.Popen(
+            [*command, json.dumps(settings)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if trusted else subprocess.DEVNULL,
+            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
+            pass_fds=inner,
+            start_new_session=True,
+        )
+        for descriptor in inner:
+            os.close(descriptor)
+        self._peer = StudentPeer(outer[1], outer[0])
+        self._peer.worker = weakref.proxy(self)
+        self._status = status[0]
+        self._stop = weakref.finalize(self, _stop, self._process, outer, folder)
+        try:
+            call = (self._path.name, self._names, self._library)
+            found, self.fences = self._call(LOAD, call, {}, LOADING)[0]
+            named = {n: f for n, f in found.items() if n in self._names and isinstance(f, Remote)}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._lost(wire.WireError(str(error))) from None
+        except wire.Raised:
+            self.stop()
+            raise
+        self.functions = named
+        self._by_number = {f._number: n for n, f in named.items()}
+
+    @property
+    def alive(self):
+        """False once the worker has been stopped or lost."""
+        return self._stop.alive
+
+    def stop(self):
+        """End the worker and everything it has started."""
+        if self._stop is not None:
+            self._stop()
+
+    def run(self, number, args, kwargs, seconds):
+        """(result, edited) of a call; Raised, or Lost, which stops the worker."""
+        return self._call(number, args, kwargs, seconds)
+
+    def _call(self, number, args, kwargs, seconds):
+        peer = self._peer
+        if not self._stop.alive:
+            raise Lost(_checked({"kind": "Lost", "message": ENDS[""]}))
+        peer.callbacks = 0
+        peer.deadline = time.monotonic() + seconds + GRACE
+        try:
+            result, edited = peer.call(number, args, kwargs, seconds)
+            return result, [e for e in edited if isinstance(e, (int, str))]
+        except wire.Raised as error:
+            error.failure = _checked(error.failure)
+            raise
+        except (EOFError, OSError, wire.WireError, TypeError, ValueError) as error:
+            raise self._lost(error) from None
+        except BaseException:  # the grader's own trouble, in the middle of a conversation
+            self.stop()
+            raise
+
+    def _lost(self, error):
+        """Stop the worker; returns Lost with what became of it."""
+        if isinstance(error, TimeoutError):
+            failure = {"kind": "TimeLimit", "message": ""}
+        elif isinstance(error, (EOFError, BrokenPipeError)):
+            failure = {"kind": "Lost", "message": ENDS.get(self._ended(), ENDS[""])}
+        else:
+            failure = {"kind": "Lost", "message": f"its answer was none: {error}"}
+        self.stop()
+        return Lost(_checked(failure))
+
+    def _ended(self):
+        with contextlib.suppress(OSError):
+            poll = select.poll()
+            poll.register(self._status, select.POLLIN)
+            if poll.poll(1000):
+                return os.read(self._status, 100).decode().partition(" ")[0]
+        return ""
+
+
+ENDS = {
+    "exit": "it ended the whole process; return a value instead",
+    "signal": "it brought the process down that it ran in",
+    "memory": "it took more memory than allowed",
+    "processes": "it started processes",
+    "": "the process it ran in has ended",
+}
+
+
+def _stop(process, descriptors, folder):
+    """Close the conversation, whereupon the supervisor kills what is under it and goes."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:  # a supervisor that was itself stopped or killed
+        process.kill()
+        process.wait()
+    if os.path.isdir(folder):
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(failure):
+    """A failure as the worker tells it, with nothing in it but short printable text and numbers."""
+    if not isinstance(failure, dict):
+        failure = {}
+    frames = []
+    for frame in failure.get("frames") or ():
+        with contextlib.suppress(TypeError, ValueError):
+            number, name, text = frame
+            frames.append((int(number), wire.printable(name, 80), wire.printable(text, 200)))
+    syntax = failure.get("syntax")
+    if not (isinstance(syntax, (list, tuple)) and len(syntax) == 4):
+        syntax = None
+    return {
+        "kind": wire.printable(failure.get("kind", ""), 80).replace("\n", " "),
+        "message": wire.printable(failure.get("message", ""), 2000),
+        "frames": frames[-3:],
+        "syntax": syntax,
+    }
