@@ -58,7 +58,8 @@ def _write(ax, matrix, bright):
         finite = np.isfinite(value)
         text = f"{value + 0.0:.2f}".removesuffix(".00") if finite else "-∞"
         color = "black" if not finite or value > bright else "white"
-        ax.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+        size = 10 if matrix.shape[1] <= 6 else 8
+        ax.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
 
 
 def against_depth(depths, panels):

@@ -98,6 +98,7 @@ def projections(panels, groups):
                 ax.text(label_x, label_y, word, va="center", fontsize=8.5)
             ax.set(title=title, xlabel="first direction", ylabel="second direction")
             ax.margins(0.16)
+            ax.locator_params(nbins=6)
         for color, name in zip(PALETTE, groups):
             axes[0][0].plot([], [], "o", color=color, label=name)
         fig.legend(loc="outside lower center", ncols=len(groups))
@@ -105,15 +106,20 @@ def projections(panels, groups):
 
 
 def _apart(points):
-    """Places for labels, right of their points and moved up until none covers another."""
-    width, height = np.ptp(points, axis=0)
+    """Places for labels, right of their points and moved up until none covers another, or a point.
+
+    A label is taken to be 0.19 of the width long and 0.052 of the height high.
+    """
+    size = np.ptp(points, axis=0)
     placed = []
-    for x, y in sorted(points.tolist(), key=lambda point: point[1]):
-        spot = np.array([x + 0.03 * width, y])
-        while any(
-            (np.abs(spot - other) < (0.19 * width, 0.052 * height)).all() for other in placed
+    for point in points[np.argsort(points[:, 1], kind="stable")]:
+        spot = point + (0.03 * size[0], 0.0)
+        others = points[(points != point).any(-1)]
+        while (
+            any((np.abs(spot - label) < (0.19, 0.052) * size).all() for label in placed)
+            or (np.abs(others - spot - (0.06 * size[0], 0)) < (0.08, 0.03) * size).all(-1).any()
         ):
-            spot[1] += 0.02 * height
+            spot[1] += 0.02 * size[1]
         placed.append(spot)
     order = np.argsort(points[:, 1], kind="stable")
     return np.array(placed)[np.argsort(order, kind="stable")]
