@@ -1,0 +1,734 @@
+"""Wrong solutions of chapter 11, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import cache, generation, sampling
+from tinyqwen.course import mutant
+
+apply_temperature, apply_top_k = sampling.apply_temperature, sampling.apply_top_k
+apply_repetition_penalty = sampling.apply_repetition_penalty
+apply_top_p, apply_min_p = sampling.apply_top_p, sampling.apply_min_p
+sample_next, cache_update = sampling.sample_next, cache.cache_update
+decode_loop = generation.decode_loop
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+# ---------------------------------------------------------------------------------------------
+# apply_temperature
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="it divides")
+def temperature_multiplies(logits, temperature):
+    return logits * temperature
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="these are probabilities")
+def temperature_softmax(logits, temperature):
+    return softmax(logits / temperature)
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="log-probabilities")
+def temperature_log_softmax(logits, temperature):
+    scaled = logits / temperature
+    top = scaled.max(-1, keepdims=True)
+    return scaled - top - np.log(np.exp(scaled - top).sum(-1, keepdims=True))
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="worst at")
+def temperature_on_shifted_logits(logits, temperature):
+    return (logits - logits.max(-1, keepdims=True)) / temperature
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="infinity")
+def temperature_by_powers(logits, temperature):
+    return np.log(np.exp(logits) ** (1 / temperature))
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_manners", named="changed in place")
+def temperature_in_place(logits, temperature):
+    logits /= temperature
+    return logits
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_manners", named="float64 comes out")
+def temperature_float64(logits, temperature):
+    return logits / np.array([temperature])
+
+
+# ---------------------------------------------------------------------------------------------
+# apply_repetition_penalty
+# ---------------------------------------------------------------------------------------------
+
+PENALTY = {"of": "apply_repetition_penalty"}
+
+
+def occurred(logits, input_ids):
+    seen = np.zeros(logits.shape, bool)
+    for row, ids in enumerate(input_ids):
+        seen[row, ids[ids >= 0]] = True
+    return seen
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="negative logits are divided")
+def penalty_divides_all(logits, input_ids, penalty):
+    return np.where(occurred(logits, input_ids), logits / penalty, logits)
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="once for each occurrence")
+def penalty_for_each_occurrence(logits, input_ids, penalty):
+    out = logits.copy()
+    for row, ids in enumerate(input_ids):
+        for token in ids[ids >= 0]:
+            out[row, token] *= penalty if out[row, token] < 0 else 1 / penalty
+    return out
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="in all rows")
+def penalty_in_all_rows(logits, input_ids, penalty):
+    out = logits.copy()
+    seen = np.unique(input_ids[input_ids >= 0])
+    out[:, seen] = np.where(out[:, seen] < 0, out[:, seen] * penalty, out[:, seen] / penalty)
+    return out
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="the cases are exchanged")
+def penalty_reversed(logits, input_ids, penalty):
+    return apply_repetition_penalty(logits, input_ids, 1 / penalty)
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="the penalty is subtracted")
+def penalty_subtracted(logits, input_ids, penalty):
+    return np.where(occurred(logits, input_ids), logits - penalty, logits)
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="only the last token")
+def penalty_on_the_last_token(logits, input_ids, penalty):
+    return apply_repetition_penalty(logits, input_ids[:, -1:], penalty)
+
+
+@mutant(
+    **PENALTY, killed_by="test_repetition_penalty_padding", named="-1, penalizes the last token"
+)
+def penalty_counts_padding(logits, input_ids, penalty):
+    seen = np.take_along_axis(logits, input_ids, 1)
+    out = logits.copy()
+    np.put_along_axis(out, input_ids, np.where(seen < 0, seen * penalty, seen / penalty), 1)
+    return out
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_padding", named="penalizes token 0")
+def penalty_clips_padding(logits, input_ids, penalty):
+    return apply_repetition_penalty(logits, np.maximum(input_ids, 0), penalty)
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_manners", named="changed in place")
+def penalty_in_place(logits, input_ids, penalty):
+    logits[...] = apply_repetition_penalty(logits, input_ids, penalty)
+    return logits
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_manners", named="float64 comes out")
+def penalty_float64(logits, input_ids, penalty):
+    factor = np.where(occurred(logits, input_ids), penalty, 1.0)
+    return np.where(logits < 0, logits * factor, logits / factor)
+
+
+# ---------------------------------------------------------------------------------------------
+# apply_top_k
+# ---------------------------------------------------------------------------------------------
+
+
+def kth(logits, k):
+    return np.sort(logits, -1)[:, -min(k, logits.shape[-1]), None]
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="one too few")
+def top_k_without_the_kth(logits, k):
+    return np.where(logits > kth(logits, k), logits, -np.inf)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="one too many")
+def top_k_one_more(logits, k):
+    return apply_top_k(logits, k + 1)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="the k smallest")
+def top_k_smallest(logits, k):
+    return np.where(logits <= np.sort(logits, -1)[:, [k - 1]], logits, -np.inf)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="becomes 0")
+def top_k_zeros(logits, k):
+    return np.where(logits >= kth(logits, k), logits, 0)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="the whole batch")
+def top_k_of_the_batch(logits, k):
+    return np.where(logits >= np.sort(logits, axis=None)[-k], logits, -np.inf)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="large negative number")
+def top_k_large_negative(logits, k):
+    return np.where(logits >= kth(logits, k), logits, np.asarray(-1e9, logits.dtype))
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_edges", named="only some are kept")
+def top_k_exactly(logits, k):
+    out = np.full_like(logits, -np.inf)
+    order = np.argsort(-logits, -1, kind="stable")[:, :k]
+    np.put_along_axis(out, order, np.take_along_axis(logits, order, -1), -1)
+    return out
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_edges", named="only the last are kept")
+def top_k_exactly_from_the_end(logits, k):
+    return top_k_exactly(logits[:, ::-1], k)[:, ::-1]
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_edges", named="is out of bounds")
+def top_k_index_out_of_range(logits, k):
+    return np.where(logits >= np.sort(logits, -1)[:, [-k]], logits, -np.inf)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_manners", named="changed in place")
+def top_k_in_place(logits, k):
+    logits[logits < kth(logits, k)] = -np.inf
+    return logits
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_manners", named="float64 comes out")
+def top_k_float64(logits, k):
+    return logits + np.where(logits >= kth(logits, k), 0.0, -np.inf)
+
+
+# ---------------------------------------------------------------------------------------------
+# apply_top_p
+# ---------------------------------------------------------------------------------------------
+
+
+def ranked(logits, stays):
+    order = np.argsort(-logits, -1, kind="stable")
+    q = np.take_along_axis(softmax(logits), order, -1)
+    kept = np.zeros(logits.shape, bool)
+    np.put_along_axis(kept, order, stays(q, np.cumsum(q, -1)), -1)
+    return np.where(kept, logits, -np.inf)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="one too few")
+def top_p_keeps_one_less(logits, p):
+    return ranked(logits, lambda q, total: total <= p)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="the sum reaches p is dropped")
+def top_p_keeps_one_less_but_the_best(logits, p):
+    return ranked(logits, lambda q, total: (total <= p) | (q >= q[:, :1]))
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_first", named="nothing is left")
+def top_p_drops_first(logits, p):
+    return np.where(
+        softmax(logits).max(-1, keepdims=True) > p, -np.inf, apply_top_p(logits, p)
+    ).astype(logits.dtype)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_first", named="nothing is left in a row")
+def top_p_zero_keeps_nothing(logits, p):
+    return ranked(logits, lambda q, total: total - q < p)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="one token too many")
+def top_p_keeps_one_more(logits, p):
+    def stays(q, total):
+        before = np.roll(total - q, 1, -1)
+        before[:, 0] = -1
+        return before < p
+
+    return ranked(logits, stays)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="the mask is in sorted order")
+def top_p_mask_not_put_back(logits, p):
+    q = -np.sort(-softmax(logits), -1)
+    return np.where(np.cumsum(q, -1) - q < p, logits, -np.inf)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="from the least likely token up")
+def top_p_from_below(logits, p):
+    order = np.argsort(logits, -1)
+    q = np.take_along_axis(softmax(logits), order, -1)
+    kept = np.zeros(logits.shape, bool)
+    np.put_along_axis(kept, order, np.cumsum(q, -1) - q < p, -1)
+    return np.where(kept, logits, -np.inf)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="p is for their sum")
+def top_p_of_each(logits, p):
+    return np.where(softmax(logits) >= p, logits, -np.inf)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="not what is dropped")
+def top_p_of_the_rest(logits, p):
+    return apply_top_p(logits, 1 - p)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="keeps its logit")
+def top_p_renormalized(logits, p):
+    with np.errstate(divide="ignore"):
+        return np.log(softmax(apply_top_p(logits, p)))
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_edges", named="e^x overflows")
+def top_p_softmax_overflows(logits, p):
+    e = np.exp(logits)
+    q = e / e.sum(-1, keepdims=True)
+    order = np.argsort(-logits, -1)
+    ordered = np.take_along_axis(q, order, -1)
+    kept = np.zeros(logits.shape, bool)
+    stays = np.cumsum(ordered, -1) - ordered < p
+    stays[:, 0] = True
+    np.put_along_axis(kept, order, stays, -1)
+    return np.where(kept, logits, -np.inf)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_edges", named="no further token is needed")
+def top_p_goes_on_at_equality(logits, p):
+    return ranked(logits, lambda q, total: total - q <= p)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_manners", named="changed in place")
+def top_p_in_place(logits, p):
+    logits[np.isneginf(apply_top_p(logits, p))] = -np.inf
+    return logits
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_manners", named="float64 comes out")
+def top_p_float64(logits, p):
+    return apply_top_p(logits.astype(np.float64), p)
+
+
+# ---------------------------------------------------------------------------------------------
+# apply_min_p
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="a share of the largest one")
+def min_p_absolute(logits, p):
+    return np.where(softmax(logits) >= p, logits, -np.inf)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="the same for all rows")
+def min_p_of_the_batch(logits, p):
+    q = softmax(logits)
+    return np.where(q >= p * q.max(), logits, -np.inf)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="the largest logit")
+def min_p_of_logits(logits, p):
+    return np.where(logits >= p * logits.max(-1, keepdims=True), logits, -np.inf)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="the unlikely ones are kept")
+def min_p_inverted(logits, p):
+    q = softmax(logits)
+    return np.where(q < p * q.max(-1, keepdims=True), logits, -np.inf)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="this is top-p")
+def min_p_is_top_p(logits, p):
+    return apply_top_p(logits, p)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_edges", named="exactly at the limit")
+def min_p_strictly_above(logits, p):
+    q = softmax(logits)
+    return np.where(q > p * q.max(-1, keepdims=True), logits, -np.inf)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_edges", named="e^x overflows")
+def min_p_softmax_overflows(logits, p):
+    e = np.exp(logits)
+    q = e / e.sum(-1, keepdims=True)
+    return np.where(q >= p * q.max(-1, keepdims=True), logits, -np.inf)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_manners", named="changed in place")
+def min_p_in_place(logits, p):
+    q = softmax(logits)
+    logits[q < p * q.max(-1, keepdims=True)] = -np.inf
+    return logits
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_manners", named="float64 comes out")
+def min_p_float64(logits, p):
+    return apply_min_p(logits.astype(np.float64), p)
+
+
+# ---------------------------------------------------------------------------------------------
+# sample_next
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="one too large")
+def sample_shifted(logits, u):
+    return sample_next(logits, u) + 1
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="u is not used")
+def sample_greedy(logits, u):
+    return logits.argmax(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="each has its own u")
+def sample_one_u_for_all(logits, u):
+    return sample_next(logits, np.full(len(u), u[0]))
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="from its other end")
+def sample_from_the_right(logits, u):
+    return sample_next(logits, 1 - u)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="sorted by size")
+def sample_from_sorted(logits, u):
+    order = np.argsort(-logits, -1)
+    drawn = sample_next(np.take_along_axis(logits, order, -1), u)
+    return np.take_along_axis(order, drawn[:, None], -1)[:, 0]
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="not divided by their sum")
+def sample_unnormalized(logits, u):
+    return (np.cumsum(np.exp(logits), -1) <= u[:, None]).sum(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="from one row to the next")
+def sample_sums_run_on(logits, u):
+    return (np.cumsum(softmax(logits)).reshape(logits.shape) <= u[:, None]).sum(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="probability 0 is drawn")
+def sample_zero_draws_the_impossible(logits, u):
+    return (np.cumsum(softmax(logits), -1) < u[:, None]).sum(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="u times the last sum")
+def sample_clipped_to_the_last(logits, u):
+    drawn = (np.cumsum(softmax(logits), -1, np.float64) <= u[:, None]).sum(-1)
+    return np.minimum(drawn, logits.shape[-1] - 1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="sum up in float64")
+def sample_float32_drift(logits, u):
+    cumulative = np.cumsum(softmax(logits), -1, logits.dtype)
+    return (cumulative <= (u * cumulative[:, -1])[:, None]).sum(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="u times the last sum")
+def sample_last_sum_below_u(logits, u):
+    return (np.cumsum(softmax(logits), -1, np.float64) <= u[:, None]).sum(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="u times the last sum")
+def sample_first_above_or_none(logits, u):
+    cumulative = np.cumsum(softmax(logits), -1, np.float64)
+    return (cumulative > u[:, None]).argmax(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_manners", named="logits is changed in place")
+def sample_in_place(logits, u):
+    drawn = sample_next(logits, u)
+    logits -= logits.max(-1, keepdims=True)
+    return drawn
+
+
+# ---------------------------------------------------------------------------------------------
+# cache_update
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="the whole room")
+def cache_returns_the_room(keys, values, new_keys, new_values, start):
+    cache_update(keys, values, new_keys, new_values, start)
+    return keys, values
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="only the new tokens")
+def cache_returns_what_is_new(keys, values, new_keys, new_values, start):
+    cache_update(keys, values, new_keys, new_values, start)
+    return new_keys, new_values
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="over earlier ones")
+def cache_overwrites_earlier(keys, values, new_keys, new_values, start):
+    stop = start + new_keys.shape[2]
+    cache_update(keys, values, new_keys, new_values, 0)
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="one position too early")
+def cache_overwrites_the_last(keys, values, new_keys, new_values, start):
+    stop = start + new_keys.shape[2]
+    cache_update(keys, values, new_keys, new_values, max(start - 1, 0))
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="have changed places")
+def cache_exchanged(keys, values, new_keys, new_values, start):
+    return cache_update(keys, values, new_keys, new_values, start)[::-1]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="where the values belong")
+def cache_keys_twice(keys, values, new_keys, new_values, start):
+    return cache_update(keys, values, new_keys, new_keys, start)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="new values are not written")
+def cache_forgets_values(keys, values, new_keys, new_values, start):
+    stop = start + new_keys.shape[2]
+    keys[:, :, start:stop] = new_keys
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="the first of the new tokens")
+def cache_writes_one_token(keys, values, new_keys, new_values, start):
+    stop = start + new_keys.shape[2]
+    keys[:, :, start], values[:, :, start] = new_keys[:, :, 0], new_values[:, :, 0]
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="copied at every step")
+def cache_concatenates(keys, values, new_keys, new_values, start):
+    return (
+        np.concatenate([keys[:, :, :start], new_keys], 2),
+        np.concatenate([values[:, :, :start], new_values], 2),
+    )
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="copied at every step")
+def cache_writes_into_a_copy(keys, values, new_keys, new_values, start):
+    return cache_update(keys.copy(), values.copy(), new_keys, new_values, start)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="values are concatenated")
+def cache_concatenates_values(keys, values, new_keys, new_values, start):
+    past, _ = cache_update(keys, values.copy(), new_keys, new_values, start)
+    return past, np.concatenate([values[:, :, :start], new_values], 2)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="is no view")
+def cache_keeps_and_concatenates(keys, values, new_keys, new_values, start):
+    past = [
+        np.concatenate([x[:, :, :start], n], 2) for x, n in ((keys, new_keys), (values, new_values))
+    ]
+    cache_update(keys, values, new_keys, new_values, start)
+    return tuple(past)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="what is new is only read")
+def cache_edits_what_is_new(keys, values, new_keys, new_values, start):
+    out = cache_update(keys, values, new_keys, new_values, start)
+    new_keys[...] = 0
+    return out
+
+
+# ---------------------------------------------------------------------------------------------
+# decode_loop
+# ---------------------------------------------------------------------------------------------
+
+
+def loop(
+    step,
+    input_ids,
+    max_new_tokens,
+    choose,
+    emit,
+    pad_token_id=0,
+    *,
+    feed=lambda text, start: text[:, start:],
+    padded=True,
+    done=np.all,
+    forget=False,
+    seen=lambda text, prompt: text,
+):
+    """A right loop, for mutants to change one thing in."""
+    text, start = input_ids, 0
+    finished = np.zeros(len(input_ids), bool)
+    for _ in range(max_new_tokens):
+        logits = step(feed(text, start))
+        start = text.shape[1]
+        tokens = choose(logits, seen(text, input_ids))
+        if padded:
+            tokens = np.where(finished, pad_token_id, tokens)
+        text = np.concatenate([text, tokens[:, None]], 1)
+        ended = emit(tokens)
+        finished = ended if forget else finished | ended
+        if done(finished):
+            break
+    return text
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_cost", named="the whole text goes through")
+def loop_recomputes_the_prompt(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop(
+        *(step, input_ids, max_new_tokens, choose, emit, pad_token_id),
+        feed=lambda text, start: text,
+    )
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_cost", named="two tokens are fed")
+def loop_feeds_two_tokens(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop(
+        *(step, input_ids, max_new_tokens, choose, emit, pad_token_id),
+        feed=lambda text, start: text[:, max(start - 1, 0) :],
+    )
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_cost", named="token by token")
+def loop_prefills_token_by_token(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def feed(text, start):
+        for at in range(start, text.shape[1] - 1):
+            step(text[:, at : at + 1])
+        return text[:, -1:]
+
+    return loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id, feed=feed)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_cost", named="once more after the last token")
+def loop_feeds_the_last_token(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    text = loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)
+    step(text[:, -1:])
+    return text
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_value", named="one token too few")
+def loop_one_short(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)[:, :-1]
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_value", named="one token too many")
+def loop_one_more(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return decode_loop(step, input_ids, max_new_tokens + 1, choose, emit, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_value", named="prompts are missing")
+def loop_returns_what_is_new(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    out = decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)
+    return out[:, input_ids.shape[1] :]
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_value", named="changed in place")
+def loop_edits_the_prompt(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    out = decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)
+    input_ids[...] = out[:, -input_ids.shape[1] :]
+    return out
+
+
+@mutant(
+    of="decode_loop", killed_by="test_decode_loop_calls", named="the repetition penalty needs all"
+)
+def loop_shows_choose_what_is_fed(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def seen(text, prompt):
+        return text if text.shape[1] == prompt.shape[1] else text[:, -1:]
+
+    return loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id, seen=seen)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_calls", named="the prompt only")
+def loop_shows_choose_the_prompt(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop(
+        *(step, input_ids, max_new_tokens, choose, emit, pad_token_id),
+        seen=lambda text, prompt: prompt,
+    )
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_calls", named="emit is never called")
+def loop_without_emit(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop(step, input_ids, max_new_tokens, choose, lambda tokens: tokens < 0, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="rows never end")
+def loop_never_ends(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def shown(tokens):
+        return emit(tokens) & False
+
+    return loop(step, input_ids, max_new_tokens, choose, shown, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="when the first row has ended")
+def loop_stops_at_the_first_end(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id, done=np.any)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="once finished, it stays so")
+def loop_ended_row_revives(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id, forget=True)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="filled with pad_token_id")
+def loop_ended_row_goes_on(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id, padded=False)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="filled with 0")
+def loop_pads_with_zero(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return decode_loop(step, input_ids, max_new_tokens, choose, emit, 0)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="it belongs to the text")
+def loop_loses_the_ending_token(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    text, start = input_ids, 0
+    finished = np.zeros(len(input_ids), bool)
+    for _ in range(max_new_tokens):
+        tokens = choose(step(text[:, start:]), text)
+        start = text.shape[1]
+        finished = finished | emit(tokens)
+        text = np.concatenate([text, np.where(finished, pad_token_id, tokens)[:, None]], 1)
+        if finished.all():
+            break
+    return text
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="with pads when all rows")
+def loop_fills_up_with_pads(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    out = decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)
+    missing = input_ids.shape[1] + max_new_tokens - out.shape[1]
+    return np.pad(out, ((0, 0), (0, missing)), constant_values=pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="never made")
+def loop_returns_the_room(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    out = decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)
+    return np.pad(out, ((0, 0), (0, input_ids.shape[1] + max_new_tokens - out.shape[1])))
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="the model is fed what choose")
+def loop_feeds_before_padding(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    said = []
+
+    def noted(logits, ids):
+        said.append(choose(logits, ids))
+        return said[-1]
+
+    def feed(text, start):
+        return said[-1][:, None] if said else text
+
+    return loop(step, input_ids, max_new_tokens, noted, emit, pad_token_id, feed=feed)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="emit gets what choose said")
+def loop_emits_before_padding(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    text, start = input_ids, 0
+    finished = np.zeros(len(input_ids), bool)
+    for _ in range(max_new_tokens):
+        tokens = choose(step(text[:, start:]), text)
+        start = text.shape[1]
+        ended = emit(tokens)
+        text = np.concatenate([text, np.where(finished, pad_token_id, tokens)[:, None]], 1)
+        finished = finished | ended
+        if finished.all():
+            break
+    return text
