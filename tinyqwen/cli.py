@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 
 def run(main):
     """Run `main()` and exit: with its return value; 2 after bad input, told in one line; 130 after
-    Ctrl-C; 141 if the reader of a pipe left. Warnings are one line too.
+    Ctrl-C; 143 after SIGTERM; 141 if the reader of a pipe left. Warnings are one line too.
 
     Bad input is ValueError, OSError and MemoryError; any other exception is our mistake, and shows
     its traceback.
@@ -20,6 +21,7 @@ def run(main):
         print(f"{program}: warning: {_one_line(message)}", file=sys.stderr)
 
     warnings.showwarning = show_warning
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-done is undone
     try:
         status = main()
         sys.stdout.flush()

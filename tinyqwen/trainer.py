@@ -329,9 +329,9 @@ class Trainer:
 
     def _save_model(self, folder):
         folder.mkdir(exist_ok=True)
-        self.model.save_pretrained(folder)
         if not (folder / "tokenizer_config.json").exists():
             self.tokenizer.save_pretrained(folder)
+        self.model.save_pretrained(folder)
 
     def _plot(self):
         if self.metrics:
