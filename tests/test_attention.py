@@ -360,6 +360,26 @@ def test_gradient_through_dropout(length, return_weights, rng):
         assert_close(part, reference, 1e-6, "attention with dropout")  # 1/(1-p) may be float32
 
 
+def test_dropout_in_one_piece(rng):
+    """grouped_query_attention with the mask that its weights show."""
+    arrays = inputs(rng, 5, 7)
+
+    def dropped(q, k, v):
+        tq.manual_seed(11)
+        return F.grouped_query_attention(q, k, v, dropout=0.4)
+
+    kept = (dropped(*arrays)[1].data > 0) / 0.6
+    assert 0.2 < (kept == 0).mean() < 0.6
+
+    def twin(q, k, v):
+        weights = attention_twin(q, k, v, return_weights=True)[1] * kept
+        return weights @ v[:, [0, 0, 1, 1, 2, 2]], weights
+
+    expected = outputs_and_gradients(twin, arrays, {})
+    for part, reference in zip(outputs_and_gradients(dropped, arrays, {}), expected):
+        assert_close(part, reference, 1e-6, "attention with dropout")  # 1/(1-p) may be float32
+
+
 def test_dropout_depends_on_the_seed_only(rng):
     arrays = inputs(rng, 5, 5)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import tinyqwen as tq
 from tinyqwen import budget, nn
+from tinyqwen.published import OTHERS, QWEN2_5
 
 QWEN_05B = {
     **{"vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864},
@@ -79,6 +80,28 @@ def test_configs_of_other_families():
     )
     assert sum(budget.parameter_counts(llama).values()) == 6_738_415_616
     assert budget.kv_cache_bytes_per_token(llama, bytes_per_number=2) == 524_288
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    {
+        "Qwen2.5-0.5B": 494_032_768,
+        "Qwen2.5-1.5B": 1_543_714_304,
+        "Qwen2.5-3B": 3_085_938_688,
+        "Qwen2.5-7B": 7_615_616_512,
+        "Qwen2.5-14B": 14_770_033_664,
+        "Qwen2.5-32B": 32_763_876_352,
+        "Qwen2.5-72B": 72_706_203_648,
+        "LLaMA-7B": 6_738_415_616,
+        "LLaMA-13B": 13_015_864_320,
+        "LLaMA-65B": 65_285_660_672,
+        "Yi-34B": 34_388_917_248,
+    }.items(),
+)
+def test_published_models(name, count):
+    """The numbers of parameters that their checkpoints hold."""
+    shape = {**QWEN2_5, **OTHERS}[name]
+    assert sum(budget.parameter_counts(shape).values()) == count
 
 
 def test_forward_flops_by_hand():
