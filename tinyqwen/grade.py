@@ -1,5 +1,6 @@
 """Grading from the command line.
 
+python -m tinyqwen.grade SUBMISSIONS/ --out grades.csv  a class: gradebook and reports
 python -m tinyqwen.grade --self-test [ch04 …]           are the graders sound? the kill matrix
 python -m tinyqwen.grade --make-gradescope FILE.zip     an autograder to upload to Gradescope
 """
@@ -11,9 +12,21 @@ def main():
     """The command line; see the module's docstring."""
     parser = cli.ArgumentParser(
         prog="python -m tinyqwen.grade",
-        description="Test the graders, and make autograders. To grade one folder: "
+        description="Grade a class, test the graders, make autograders. To grade one folder: "
         "pytest tests/assignments --submission DIR",
     )
+    parser.add_argument(
+        "submissions", nargs="?", metavar="SUBMISSIONS", help="a folder or a file for each student"
+    )
+    parser.add_argument("--out", metavar="FILE.csv", help="gradebook; the reports go beside it")
+    parser.add_argument("--jobs", type=int, default=1, help="students graded at once (1)")
+    parser.add_argument(
+        "--chapters", nargs="+", metavar="CHAPTER", default=(), help="all if not given"
+    )
+    parser.add_argument(
+        "--memory", type=int, default=1024, help="MiB for a student's process (1024)"
+    )
+    parser.add_argument("--again", action="store_true", help="grade anew what is graded already")
     parser.add_argument(
         "--self-test",
         nargs="*",
@@ -21,7 +34,9 @@ def main():
         help="run the graders over the reference, the stubs and all mutants",
     )
     parser.add_argument("--show", metavar="MUTANT", help="what this mutant's author would read")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the graders' inputs")
+    parser.add_argument(
+        "--seed", type=int, help="seed of the graders' inputs; of a class, drawn if not given"
+    )
     parser.add_argument("--make-gradescope", metavar="FILE.zip")
     options = parser.parse_args()
     if options.self_test is not None:
@@ -31,7 +46,36 @@ def main():
 
         print(f"{make_zip(options.make_gradescope)}: upload it as the autograder")
         return 0
-    parser.error("say what to do: --self-test or --make-gradescope FILE.zip")
+    if options.submissions and options.out:
+        return _class(options)
+    if options.submissions:
+        parser.error("say where the gradebook goes: --out grades.csv")
+    parser.error("say what to do: a folder of submissions, --self-test, or --make-gradescope FILE")
+
+
+def _class(options):
+    from tinyqwen.course.classroom import grade_class
+    from tinyqwen.course.pages import unbound
+    from tinyqwen.course.scoreboard import total
+
+    students = grade_class(
+        options.submissions,
+        options.out,
+        jobs=options.jobs,
+        seed=options.seed,
+        keys=options.chapters,
+        memory=options.memory << 20,
+        again=options.again,
+    )
+    width = max(len(student.name) for student in students)
+    for student in students:
+        earned, possible = total(student.results)
+        notes = "".join(f"   {note}" for note in student.trouble)
+        print(f"{student.name:<{width}}   {earned:>4}/{possible}{notes}")
+    for sentence in unbound({k: v for s in students for k, v in s.fences.items()}):
+        print(sentence)
+    print(f"{options.out}; the reports: {options.out.removesuffix('.csv')}/index.html")
+    return 0
 
 
 def _self_test(options):
@@ -40,7 +84,7 @@ def _self_test(options):
 
     faults = mutants = 0
     for key in options.self_test or chapters():
-        report = self_test(chapter(key), options.seed)
+        report = self_test(chapter(key), options.seed or 0)
         if options.show:
             _show(report, options.show)
         else:

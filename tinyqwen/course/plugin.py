@@ -4,6 +4,7 @@
     pytest tests/assignments -k ch05                  one chapter
     pytest tests/assignments --submission DIR         somebody else's folder
     pytest tests/assignments --all-mine               your functions calling each other, too
+    pytest tests/assignments --isolated               in a worker process, as a class is graded
     … --gradescope FILE --classroom FILE --gradebook FILE       reports
 
 A function not written yet is "to do", which is no failure. Tests that fail show what the student
@@ -30,6 +31,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("grading")
     group.addoption("--submission", metavar="DIR", help="folder or file to grade")
     group.addoption("--all-mine", action="store_true", help="let your functions call each other")
+    group.addoption("--isolated", action="store_true", help="run the code in a worker process")
     group.addoption("--gradescope", metavar="FILE", help="write Gradescope's results.json")
     group.addoption("--classroom", metavar="FILE", help="write the GitHub runner result")
     group.addoption("--gradebook", metavar="FILE", help="write a CSV, a row a student")
@@ -47,6 +49,9 @@ class Grading:
         self.folder = folder_of(config)
         self.seed = option("grading_seed", 0)
         self.around = None
+        self.isolated = option("isolated", False)
+        if self.isolated and option("all_mine", False):
+            raise pytest.UsageError("--all-mine runs your functions in this process: no --isolated")
         if option("all_mine", False):
             try:
                 functions = written_functions(self.folder)
@@ -73,8 +78,14 @@ class Grading:
     def submission(self, key):
         if key not in self.submissions:
             with time_limit(20):
-                self.submissions[key] = submitted(chapters()[key], self.folder, self.around)
+                self.submissions[key] = submitted(
+                    chapters()[key], self.folder, self.around, self.isolated
+                )
         return self.submissions[key]
+
+    def close(self):
+        for submission in self.submissions.values():
+            submission.close()
 
     def grade(self, item):
         result = self.results[item.nodeid]
@@ -178,5 +189,7 @@ def _shown(path):
 def pytest_sessionfinish(session, exitstatus):
     """With a report to write, failed tests are a grade, and no failure of the run."""
     grading = session.config.stash.get(_grading, None)
+    if grading:
+        grading.close()
     if grading and grading.reports and exitstatus == pytest.ExitCode.TESTS_FAILED:
         session.exitstatus = pytest.ExitCode.OK

@@ -32,9 +32,10 @@ class Submission:
     functions: {name: function or StudentFunction}; names that are missing are to do
     used:      the names a grader has asked for so far
     grace:     seconds after the time limit in which somebody else stops the function
+    fences, restarts: what stands around a worker, and how often it was lost
     """
 
-    grace = 0.0
+    grace, fences, restarts = 0.0, {}, 0
 
     def __init__(self, functions, name="submission", broken=None):
         self._functions, self._name, self._broken = functions, name, broken
@@ -57,6 +58,9 @@ class Submission:
         code = getattr(function, "__code__", None)
         file = code and code.co_filename
         return StudentFunction(name, Here(function, file), file)
+
+    def close(self):
+        """Let go of what runs the functions."""
 
     def __repr__(self):
         return f"<{self._name}: {', '.join(self._functions) or 'nothing written'}>"
@@ -97,7 +101,7 @@ class InWorker(Submission):
     def __init__(self, chapter, file, names, **settings):
         super().__init__(dict.fromkeys(names), str(file))
         self._file, self._settings = file, settings
-        self.current, self.fences, self._worker = None, {}, None
+        self.current, self._worker = None, None
         if "library" not in settings:
             self._settings["library"] = lent(chapter, lambda: self.current)
         try:
@@ -114,6 +118,7 @@ class InWorker(Submission):
 
     def _function(self, name):
         if not self._worker.alive:
+            self.restarts += 1
             self._start()
         if name not in self._worker.functions:
             raise ToDo(name)
@@ -121,7 +126,6 @@ class InWorker(Submission):
         return StudentFunction(name, home, str(self._file))
 
     def close(self):
-        """End the worker."""
         if self._worker is not None:
             self._worker.stop()
 
@@ -189,10 +193,14 @@ def _lent(name, function, current):
 
 
 def find_file(chapter: Chapter, path) -> Path | None:
-    """The chapter's file in a submission: of the stub's name, or the only one that begins so."""
+    """The chapter's file in a submission: of the stub's name, or the first that begins so.
+
+    path: a folder, out of which no link leads, or a file, whose name may say of which chapter
+    """
     path = Path(path)
     if not path.is_dir():
-        return path.resolve() if path.name.startswith(chapter.key) else None
+        named = re.search(r"ch\d\d", path.name)
+        return path.resolve() if named is None or named[0] == chapter.key else None
     exact = path / chapter.file
     found = [exact] if exact.exists() else sorted(path.glob(f"{chapter.key}*.py"))
     inside = [f.resolve() for f in found if f.is_file()]

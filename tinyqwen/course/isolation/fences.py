@@ -51,22 +51,23 @@ def limits(memory):
     """Resource limits.  On macOS the one on memory does not bind: the supervisor looks at it."""
     if resource is None:
         raise OSError("no resource limits on this platform")
-    wanted = {
-        "RLIMIT_AS": memory,
-        "RLIMIT_CPU": 600,
-        "RLIMIT_FSIZE": MAX_FILE,
-        "RLIMIT_NOFILE": 64,
-        "RLIMIT_NPROC": 0,  # of a user's processes; does not bind root
-        "RLIMIT_CORE": 0,
-    }
-    for name, most in wanted.items():
-        try:
-            number = getattr(resource, name)
-            hard = resource.getrlimit(number)[1]
-            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(number, (most, most))
-        except (AttributeError, ValueError):
-            continue  # this platform has no such limit
+    limit("RLIMIT_AS", memory)
+    limit("RLIMIT_CPU", 600)
+    limit("RLIMIT_FSIZE", MAX_FILE)
+    limit("RLIMIT_NOFILE", 64)
+    limit("RLIMIT_NPROC", 0)  # of a user's processes; does not bind root
+    limit("RLIMIT_CORE", 0)
+
+
+def limit(name, most):
+    """Lower one of this process's limits, if the platform has it."""
+    try:
+        number = getattr(resource, name)
+        hard = resource.getrlimit(number)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(number, (most, most))
+    except (AttributeError, ValueError):
+        pass
 
 
 # ---------------------------------------------------------------------------------------------

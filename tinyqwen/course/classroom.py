@@ -1,0 +1,297 @@
+"""Grade a class: a folder of submissions in, a gradebook and reports out.
+
+    python -m tinyqwen.grade SUBMISSIONS/ --out gradebook.csv --jobs 2
+
+Every student is graded in processes of their own (`sitting`, and `isolation` under it), with inputs
+of their own: the seed of a student follows from the seed of the class and the student's name. What
+is done is kept, so that a run that was stopped goes on where it was, and a submission that has
+changed is graded again. Beside gradebook.csv stands the folder gradebook/:
+
+    index.html       for the teacher: the class, what the platform enforced, what to look at
+    NAME.html        for each student: what they see
+    results/         what the pages are made of;  class.json: the seed, the chapters
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+import secrets
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tinyqwen.course import pages, reports
+from tinyqwen.course.impostors import confirm, weak_tests
+from tinyqwen.course.isolation.outside import MEMORY, available
+from tinyqwen.course.isolation.wire import printable
+from tinyqwen.course.mutants import graders_of
+from tinyqwen.course.registry import ROOT, chapter, chapters
+from tinyqwen.course.runner import Result, result_of
+from tinyqwen.files import atomic_write, read_json, write_json
+
+STARTING = 60  # seconds for a sitting to start, and for each chapter's worker
+
+
+@dataclass
+class Student:
+    """A submission, its seed, and what came of it.
+
+    results: of all tests;  fences: {fence: what it does} of the platform;  trouble: what a teacher
+    should look at, in words
+    """
+
+    name: str
+    path: Path
+    slug: str
+    seed: int = 0
+    results: list = field(default_factory=list)
+    fences: dict = field(default_factory=dict)
+    trouble: list = field(default_factory=list)
+
+    @property
+    def seconds(self):
+        return sum(result.seconds for result in self.results)
+
+
+def grade_class(folder, out, jobs=1, seed=None, keys=(), memory=MEMORY, again=False):
+    """Grade all submissions in a folder; returns the students.
+
+    out: the gradebook (CSV);  jobs: students graded at once;  seed: of the class, else drawn
+    keys: chapters, else all;  memory: bytes for a worker;  again: grade everybody anew
+    Raises ValueError, FileNotFoundError or FileExistsError where that cannot be done.
+    """
+    if not available():
+        raise ValueError(
+            "grading others' code needs Linux or macOS: it runs in processes with limits"
+        )
+    if jobs < 1:
+        raise ValueError(f"--jobs {jobs}: at least one student at a time")
+    out = Path(out)
+    if out.suffix != ".csv":
+        raise ValueError(f"--out {out}: the gradebook's name must end in .csv")
+    beside = out.with_suffix("")
+    keys = [chapter(key).key for key in keys] or list(chapters())
+    students = _students(Path(folder), keys)
+    one_class = _class(out, beside, seed, keys)
+    for student in students:
+        student.seed = seed_of(one_class["seed"], student.name)
+    graders = one_class["graders"]
+    waiting = [s for s in students if again or not _reload(s, beside, graders, one_class)]
+    if len(waiting) < len(students):
+        print(f"{len(students) - len(waiting)} of {len(students)} students are graded already")
+    try:
+        for student in _sittings(waiting, jobs, one_class, memory):
+            _save(student, beside, graders)
+            _report(students, one_class, out, beside)
+    finally:
+        _report(students, one_class, out, beside)
+    return students
+
+
+def _class(out, beside, seed, keys):
+    """The class's settings, from its folder if it has been graded before."""
+    known = read_json(beside / "class.json") if (beside / "class.json").exists() else None
+    if known is None and out.exists():
+        raise FileExistsError(f"{out} exists and is not of an earlier run; choose another name")
+    drawn = known["seed"] if known else secrets.randbelow(2**31)
+    made = {"seed": drawn if seed is None else seed, "chapters": keys}
+    made["graders"] = _graders_digest(keys)
+    if known and known["graders"] == made["graders"]:
+        made["weak"] = known["weak"]
+    else:
+        bar = tqdm(keys, desc="tests that a table of answers could pass", unit="chapter")
+        made["weak"] = {key: weak_tests(chapter(key)) for key in bar}
+    (beside / "results").mkdir(parents=True, exist_ok=True)
+    write_json(beside / "class.json", made)
+    return made
+
+
+def _students(folder, keys):
+    """The submissions: folders, or Python files with a chapter's number in their names."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of submissions")
+    students, taken = [], {"index"}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "__")) or not (path.is_dir() or path.suffix == ".py"):
+            continue
+        if path.is_symlink():
+            print(f"{path}: a symbolic link is no submission", file=sys.stderr)
+            continue
+        named = re.search(r"ch\d\d", path.name)
+        if path.is_file() and not named and len(keys) > 1:
+            raise ValueError(
+                f"{path}: which chapter is this? Put its number into the name, as in ada_ch04.py, "
+                "or say --chapters ch04"
+            )
+        name = printable(path.stem if path.is_file() else path.name, 80)
+        while (slug := re.sub(r"[^\w.-]", "_", name)).lower() in taken:
+            name += "_"
+        taken.add(slug.lower())
+        students.append(Student(name, path, slug))
+    if not students:
+        raise ValueError(f"{folder}: no folder and no Python file in it, so no submission")
+    return students
+
+
+def seed_of(class_seed, name) -> int:
+    """A student's seed, which nobody knows who does not know the class's."""
+    digest = hashlib.sha256(f"{class_seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+# ---------------------------------------------------------------------------------------------
+# What is done already
+# ---------------------------------------------------------------------------------------------
+
+
+def _graders_digest(keys):
+    digest = hashlib.sha256()
+    for key in keys:
+        digest.update(chapter(key).graders.read_bytes())
+    return digest.hexdigest()
+
+
+def _digest(student, graders):
+    """Changes with the submission, the seed and the graders."""
+    digest = hashlib.sha256(f"{graders} {student.seed}".encode())
+    files = [student.path] if student.path.is_file() else sorted(student.path.glob("*.py"))
+    for file in files:
+        digest.update(file.name.encode("utf-8", "surrogateescape"))
+        if file.is_file() and not file.is_symlink():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _saved(student, beside):
+    return beside / "results" / f"{student.slug}.json"
+
+
+def _save(student, beside, graders):
+    results = [vars(result) for result in student.results]
+    made = {"name": student.name, "digest": _digest(student, graders), "results": results}
+    write_json(
+        _saved(student, beside), {**made, "fences": student.fences, "trouble": student.trouble}
+    )
+
+
+def _reload(student, beside, graders, one_class):
+    """Take what an earlier run has found out; False if there is nothing, or it is out of date."""
+    if not _saved(student, beside).exists():
+        return False
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        saved = read_json(_saved(student, beside))
+        if saved["name"] == student.name and saved["digest"] == _digest(student, graders):
+            student.results = [Result(**result) for result in saved["results"]]
+            student.fences, student.trouble = saved["fences"], saved["trouble"]
+            return {r.chapter for r in student.results} == set(one_class["chapters"])
+    return False
+
+
+# ---------------------------------------------------------------------------------------------
+# Grading
+# ---------------------------------------------------------------------------------------------
+
+
+def _sittings(students, jobs, one_class, memory):
+    """Grade the students, so many at once; yields each when done."""
+    running, stopped = set(), threading.Event()
+    keys = one_class["chapters"]
+    pool = ThreadPoolExecutor(jobs)
+    with tqdm(total=len(students) * len(keys), unit="chapter", disable=not students) as bar:
+
+        def sit(student):
+            _sitting(student, keys, memory, running, stopped, bar)
+            return student
+
+        try:
+            for done in as_completed([pool.submit(sit, student) for student in students]):
+                yield done.result()
+        except BaseException:
+            print("\nstopped: the same command goes on from here", file=sys.stderr)
+            raise
+        finally:
+            stopped.set()
+            for process in list(running):
+                process.kill()
+            pool.shutdown(cancel_futures=True)
+
+
+def _sitting(student, keys, memory, running, stopped, bar):
+    """Run one student's sitting and read what it prints."""
+    student.results, student.trouble = [], []
+    if stopped.is_set():
+        return
+    request = {"path": str(student.path.absolute()), "seed": student.seed}
+    request |= {"chapters": keys, "memory": memory}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinyqwen.course.sitting", json.dumps(request)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is this process's business
+    )
+    running.add(process)
+    watch = threading.Timer(longest(keys), process.kill)
+    watch.start()
+    errors = []
+    reader = threading.Thread(target=lambda: errors.append(process.stderr.read()[-2000:]))
+    reader.start()
+    for line in process.stdout:
+        done = json.loads(line)
+        student.results += [Result(**result) for result in done["results"]]
+        student.fences |= done["fences"]
+        if done["restarts"]:
+            student.trouble.append(
+                f"{done['chapter']}: its process was lost {done['restarts']} times"
+            )
+        bar.update()
+    process.wait()
+    reader.join()
+    watch.cancel()
+    running.discard(process)
+    if stopped.is_set():
+        student.results = []
+        return
+    if process.returncode:
+        last = (errors[0].strip().splitlines() or ["killed"])[-1]
+        student.trouble.append(f"the grading did not end (exit {process.returncode}): {last}")
+    for key in keys:  # what was not reached is worth nothing, and told
+        if key not in {result.chapter for result in student.results}:
+            student.results += [result_of(test, key) for test in graders_of(chapter(key))]
+
+
+def longest(keys) -> float:
+    """Seconds that a sitting may take: all time limits together, and the starts."""
+    limits = [test.points.seconds for key in keys for test in graders_of(chapter(key))]
+    return STARTING * (1 + len(keys)) + sum(limits) + 2 * len(limits)
+
+
+# ---------------------------------------------------------------------------------------------
+# Reports
+# ---------------------------------------------------------------------------------------------
+
+
+def _report(students, one_class, out, beside):
+    """Write gradebook and pages of all who are graded so far."""
+    done, book = [s for s in students if s.results], ""
+    for student in done:
+        for key in one_class["chapters"]:
+            confirm([r for r in student.results if r.chapter == key], one_class["weak"][key])
+        book = reports.gradebook(student.results, student.name, book)
+        _write(beside / f"{student.slug}.html", pages.student_page(student))
+    if book:
+        _write(out, book)
+    _write(beside / "index.html", pages.class_page(students, one_class))
+
+
+def _write(path, text):
+    with atomic_write(path, "w") as file:
+        file.write(text)
