@@ -1,7 +1,12 @@
 """Corpora, tokens, and batches."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +209,62 @@ def test_too_short(tmp_path, tokenizer):
     path = write(tmp_path / "x.txt", "abc")
     with pytest.raises(ValueError, match="too few"):
         prepare_corpus(split_files(path), tokenizer, tmp_path / "t", seq_len=8)
+
+
+# ---------------------------------------------------------------------------------------------
+# Corpora larger than memory
+# ---------------------------------------------------------------------------------------------
+
+
+class Bytes:
+    """The tokenizer whose tokens are bytes."""
+
+    vocab_size, eos_token_id = 257, 256
+
+    def encode(self, text, add_special_tokens=True):
+        return list(text.encode())
+
+
+@pytest.mark.parametrize("text", ["some words " * 100 + "\n", "one endless line ", "nospaceatall"])
+def test_a_file_is_never_held_whole(tmp_path, text):
+    path = write(tmp_path / "x.txt", text * (24_000_000 // len(text)))
+    tracemalloc.start()
+    try:
+        tokenize_to_file(documents([path]), Bytes(), tmp_path / "t.bin")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15e6
+    tokens = np.memmap(tmp_path / "t.bin", np.uint16, mode="r")
+    assert (
+        tokens[0] == tokens[-1] == 256
+        and bytes(tokens[1:60].astype(np.uint8)) == (text * 9)[:59].encode()
+    )
+    assert len(tokens) - 2 == path.stat().st_size - text.count("\n")  # the last line's end
+
+
+def peak_memory(data, out):
+    """Of `python -m tinyqwen.train`, in bytes: tokenizer, tokens, three steps."""
+    settings = ["--steps=3", "--eval-interval=0", "--threads=1", f"--data={data}", f"--out={out}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinyqwen.train", *settings], stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    assert status == 0
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="POSIX")
+@pytest.mark.timeout(600)
+def test_training_on_a_large_file(tmp_path):
+    """120 MB of text without separators cost little more memory than 1 MB of it."""
+    stories = (Path(__file__).parents[1] / "data" / "stories" / "train.txt").read_text("utf-8")
+    text = stories.replace("<|endoftext|>\n", "").replace("\n", " ").encode()
+    small, large = write(tmp_path / "small.txt", text), tmp_path / "large.txt"
+    with open(large, "wb") as file:
+        for i in range(120_000_000 // len(text)):
+            file.write(text[i * 97 :] + b"\n")
+    growth = peak_memory(large, tmp_path / "b") - peak_memory(small, tmp_path / "a")
+    assert growth < 100e6
