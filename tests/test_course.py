@@ -20,7 +20,8 @@ import tinyqwen as tq
 from tinyqwen import course, ops, tensor
 from tinyqwen import functional as F
 from tinyqwen.course import clock, diagnosis, registry, reports, runner
-from tinyqwen.course.calls import Here, StudentFunction
+from tinyqwen.course.calls import Here, StudentError, StudentFunction
+from tinyqwen.course.checks import Call
 from tinyqwen.course.gradescope import make_zip
 from tinyqwen.course.mutants import self_test
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
@@ -129,7 +130,7 @@ def test_an_exception_shows_the_students_line(tmp_path):
         ("def silu(x):\n    return x", "`return out, vjp` is missing"),
         ("def silu(x):\n    return x.tolist(), lambda g: (g,)", "is a list, not an array"),
         ("def silu(x):\n    raise SystemExit(0)", "ended the whole program"),
-        ("def silu(x):\n    return silu(x)", "endless recursion"),
+        ("def silu(x):\n    return silu(x)", "a recursion without an end"),
         ("def silu(x)\n    return x", "line 4: expected ':'"),
         ("def silu(x):\n    return undefined", "NameError"),
         ("1 / 0\ndef silu(x):\n    return x", "line 4: ZeroDivisionError while the file was read"),
@@ -272,6 +273,51 @@ def test_patterns(yours, words):
         diagnosis.compare(yours, ARRAY, "it")
     mistake = caught.value.mistake
     assert mistake is None if words is None else words in mistake
+
+
+@pytest.mark.parametrize(
+    "yours, expected, words",
+    [
+        (ARRAY, ARRAY.sum(1, keepdims=True), "the sum over axis 1, of length 1, is missing"),
+        (ARRAY[0], np.tile(ARRAY[0], (3, 1)), "not copied to every entry"),
+        (np.where(ARRAY > 0, ARRAY, 1), np.maximum(ARRAY, 0), "entries that must be zero are not"),
+        (np.maximum(ARRAY, 1), np.maximum(ARRAY, 0), None),
+    ],
+)
+def test_patterns_of_shapes_and_zeros(yours, expected, words):
+    with pytest.raises(course.CheckFailed) as caught:
+        diagnosis.compare(yours, expected, "it")
+    mistake = caught.value.mistake
+    assert mistake is None if words is None else words in mistake
+
+
+def test_long_options_are_told_by_their_shape():
+    """A mask of a thousand numbers does not fill the screen; a small one shows its numbers."""
+    call = Call(F.scaled_dot_product_attention, None)
+    x = np.ones((1, 2, 30, 4))
+    words = call.words(course.case(x, x, x, mask=np.ones((30, 30), bool), scale=0.5))
+    assert words.endswith("value (1, 2, 30, 4) float64, mask (30, 30) bool, scale = 0.5")
+    assert "[1., 2.] float32" in call.words(course.case(np.float32([1, 2])))
+    assert len(call.words(course.case(list(range(1000))))) < 250
+
+
+def test_an_exception_in_a_vjp_tells_the_input(tmp_path):
+    code = """
+        def sum(x, axis=None, keepdims=False):
+            return x.sum(axis, keepdims=keepdims), lambda g: ({}[axis],)
+    """
+    result = graded(tmp_path, code, "test_sum_vjp", "ch01")
+    assert "sum's vjp raised KeyError" in result.message
+    assert "input     x (" in result.message
+
+
+def test_likely_fills_in_what_a_call_cannot_know():
+    with pytest.raises(StudentError) as caught, course.likely("too slow"):
+        raise StudentError("f raised ValueError")
+    assert caught.value.mistake == "too slow"
+    with pytest.raises(StudentError) as caught, course.likely("too slow"):
+        raise StudentError("f raised ValueError", "its own")
+    assert caught.value.mistake == "its own"
 
 
 def test_worst_entry_and_its_axes():

@@ -123,7 +123,7 @@ def test_count_pairs_value(submission):
         check_equal(
             as_dict(submission.count_pairs(words), "count_pairs"),
             reference("count_pairs")(words),
-            "count_pairs: the counts",
+            "count_pairs: the dict of counts",
             case=repr(words)[:200],
             mistakes={
                 "the words' own counts are left out": pairs_weighted(words, weight=lambda _: 1),
@@ -153,7 +153,7 @@ def test_count_pairs_overlaps(submission):
     check_equal(
         as_dict(submission.count_pairs(words), "count_pairs"),
         {(7, 7): 7, (7, 1): 1},
-        "count_pairs: the counts of overlapping pairs",
+        "count_pairs: the dict of counts, with overlapping pairs,",
         case=repr(words),
         mistakes={
             "overlapping pairs are not counted: (7, 7) stands twice in (7, 7, 7)": {
@@ -314,7 +314,7 @@ def check_merges(fn, word_counts, vocab_size, mistakes):
     check_equal(
         list(as_dict(fn(word_counts, vocab_size), "train_bpe").items()),
         list(reference("train_bpe")(word_counts, vocab_size).items()),
-        "train_bpe: the merges",
+        "train_bpe: the list of merges",
         case=f"{word_counts}, vocab_size={vocab_size}"[:250],
         mistakes=mistakes,
     )
@@ -452,7 +452,7 @@ def test_encode_word_order(submission):
         check_equal(
             as_list(submission.encode_word(word, made), "encode_word"),
             list(reference("encode_word")(word, made)),
-            "encode_word: the ids",
+            "encode_word: the list of ids",
             case=f"encode_word({word}, {made})",
             mistakes={
                 "the leftmost pair is merged first; the earliest learned should be": replayed(
@@ -503,7 +503,7 @@ def check_encoded(fn, text, merges):
     check_equal(
         as_list(fn(text, merges), "encode"),
         reference("encode")(text, merges),
-        "encode: the ids",
+        "encode: the list of ids",
         case=f"{text!r}, {len(merges)} merges",
         mistakes={
             "the text is not cut into words, so merges reach across their borders": lambda: encoded(
@@ -609,7 +609,7 @@ def test_decode_split_characters(submission):
     """A character's bytes may lie in several tokens, and may be incomplete."""
     vocabulary = bpe_vocabulary({})
     whole = list(byte_ids("猫 é 🐈"))
-    check_decoded(submission.decode, whole, vocabulary, "characters split over tokens")
+    check_decoded(submission.decode, whole, vocabulary, "a text with characters split over tokens")
     check_decoded(submission.decode, whole[:-1], vocabulary, "a character that is cut short")
     drawn = [int(i) for i in rng().integers(0, 256, 12)] + list(byte_ids("猫"))[:2]
     check_decoded(submission.decode, drawn, vocabulary, "bytes that are no UTF-8")
@@ -665,7 +665,7 @@ def check_scores(fn, words):
     check_equal(
         rounded(as_dict(fn(words), "wordpiece_scores")),
         rounded(reference("wordpiece_scores")(words)),
-        "wordpiece_scores: the scores",
+        "wordpiece_scores: the dict of scores",
         case=repr(words)[:200],
         mistakes={
             "these are the pairs' counts, not divided by anything": pairs_weighted(words),
@@ -746,7 +746,7 @@ def check_pieces(fn, word, vocabulary=PIECES):
     check_equal(
         as_list(fn(word, vocabulary), "encode_wordpiece", "pieces"),
         reference("encode_wordpiece")(word, vocabulary),
-        "encode_wordpiece: the pieces",
+        "encode_wordpiece: the list of pieces",
         case=f"{word!r}, {sorted(vocabulary)}",
         mistakes={
             "the shortest piece is taken; the longest that fits should be": lambda: pieces_of(

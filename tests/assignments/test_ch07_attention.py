@@ -433,12 +433,12 @@ def test_attention_future(submission):
         check_close(
             other[:, :, :3],
             out[:, :, :3],
-            "the output at positions 0 to 2, after later keys and values were changed,",
+            "attention: the output at positions 0 to 2, after later keys and values were changed,",
             axes=AXES["out"],
         )
     check(
         np.abs(other[:, :, 3:] - out[:, :, 3:]).max() > 1e-6,
-        "the output at positions 3 to 5 is the same although their keys and values were changed.",
+        "attention: the output at positions 3 to 5 is the same although keys and values changed.",
         "a token must see itself and what is before it",
     )
 

@@ -21,6 +21,7 @@ LIKELY = {
     "object has no attribute 'shape'": "a number or a list came where an array was expected",
     "could not be broadcast": "two shapes do not broadcast: is an axis missing, or one too many?",
     "non-broadcastable output": "+= cannot enlarge an array by broadcasting: write a + b",
+    "is out of bounds for array of dimension": "the array has fewer axes (keepdims=True keeps all)",
     "cannot reshape array": "the new shape has another number of entries",
     "'NoneType'": "something is None here: an optional argument, or a missing return",
     "truth value of an array": "`if` and `and` need one truth value: use np.where, &, or .any()",
@@ -133,7 +134,7 @@ class StudentFunction:
         elif kind == "SystemExit":
             lines.append(f"{self.__name__} ended the whole program; return a value instead.")
         elif kind == "RecursionError":
-            mistake = "endless recursion: the function calls itself and nothing stops it"
+            mistake = "a recursion without an end, or deeper than Python allows: write a loop"
             lines.append(f"{self.__name__} called itself too often (RecursionError).")
         else:
             lines.append(f"{self.__name__} raised {kind}: {message}")

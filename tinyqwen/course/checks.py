@@ -24,7 +24,7 @@ import inspect
 
 import numpy as np
 
-from tinyqwen.course.calls import StudentFunction
+from tinyqwen.course.calls import StudentError, StudentFunction
 from tinyqwen.course.cases import made_cases, normal
 from tinyqwen.course.diagnosis import CheckFailed, agrees, compare
 from tinyqwen.course.registry import chapters, functions_in, reference
@@ -44,18 +44,20 @@ class Call:
             return self.solution(*case.args, **case.options)
 
     def words(self, case):
-        parts = []
-        for name, value in zip(self.names, case.args):
-            if isinstance(value, np.ndarray) and value.size > 4:
-                parts.append(f"{name} {value.shape} {value.dtype}")
-            elif isinstance(value, np.ndarray):
-                numbers = np.array2string(value, precision=4, separator=", ", max_line_width=200)
-                parts.append(f"{name} = {numbers.replace(chr(10), '')} {value.dtype}")
-            else:
-                parts.append(f"{name} = {value!r}")
-        parts += [f"{name}={value!r}" for name, value in case.options.items()]
-        text = ", ".join(parts)
+        given = [*zip(self.names, case.args), *case.options.items()]
+        text = ", ".join(in_words(name, value) for name, value in given)
         return f"{text} ({case.label})" if case.label else text
+
+
+def in_words(name, value):
+    """An argument in a message: a small array by its numbers, a larger one by shape and dtype."""
+    if not isinstance(value, np.ndarray):
+        text = value.__name__ if callable(value) else _shortened(value, 200)
+        return f"{name} = {text}"
+    if value.size > 4:
+        return f"{name} {value.shape} {value.dtype}"
+    numbers = np.array2string(value, precision=4, separator=", ", max_line_width=200)
+    return f"{name} = {numbers.replace(chr(10), '')} {value.dtype}"
 
 
 def is_pair(result):
@@ -171,7 +173,7 @@ def check_vjp(
         right_out, right_vjp = call.reference(one)
         out, vjp = pair_of(fn, fn(*one.args, **one.options), words)
         g = upstream(right_out)
-        grads = gradients_of(call.name, vjp(g), right_vjp(g), words)
+        grads = gradients_of(call.name, pulled_back(vjp, g, words), right_vjp(g), words)
         trusted = call.solution
         if agrees(_first(out), _first(right_out)):
             trusted = fn
@@ -207,18 +209,29 @@ def gradients_of(name, grads, expected, words):
         )
     if len(grads) < len(expected):
         raise CheckFailed(
-            f"{name}: vjp returned {len(grads)} gradients; {len(expected)} were expected, one for "
-            f"each input.\n  input     {words}"
+            f"{name}: vjp returned {len(grads)} of {len(expected)} gradients, one for each input."
+            f"\n  input     {words}",
+            "an input without a gradient gets None in its place" if None in expected else None,
         )
     return grads
 
 
+def pulled_back(vjp, g, words):
+    """vjp(g), where an exception tells the input of the forward pass as well."""
+    try:
+        return vjp(g)
+    except StudentError as error:
+        raise StudentError(f"{error}\n  input     {words}", error.mistake) from None
+
+
 def _wrong_gradients(call, case, g, position, right_vjp, mistakes):
-    """The author's wrong variants, and two that every VJP can have."""
+    """The author's wrong variants, and three that every VJP can have."""
     for text, wrong in (mistakes or {}).items():
         yield text, lambda wrong=wrong: wrong(*case.args, g, **case.options)[position]
     ones = tuple(map(np.ones_like, g)) if isinstance(g, tuple) else np.ones_like(g)
     yield "the upstream gradient g is not used", lambda: right_vjp(ones)[position]
+    if not isinstance(g, tuple):
+        yield "this is the upstream gradient g as it came", lambda: g
     for other, name in enumerate(call.names[: len(right_vjp(g))]):
         if other != position:
             text = f"this is the gradient of {name}: gradients go in the order of the arguments"

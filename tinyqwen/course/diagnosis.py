@@ -27,11 +27,12 @@ class CheckFailed(AssertionError):
 
 @contextmanager
 def likely(mistake):
-    """Give this diagnosis to a check inside that fails without finding one."""
+    """Give this diagnosis to whatever fails inside, a check or a call, without one of its own."""
     try:
         yield
-    except CheckFailed as failure:
-        failure.mistake = failure.mistake or mistake
+    except Exception as failure:
+        if getattr(failure, "mistake", "") is None:
+            failure.mistake = mistake
         raise
 
 
@@ -149,15 +150,17 @@ def pattern(yours, expected, like=None):
         return "all zeros"
     if same(-yours, expected):
         return "the sign is wrong"
+    if not expected[_wrong(yours, expected, like=like)].any():
+        return "some entries that must be zero are not; all others are right"
     large = np.abs(expected) > 1e-3 * np.abs(expected).max()
     if large.sum() > 1:
         with np.errstate(all="ignore"):
-            ratio = yours[large] / expected[large]
-        if np.ptp(ratio) <= 1e-5 * abs(ratio[0]):
-            return f"every entry is {ratio[0]:.6g} times what it should be"
-        difference = (yours - expected)[large]
-        if np.ptp(difference) <= 1e-5 * abs(difference[0]):
-            return f"every entry is off by {difference[0]:+.6g}"
+            ratio = yours[large][0] / expected[large][0]
+            if abs(ratio - 1) > 1e-4 and same(yours, ratio * expected):
+                return f"every entry is {ratio:.6g} times what it should be"
+        difference = (yours - expected)[large][0]
+        if same(yours, expected + difference):
+            return f"every entry is off by {difference:+.6g}"
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1:
             if same(np.flip(yours, axis), expected):
@@ -181,7 +184,22 @@ def _shape_pattern(yours, expected, same):
         extra = tuple(range(yours.ndim - expected.ndim))
         if same(yours.sum(extra), expected):
             return "the sum over the leading axes is missing"
+    if yours.ndim == expected.ndim:
+        pairs = enumerate(zip(yours.shape, expected.shape))
+        longer = tuple(axis for axis, (mine, right) in pairs if mine > right == 1)
+        if longer and same(yours.sum(longer, keepdims=True), expected):
+            return f"the sum over axis {', '.join(map(str, longer))}, of length 1, is missing"
+    if yours.ndim <= expected.ndim and _spreads(yours, expected):
+        return "the right numbers, not copied to every entry of the input's shape"
     return None
+
+
+def _spreads(yours, expected):
+    """True if the missing entries of `yours` would come from broadcasting, whatever its axes."""
+    try:
+        return agrees(np.broadcast_to(yours, expected.shape), expected, 1e-5)
+    except ValueError:
+        return False
 
 
 def worst_index(yours, expected, wrong):

@@ -9,6 +9,7 @@ from tinyqwen.course.checks import (
     gradients_of,
     is_pair,
     output_of,
+    pulled_back,
     several,
     upstream,
     value_of,
@@ -34,7 +35,7 @@ def check_manners(
         paired = is_pair(call.reference(exact))
         expected = fn(*exact.args, **exact.options)
         result = fn(*single.args, **single.options)
-        _check_untouched(fn, call.names, "")
+        _check_untouched(fn, call.names)
         rights = several(value_of(fn, expected, paired, words))
         outs = several(value_of(fn, result, paired, words))
         kept = []
@@ -74,8 +75,8 @@ def _check_vjp_manners(call, vjp, expected, reference, words, rtol):
     g64 = tuple(u.astype(np.float64) for u in g32) if isinstance(g, tuple) else g32.astype(float)
     wanted = reference[1](g64)
     rights = gradients_of(call.name, expected[1](g64), wanted, words)
-    grads = gradients_of(call.name, vjp(g32), wanted, words)
-    _check_untouched(vjp, ["g"], "vjp: ")
+    grads = gradients_of(call.name, pulled_back(vjp, g32, words), wanted, words)
+    _check_untouched(vjp, ["g"])
     kept = {
         i: _check_float32(
             grads[i], rights[i], f"{call.name}: the gradient of {call.names[i]}", words, rtol
@@ -105,10 +106,10 @@ def _check_float32(mine, right, what, words, rtol=None, variants=()):
     return array.copy()
 
 
-def _check_untouched(fn, names, where):
+def _check_untouched(fn, names):
     changed = " and ".join(names[i] if isinstance(i, int) else i for i in fn.edited)
     if changed:
         raise CheckFailed(
-            f"{where}{fn.__name__} changed its argument {changed}.",
+            f"{fn.__name__} changed its argument {changed}.",
             f"{changed} is changed in place (+=, *=, out=, x[...] = …): work on a copy",
         )

@@ -23,7 +23,7 @@ def unbroadcast_keepdims_only(g, shape):
     return g.sum(axis=axes, keepdims=True)
 
 
-@mutant(of="unbroadcast", killed_by="test_unbroadcast_stretched", named="shape")
+@mutant(of="unbroadcast", killed_by="test_unbroadcast_stretched", named="of length 1, is missing")
 def unbroadcast_added_axes_only(g, shape):
     return g.sum(axis=tuple(range(g.ndim - len(shape))))
 
@@ -151,7 +151,7 @@ def topological_order_without_leaves(root, parents):
     return [v for v in topological_order(root, parents) if parents(v) or v == root]
 
 
-@mutant(of=order_of, killed_by=parents_first, named="leaves out")
+@mutant(of=order_of, killed_by=parents_first, named="not only the first")
 def topological_order_first_parent_only(root, parents):
     return topological_order(root, lambda vertex: parents(vertex)[:1])
 
@@ -192,7 +192,9 @@ def topological_order_seen_in_a_list(root, parents):
     return order
 
 
-@mutant(of=order_of, killed_by="test_topological_order_many_paths", named="time limit")
+@mutant(
+    of=order_of, killed_by="test_topological_order_many_paths", named="every path is walked anew"
+)
 def topological_order_walks_every_path(root, parents):
     def paths(vertex):
         return [v for parent in parents(vertex) for v in paths(parent)] + [vertex]
@@ -420,7 +422,7 @@ def sum_negative_axis(x, axis=None, keepdims=False):
     return np.sum(x, axis=axis, keepdims=keepdims), vjp
 
 
-@mutant(of="sum", killed_by="test_sum_vjp", named="shape")
+@mutant(of="sum", killed_by="test_sum_vjp", named="g as it came")
 def sum_g_not_spread(x, axis=None, keepdims=False):
     return total(x, axis, keepdims)[0], lambda g: (g,)
 
@@ -592,12 +594,12 @@ def scatter_negative_ids_apart(x, index):
     return x[index], scattered(x, put)
 
 
-@mutant(of="getitem", killed_by="test_getitem_vjp", named="shape")
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="g as it came")
 def getitem_vjp_returns_g(x, index):
     return x[index], lambda g: (g,)
 
 
-@mutant(of="getitem", killed_by="test_getitem_vjp", named="getitem: the gradient of x")
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="entries that must be zero are not")
 def scatter_into_ones(x, index):
     out, vjp = getitem(x, index)
     return out, lambda g: (vjp(g)[0] + (vjp(g)[0] == 0),)

@@ -264,7 +264,7 @@ def encode_word_once(ids, merges):
     return merge_pair(ids, pair, merges[pair])
 
 
-@mutant(of="encode_word", killed_by="test_encode_word_order", named="encode_word: the ids")
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="encode_word: the list of ids")
 def encode_word_greedy_walk(ids, merges):
     out = []
     for token in ids:
