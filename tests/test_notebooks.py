@@ -155,6 +155,24 @@ def test_executed_in_order_from_a_clean_kernel(path):
 
 
 @each_notebook
+def test_cells_fit_on_a_screen(path):
+    for cell in code_cells(read(path)):
+        lines = cell.source.splitlines()
+        assert len(lines) <= 15, f"{len(lines)} lines\n{cell.source}"
+
+
+@each_notebook
+def test_formulas_are_closed(path):
+    """Dollar signs come in pairs; no formula stands in a table, where line breaks tear it apart."""
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"```.*?```|`[^`]*`", "", cell.source, flags=re.DOTALL)
+            assert prose.count("$") % 2 == 0, cell.source
+            torn = re.search(r"^\|.*\$.*$", prose, re.MULTILINE)
+            assert torn is None, torn and torn.group()
+
+
+@each_notebook
 def test_shows_every_figure(path):
     notebook = read(path)
     assert missing_figures(notebook) == []

@@ -24,6 +24,8 @@ def apply_temperature(logits, temperature):
     array([[4., 0.]])
     >>> (np.exp(logits) / np.exp(logits).sum()).round(3)      # it was 0.881 and 0.119
     array([[0.982, 0.018]])
+
+    Hint. Logits are divided, not probabilities: what becomes of the ratio of two probabilities?
     """
     raise NotImplementedError
 

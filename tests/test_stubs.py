@@ -1,0 +1,60 @@
+"""The stubs: what a student is given fits the library, and the examples in it are right."""
+
+import ast
+import inspect
+
+import pytest
+
+from tinyqwen.course import CheckFailed, check_example
+from tinyqwen.course.calls import Here, StudentFunction
+from tinyqwen.course.registry import chapters, functions_in, reference
+from tinyqwen.course.submission import load_module
+
+ASSIGNED = [(one, name) for one in chapters().values() for name in one.assigned]
+each_function = pytest.mark.parametrize(
+    "one, name", ASSIGNED, ids=[f"{one.key}-{name}" for one, name in ASSIGNED]
+)
+
+
+@each_function
+def test_the_example_is_right(one, name):
+    """The docstring's doctest passes on the library's own function, and on no other."""
+    solution = reference(name)
+    check_example(StudentFunction(name, Here(solution)))
+
+    def nothing(*args, **kwargs):
+        return None
+
+    with pytest.raises((CheckFailed, TypeError, AttributeError)):
+        check_example(StudentFunction(name, Here(nothing)))
+    graders = one.graders.read_text(encoding="utf-8")
+    assert f"check_example(submission.{name})" in graders, "no grader runs the example"
+
+
+@each_function
+def test_there_is_a_hint(one, name):
+    stub = functions_in(one.stub.read_text(encoding="utf-8"))[name]
+    assert "    Hint" in ast.get_docstring(stub, clean=False)
+
+
+@each_function
+def test_the_signature_is_the_librarys(one, name):
+    """Same arguments in the same order, with the same defaults, so that it can be swapped in.
+
+    Options that the library has besides come last and can be left out.
+    """
+    stub = inspect.signature(getattr(load_module(one.stub), name))
+    library = inspect.signature(reference(name))
+
+    def arguments(signature):
+        return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
+
+    asked, known = arguments(stub), arguments(library)
+    assert asked == known[: len(asked)]
+    assert all(default is not inspect.Parameter.empty for *_, default in known[len(asked) :])
+
+
+@pytest.mark.parametrize("one", chapters().values(), ids=chapters())
+def test_a_file_of_stubs_says_how_it_is_graded(one):
+    text = ast.get_docstring(ast.parse(one.stub.read_text(encoding="utf-8")))
+    assert f"pytest tests/assignments -k {one.key}" in text
