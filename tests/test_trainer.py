@@ -274,7 +274,7 @@ def test_state_of_another_model_is_told(text, tmp_path):
     run(text, tmp_path / "run", steps=1)
     run(text, tmp_path / "other", steps=1, hidden_size=32)
     shutil.copy(tmp_path / "other" / STATE, tmp_path / "run" / STATE)
-    with pytest.raises(ValueError, match="of another model"):
+    with pytest.raises(ValueError, match="of another model than"):
         run(text, tmp_path / "run", resume=True)
 
 

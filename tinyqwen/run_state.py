@@ -3,6 +3,7 @@
 import json
 import math
 import zlib
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -51,6 +52,26 @@ def saved_step(folder):
         return None
     _, metadata = safetensors.read_header(folder / STATE)
     return json.loads(metadata["trainer"])["step"]
+
+
+@contextmanager
+def state_errors(folder):
+    """Let an error in reading the state say what to do."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{folder / STATE} cannot be read ({error}); delete it to train again from the start"
+        ) from None
+
+
+def refuse_other_model(folder, model):
+    """Raise ValueError unless the state's weights have the model's names and shapes."""
+    with state_errors(folder):
+        entries, _ = safetensors.read_header(file_in(folder, STATE))
+        stored = {name: entry.shape for name, entry in entries.items() if name.startswith("model.")}
+        if stored != {f"model.{name}": p.shape for name, p in model.named_parameters()}:
+            raise ValueError("it is of another model than train_config.json describes")
 
 
 def read_metrics(folder, last_step):

@@ -17,9 +17,7 @@ import json
 import math
 import os
 import shutil
-import signal
 import time
-from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -27,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from tinyqwen import nn
+from tinyqwen.cli import Signals
 from tinyqwen.data import open_corpus, prepare_corpus
 from tinyqwen.files import (
     FolderLock,
@@ -41,7 +41,16 @@ from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_gro
 from tinyqwen.parallel import DataParallel
 from tinyqwen.qwen2 import Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
-from tinyqwen.run_state import METRICS, STATE, load_state, read_metrics, save_state, saved_step
+from tinyqwen.run_state import (
+    METRICS,
+    STATE,
+    load_state,
+    read_metrics,
+    refuse_other_model,
+    save_state,
+    saved_step,
+    state_errors,
+)
 from tinyqwen.text import documents, split_files
 from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.tokenizer_training import train_tokenizer
@@ -168,9 +177,11 @@ class Trainer:
         manual_seed([config.seed, 0])
         if config.init_from is None:
             end = tokenizer.eos_token_id
-            return Qwen2ForCausalLM(
-                config.model_config(tokenizer.vocab_size, bos_token_id=end, eos_token_id=end)
-            )
+            own = config.model_config(tokenizer.vocab_size, bos_token_id=end, eos_token_id=end)
+            if (self.folder / STATE).exists():
+                with nn.empty_parameters():  # a damaged config may ask for more than there is
+                    refuse_other_model(self.folder, Qwen2ForCausalLM(own))
+            return Qwen2ForCausalLM(own)
         model = Qwen2ForCausalLM.from_pretrained(config.init_from)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ValueError(
@@ -191,7 +202,7 @@ class Trainer:
         """
         config = self.config
         with (
-            _Signals() as signals,
+            Signals() as signals,
             DataParallel(self.model, config.threads) as self.parallel,
             open(self.folder / METRICS, "ab", buffering=0) as self._log,
             tqdm(total=config.steps, initial=self.step, unit="step", disable=None) as progress,
@@ -306,7 +317,7 @@ class Trainer:
         return state | {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
 
     def _load_state(self):
-        try:
+        with state_errors(self.folder):
             state, progress = load_state(self.folder)
             expected = {name: (a.shape, a.dtype) for name, a in self._state().items()}
             if {name: (a.shape, a.dtype) for name, a in state.items()} != expected:
@@ -315,11 +326,6 @@ class Trainer:
             if progress["best_step"] is not None:
                 self.best_step = int(progress["best_step"])
                 self.best_loss = float(progress["best_loss"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{self.folder / STATE} cannot be read ({error}); "
-                "delete it to train again from the start"
-            ) from None
         parts = {"model": {}, "optimizer": {}}
         for name, array in state.items():
             part, _, rest = name.partition(".")
@@ -376,25 +382,3 @@ def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()
     for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
         parameter.grad = gradient
     return loss, clip_grad_norm_(optimizer.params, max_norm)
-
-
-class _Signals:
-    """Inside the `with`, Ctrl-C and SIGTERM only leave a note; a second Ctrl-C interrupts."""
-
-    def __init__(self):
-        self.received, self._before = None, {}
-
-    def __enter__(self):
-        with suppress(ValueError):  # only the main thread can; in another, signals do as before
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._before[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(self, *exception):
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-
-    def _note(self, signum, frame):
-        if self.received == signal.SIGINT == signum:
-            raise KeyboardInterrupt
-        self.received = signum
