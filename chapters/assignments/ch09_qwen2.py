@@ -1,0 +1,111 @@
+"""Chapter 09. Qwen2, whole: what you write.
+
+`decoder_layer` puts a layer together out of its parts. The other two functions need a config alone:
+they count what a model has and what it computes, before it exists.
+Write plain Python; replace `raise NotImplementedError` by your code.
+
+    pytest tests/assignments -k ch09          grades this file
+"""
+
+
+def decoder_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    """One layer of Qwen2: attention, then the feed-forward block, each around a residual stream.
+
+        h   = x + attention(norm(x))
+        out = h + mlp(norm(h))                          each of the two with a norm of its own
+
+    x (B, T, C), the residual stream. The parts are functions: input_layernorm, which stands before
+    the attention, post_attention_layernorm, which stands before the mlp, and mlp take (B, T, C) and
+    return (B, T, C); self_attn takes (B, T, C) and returns two things, its output (B, T, C) and its
+    attention weights (or None).
+    Returns two things: the new stream (B, T, C) and the attention weights, as self_attn gave them.
+
+    >>> x = np.array([[[4.0, 6.0]]])
+    >>> def half(x):
+    ...     return x / 2
+    >>> def attend(x):
+    ...     return x + 10, "weights"
+    >>> def negative(x):
+    ...     return -x
+    >>> out, weights = decoder_layer(x, half, attend, half, negative)
+    >>> out                                # 4 + (2 + 10) = 16, and 16 - 8 = 8
+    array([[[8. , 9.5]]])
+    >>> weights
+    'weights'
+
+    Hint 1. What is added to is the stream as it was *before* the norm. The norm's result goes into
+    the attention and nowhere else.
+    Hint 2. `x = x + y` makes a new array; `x += y` writes into the one that you were given, and a
+    part may have kept it for its gradient.
+    """
+    raise NotImplementedError
+
+
+def parameter_counts(config):
+    """{part: number of parameters} of a Qwen2 with a language-model head, exact.
+
+    config: a dict as config.json has it: hidden_size h, intermediate_size i, num_hidden_layers L,
+        vocab_size V, num_attention_heads H. And perhaps, if they are there and not None:
+        num_key_value_heads H_kv (else H), head_dim D (else h / H), tie_word_embeddings (else
+        False), attention_bias, whether q, k and v have biases (else True).
+    The parts, each summed over all layers, weight and bias together:
+        embed_tokens                    a row of h for each token of the vocabulary
+        q_proj, k_proj, v_proj          linear, h -> H·D, h -> H_kv·D, h -> H_kv·D, with biases
+        o_proj                          linear, H·D -> h, no bias
+        gate_proj, up_proj, down_proj   linear, h -> i, h -> i, i -> h, no biases
+        norms                           a weight of h: two in each layer, one after the last
+        lm_head                         linear, h -> V, no bias; 0 if it is tied: then it reads the
+                                        embedding table, which is counted already
+    Returns a dict of integers.
+
+    >>> small = {"hidden_size": 6, "intermediate_size": 10, "num_hidden_layers": 2,
+    ...          "vocab_size": 5, "num_attention_heads": 3, "num_key_value_heads": 1,
+    ...          "tie_word_embeddings": True}
+    >>> counts = parameter_counts(small)   # D is 6 / 3 = 2
+    >>> counts["q_proj"], counts["k_proj"], counts["norms"], counts["lm_head"]
+    (84, 28, 30, 0)
+    >>> sum(counts.values())
+    632
+
+    Hint 1. Linear in -> out has out · in weights, and out biases.
+    Hint 2. `config.get("head_dim") or …` takes care of a field that is missing or None. Mind
+    attention_bias: `or` would turn False into True; `config.get("attention_bias", True)` does not.
+    """
+    raise NotImplementedError
+
+
+def flops_per_token(config, sequence_length, training=False, causal=False):
+    """{part: floating-point operations} for one token of a text, forward.
+
+    A multiplication and the addition that follows it are two operations, so a matrix product with a
+    weight takes 2 for each parameter of the weight. Biases, norms, RoPE, softmax, activations and
+    the look-up of the embedding are small beside that and not counted. The parts, over all layers:
+        attention projections   q, k, v and o
+        attention scores        the scores against n keys, 2·n·H·D, and the weighted sum of n
+                                values, as many again
+        mlp                     gate, up and down
+        lm_head                 also where it is tied: it computes all the same
+    config: as in `parameter_counts`. If it has layer_types, a list with a word for each layer, then
+        a layer of "sliding_attention" sees config["sliding_window"] keys at most.
+    sequence_length: s. n is s, or the sliding window, if that is shorter.
+    causal: take for n the mean of what the s tokens may see: the first sees 1, the next 2, and so
+        on, up to the window.
+    training: forward and backward. The backward pass has two products for each of the forward's,
+        one for the input's gradient and one for the weight's.
+    Returns a dict of numbers.
+
+    >>> small = {"hidden_size": 6, "intermediate_size": 10, "num_hidden_layers": 2,
+    ...          "vocab_size": 5, "num_attention_heads": 3, "num_key_value_heads": 1,
+    ...          "tie_word_embeddings": True}
+    >>> flops_per_token(small, 7)["attention projections"]     # 2 layers · 2 · (36 + 12 + 12 + 36)
+    384
+    >>> flops_per_token(small, 7)["attention scores"]          # 2 layers · (2 · 7 · 6 + 2 · 7 · 6)
+    336
+    >>> sum(flops_per_token(small, 7, training=True).values())
+    4500
+
+    Hint 1. Every query head has scores of its own, whoever shares the keys.
+    Hint 2. 1 + 2 + … + s is s (s + 1) / 2; the mean over s tokens is half of s + 1.
+    Hint 3. With a window of w < s: the first w tokens see 1 … w, the other s - w see w each.
+    """
+    raise NotImplementedError

@@ -1,0 +1,348 @@
+"""Wrong solutions of chapter 09, each named after its mistake."""
+
+import numpy as np
+
+from tinyqwen import budget, qwen2
+from tinyqwen.course import mutant
+
+right_counts, right_flops = budget.parameter_counts, budget.flops_per_token
+right_layer = qwen2.decoder_layer
+
+
+# ---------------------------------------------------------------------------------------------
+# decoder_layer
+# ---------------------------------------------------------------------------------------------
+
+
+def layer_mutant(killed_by, named):
+    name = f"test_decoder_layer_{killed_by}"
+    return mutant(of="decoder_layer", killed_by=name, named=named)
+
+
+@layer_mutant("value", "around the attention is missing")
+def layer_without_first_residual(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    x, weights = self_attn(input_layernorm(x))
+    return x + mlp(post_attention_layernorm(x)), weights
+
+
+@layer_mutant("value", "around the mlp is missing")
+def layer_without_second_residual(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    return mlp(post_attention_layernorm(x + y)), weights
+
+
+@layer_mutant("residual", "a residual connection is missing")
+def layer_without_residuals(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    x, weights = self_attn(input_layernorm(x))
+    return mlp(post_attention_layernorm(x)), weights
+
+
+@layer_mutant("residual", "what the norm returns is added")
+def layer_adds_to_the_norm(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    x = input_layernorm(x)
+    y, weights = self_attn(x)
+    x = x + y
+    return x + mlp(post_attention_layernorm(x)), weights
+
+
+@layer_mutant("value", "the mlp's sum takes what the norm returned")
+def layer_adds_to_the_second_norm(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    x = post_attention_layernorm(x + y)
+    return x + mlp(x), weights
+
+
+@layer_mutant("value", "that part is lost")
+def layer_forgets_the_attention(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    return x + mlp(post_attention_layernorm(x + y)), weights
+
+
+@layer_mutant("value", "side by side")
+def layer_in_parallel(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    return x + y + mlp(post_attention_layernorm(x)), weights
+
+
+@layer_mutant("value", "this is post-norm")
+def layer_post_norm(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(x)
+    x = input_layernorm(x + y)
+    return post_attention_layernorm(x + mlp(x)), weights
+
+
+@layer_mutant("value", "the norm comes after the block")
+def layer_norms_what_comes_out(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(x)
+    x = x + input_layernorm(y)
+    return x + post_attention_layernorm(mlp(x)), weights
+
+
+@layer_mutant("value", "the two norms are exchanged")
+def layer_norms_exchanged(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    return right_layer(x, post_attention_layernorm, self_attn, input_layernorm, mlp)
+
+
+@layer_mutant("value", "the first norm is used twice")
+def layer_one_norm(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    return right_layer(x, input_layernorm, self_attn, input_layernorm, mlp)
+
+
+@layer_mutant("value", "the mlp comes first")
+def layer_mlp_first(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    x = x + mlp(post_attention_layernorm(x))
+    y, weights = self_attn(input_layernorm(x))
+    return x + y, weights
+
+
+@layer_mutant("value", "the attention's input is not normalized")
+def layer_attention_without_norm(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    return right_layer(x, lambda x: x, self_attn, post_attention_layernorm, mlp)
+
+
+@layer_mutant("calls", "called more than once: input_layernorm, self_attn")
+def layer_calls_attention_twice(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    x = x + self_attn(input_layernorm(x))[0]
+    out = x + mlp(post_attention_layernorm(x))
+    return out, self_attn(input_layernorm(x))[1]
+
+
+@layer_mutant("weights", "this is the attention's output")
+def layer_returns_the_output_as_weights(
+    x, input_layernorm, self_attn, post_attention_layernorm, mlp
+):
+    y, _ = self_attn(input_layernorm(x))
+    x = x + y
+    return x + mlp(post_attention_layernorm(x)), y
+
+
+@layer_mutant("value", "the attention weights are missing")
+def layer_without_weights(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    return right_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp)[0]
+
+
+@layer_mutant("manners", "x is changed in place")
+def layer_in_place(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    x += y
+    x += mlp(post_attention_layernorm(x))
+    return x, weights
+
+
+@layer_mutant("manners", "float64 comes out")
+def layer_in_float64(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    out, weights = right_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp)
+    return out + np.zeros(out.shape), weights
+
+
+# ---------------------------------------------------------------------------------------------
+# parameter_counts
+# ---------------------------------------------------------------------------------------------
+
+
+def counts_mutant(killed_by, named):
+    name = f"test_parameter_counts_{killed_by}"
+    return mutant(of="parameter_counts", killed_by=name, named=named)
+
+
+@counts_mutant("value", "the bias is missing")
+def counts_without_biases(config):
+    return right_counts({**config, "attention_bias": False})
+
+
+@counts_mutant("value", "o_proj has no bias")
+def counts_a_bias_of_o(config):
+    counts = right_counts(config)
+    extra = config["num_hidden_layers"] * config["hidden_size"]
+    return {**counts, "o_proj": counts["o_proj"] + extra}
+
+
+@counts_mutant("value", "the query heads are counted")
+def counts_multi_head(config):
+    return right_counts({**config, "num_key_value_heads": config["num_attention_heads"]})
+
+
+@counts_mutant("value", "hidden_size in number")
+def counts_without_head_dim(config):
+    """Takes H·D for h, which it is in most models."""
+    h, L = config["hidden_size"], config["num_hidden_layers"]
+    counts, bias = right_counts(config), int(config.get("attention_bias", True))
+    return {**counts, "q_proj": L * h * (h + bias), "o_proj": L * h * h}
+
+
+@counts_mutant("value", "the norm after the last layer is missing")
+def counts_without_final_norm(config):
+    counts = right_counts(config)
+    return {**counts, "norms": counts["norms"] - config["hidden_size"]}
+
+
+@counts_mutant("value", "each layer has two norms")
+def counts_one_norm_a_layer(config):
+    norms = (config["num_hidden_layers"] + 1) * config["hidden_size"]
+    return {**right_counts(config), "norms": norms}
+
+
+@counts_mutant("value", "the mlp has no biases")
+def counts_biases_of_the_mlp(config):
+    counts, L = right_counts(config), config["num_hidden_layers"]
+    extra = {"gate_proj": config["intermediate_size"], "up_proj": config["intermediate_size"]}
+    extra["down_proj"] = config["hidden_size"]
+    return {part: n + L * extra.get(part, 0) for part, n in counts.items()}
+
+
+@counts_mutant("value", "missing: up_proj")
+def counts_two_matrices(config):
+    counts = right_counts(config)
+    del counts["up_proj"]
+    return counts
+
+
+@counts_mutant("tied", "counted already")
+def counts_a_tied_head(config):
+    return right_counts({**config, "tie_word_embeddings": False})
+
+
+@counts_mutant("tied", "KeyError")
+def counts_want_tie_word_embeddings(config):
+    return right_counts({**config, "tie_word_embeddings": config["tie_word_embeddings"]})
+
+
+@counts_mutant("defaults", "there are no biases")
+def counts_biases_anyway(config):
+    return right_counts({**config, "attention_bias": config.get("attention_bias") or True})
+
+
+@counts_mutant("defaults", "TypeError")
+def counts_with_a_default_of_get(config):
+    """`get` with a default gives None where the field is there and None."""
+    heads = config.get("num_key_value_heads", config["num_attention_heads"])
+    return right_counts({**config, "num_key_value_heads": heads + 0})
+
+
+@counts_mutant("value", "one for each output")
+def counts_biases_of_the_inputs(config):
+    counts, h, L = right_counts(config), config["hidden_size"], config["num_hidden_layers"]
+    if config.get("attention_bias", True):
+        weights = right_counts({**config, "attention_bias": False})
+        counts |= {part: weights[part] + L * h for part in ("q_proj", "k_proj", "v_proj")}
+    return counts
+
+
+@counts_mutant("value", "a return statement is missing")
+def counts_returns_nothing(config):
+    right_counts(config)
+
+
+# ---------------------------------------------------------------------------------------------
+# flops_per_token
+# ---------------------------------------------------------------------------------------------
+
+
+def flops_mutant(killed_by, named):
+    name = f"test_flops_per_token_{killed_by}"
+    return mutant(of="flops_per_token", killed_by=name, named=named)
+
+
+@flops_mutant("value", "multiplications alone")
+def flops_of_multiplications(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return {part: n / 2 for part, n in flops.items()}
+
+
+@flops_mutant("value", "only the scores are counted")
+def flops_without_weighted_sum(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return {**flops, "attention scores": flops["attention scores"] / 2}
+
+
+@flops_mutant("value", "whoever shares the keys")
+def flops_of_shared_scores(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    H = config["num_attention_heads"]
+    share = (config.get("num_key_value_heads") or H) / H
+    return {**flops, "attention scores": flops["attention scores"] * share}
+
+
+@flops_mutant("value", "the biases are counted")
+def flops_with_biases(config, sequence_length, training=False, causal=False):
+    flops, counts = right_flops(config, sequence_length, training, causal), right_counts(config)
+    projections = sum(counts[part] for part in ("q_proj", "k_proj", "v_proj", "o_proj"))
+    return {**flops, "attention projections": (3 if training else 1) * 2 * projections}
+
+
+@flops_mutant("value", "a tied head computes, too")
+def flops_without_a_tied_head(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    tied = config.get("tie_word_embeddings")
+    return {**flops, "lm_head": 0 if tied else flops["lm_head"]}
+
+
+@flops_mutant("value", "the mlp has three matrices")
+def flops_of_two_mlp_matrices(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return {**flops, "mlp": flops["mlp"] * 2 / 3}
+
+
+@flops_mutant("value", "the scores of all tokens")
+def flops_of_all_tokens(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return {**flops, "attention scores": flops["attention scores"] * sequence_length}
+
+
+@flops_mutant("training", "training is not used")
+def flops_without_training(config, sequence_length, training=False, causal=False):
+    return right_flops(config, sequence_length, False, causal)
+
+
+@flops_mutant("training", "two products for each")
+def flops_backward_once(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, False, causal)
+    passes = 2 if training else 1
+    return {part: passes * n for part, n in flops.items()}
+
+
+@flops_mutant("causal", "causal is not used")
+def flops_without_causal(config, sequence_length, training=False, causal=False):
+    return right_flops(config, sequence_length, training)
+
+
+@flops_mutant("causal", "a token sees itself as well")
+def flops_causal_half(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training)
+    half = 0.5 if causal else 1
+    return {**flops, "attention scores": flops["attention scores"] * half}
+
+
+@flops_mutant("causal", "not rounded")
+def flops_causal_rounded(config, sequence_length, training=False, causal=False):
+    seen = (sequence_length + 1) // 2 if causal and not config.get("layer_types") else None
+    if seen is None:
+        return right_flops(config, sequence_length, training, causal)
+    scores = right_flops(config, seen, training)["attention scores"]
+    return {**right_flops(config, sequence_length, training), "attention scores": scores}
+
+
+@flops_mutant("windows", "the sliding window is not used")
+def flops_without_windows(config, sequence_length, training=False, causal=False):
+    return right_flops({**config, "layer_types": None}, sequence_length, training, causal)
+
+
+@flops_mutant("windows", "only the layers of sliding_attention")
+def flops_windows_everywhere(config, sequence_length, training=False, causal=False):
+    kinds = config.get("layer_types")
+    if kinds and "sliding_attention" in kinds:
+        config = {**config, "layer_types": ["sliding_attention"] * len(kinds)}
+    return right_flops(config, sequence_length, training, causal)
+
+
+@flops_mutant("windows", "the first tokens still see 1, 2")
+def flops_window_from_the_first_token(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    kinds, window = config.get("layer_types"), config.get("sliding_window")
+    if causal and kinds:
+        one = {**config, "num_hidden_layers": 1, "layer_types": ["full_attention"]}
+        layer = right_flops(one, 1, training)["attention scores"]
+        mean = (sequence_length + 1) / 2
+        keys = [min(window, sequence_length) if k == "sliding_attention" else mean for k in kinds]
+        flops["attention scores"] = layer * sum(keys)
+    return flops

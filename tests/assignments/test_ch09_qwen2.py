@@ -1,0 +1,601 @@
+"""Graders of chapter 09: the decoder layer, and what a model has and computes, from its config."""
+
+import numpy as np
+
+from tinyqwen.course import (
+    check,
+    check_close,
+    check_equal,
+    check_example,
+    likely,
+    normal,
+    points,
+    reference,
+    rng,
+)
+
+TITLE = "Qwen2, whole"
+ASSIGNED = {
+    "decoder_layer": "qwen2",
+    "parameter_counts": "budget",
+    "flops_per_token": "budget",
+}
+
+AXES = "batch time feature"
+
+
+# ---------------------------------------------------------------------------------------------
+# decoder_layer, 8 points
+# ---------------------------------------------------------------------------------------------
+
+
+class Parts:
+    """Two different norms, an attention and an mlp, random and small, which note their calls."""
+
+    def __init__(self, width, dtype=np.float64):
+        self.scales = [normal(width, dtype=dtype) for _ in range(2)]
+        self.mix, self.turn = normal(7, 7, dtype=dtype), normal(width, width, dtype=dtype)
+        self.weights = normal(2, 3, 4, 4)
+        self.calls = []
+
+    def norm(self, which, x):
+        size = np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6))
+        return x / size * self.scales[which]
+
+    def input_layernorm(self, x):
+        self.calls.append("input_layernorm")
+        return self.norm(0, x)
+
+    def self_attn(self, x):
+        self.calls.append("self_attn")
+        return self.attend(x), self.weights
+
+    def post_attention_layernorm(self, x):
+        self.calls.append("post_attention_layernorm")
+        return self.norm(1, x)
+
+    def mlp(self, x):
+        self.calls.append("mlp")
+        return self.feed(x)
+
+    def attend(self, x):
+        return np.tril(self.mix[: x.shape[1], : x.shape[1]]) @ x
+
+    def feed(self, x):
+        return np.tanh(x @ self.turn)
+
+    @property
+    def four(self):
+        return self.input_layernorm, self.self_attn, self.post_attention_layernorm, self.mlp
+
+
+def run(fn, x, parts):
+    """The student's layer: the new stream and the weights."""
+    result = fn(x, *parts.four)
+    check(
+        type(result) is tuple and len(result) == 2,
+        f"decoder_layer must return two things, the new stream and the attention weights; it "
+        f"returned {'nothing' if result is None else f'a {type(result).__name__}'}.",
+        "a return statement is missing" if result is None else "the attention weights are missing",
+    )
+    return result
+
+
+def right(x, parts):
+    h = x + parts.attend(parts.norm(0, x))
+    return h + parts.feed(parts.norm(1, h))
+
+
+def wrong_layers(x, parts):
+    """{mistake: what it gives}."""
+    first, second = (lambda x, n=n: parts.norm(n, x) for n in range(2))
+    attend, feed = parts.attend, parts.feed
+    h = x + attend(first(x))
+    normed = first(x)
+    after = normed + attend(normed)
+    post = first(x + attend(x))
+    return {
+        "the residual connection around the attention is missing": (
+            (y := attend(first(x))) + feed(second(y))
+        ),
+        "the residual connection around the mlp is missing": feed(second(h)),
+        "both residual connections are missing": feed(second(attend(first(x)))),
+        "what the norm returns is added; the stream before the norm is": (
+            after + feed(second(after))
+        ),
+        "the mlp's sum takes what the norm returned; the stream before the norm is added to": (
+            second(h) + feed(second(h))
+        ),
+        "the second sum adds the stream from before the attention: that part is lost": (
+            x + feed(second(h))
+        ),
+        "attention and mlp run side by side on x; the mlp reads what the attention has added to": (
+            h + feed(second(x))
+        ),
+        "this is post-norm, the norm after the sum; Qwen2's is pre-norm, before the block": (
+            second(post + feed(post))
+        ),
+        "the norm comes after the block; it comes before": (
+            (y := x + first(attend(x))) + second(feed(y))
+        ),
+        "the two norms are exchanged": (y := x + attend(second(x))) + feed(first(y)),
+        "the first norm is used twice; the mlp has post_attention_layernorm": h + feed(first(h)),
+        "the mlp comes first; the attention does": ((y := x + feed(second(x))) + attend(first(y))),
+        "the mlp's input is not normalized": h + feed(h),
+        "the attention's input is not normalized": (y := x + attend(x)) + feed(second(y)),
+        "the stream x is added a second time": x + h + feed(second(h)),
+        "the mlp's part is missing": h,
+    }
+
+
+@points(1, "decoder_layer: the example")
+def test_decoder_layer_example(submission):
+    """Two features, worked out on paper."""
+    check_example(submission.decoder_layer)
+
+
+@points(1, "decoder_layer: the stream goes through")
+def test_decoder_layer_residual(submission):
+    """Where attention and mlp have nothing to say, the layer changes nothing."""
+    x, parts = normal(2, 5, 6), Parts(6)
+    parts.attend = parts.feed = np.zeros_like
+    out, _ = run(submission.decoder_layer, x, parts)
+    check_close(
+        out,
+        x,
+        "the output for an attention and an mlp that return zeros",
+        axes=AXES,
+        mistakes={
+            "a residual connection is missing": np.zeros_like(x),
+            "what the norm returns is added; the stream before the norm is": parts.norm(0, x),
+            "the mlp's sum takes what the norm returned": parts.norm(1, x),
+            "the stream is normalized after the sum": parts.norm(1, parts.norm(0, x)),
+            "the stream is added twice": 2 * x,
+        },
+    )
+
+
+@points(3, "decoder_layer: value")
+def test_decoder_layer_value(submission):
+    """norm, attention, add; norm, mlp, add."""
+    for shape in ((2, 5, 6), (1, 1, 3), (3, 7, 2)):
+        x, parts = normal(*shape, scale=2), Parts(shape[-1])
+        out, _ = run(submission.decoder_layer, x, parts)
+        check_close(
+            out,
+            right(x, parts),
+            "decoder_layer: the output",
+            case=f"x {shape}, two norms, an attention, an mlp",
+            axes=AXES,
+            mistakes=wrong_layers(x, parts),
+        )
+
+
+@points(1, "decoder_layer: each part once")
+def test_decoder_layer_calls(submission):
+    """Four parts, four calls, in the order in which they stand in the model."""
+    x, parts = normal(1, 3, 4), Parts(4)
+    run(submission.decoder_layer, x, parts)
+    order = ["input_layernorm", "self_attn", "post_attention_layernorm", "mlp"]
+    twice = [name for name in order if parts.calls.count(name) > 1]
+    mistake = f"called more than once: {', '.join(twice)}; keep the result" if twice else None
+    with likely(mistake):
+        check_equal(parts.calls, order, "the calls of the parts")
+
+
+@points(1, "decoder_layer: the attention weights")
+def test_decoder_layer_weights(submission):
+    """They are handed on as self_attn gave them, or as None."""
+    x, parts = normal(1, 4, 6), Parts(6)
+    _, weights = run(submission.decoder_layer, x, parts)
+    check_close(
+        weights,
+        parts.weights,
+        "the attention weights",
+        mistakes={"this is the attention's output": parts.attend(parts.norm(0, x))},
+    )
+    parts.weights = None
+    _, weights = run(submission.decoder_layer, x, parts)
+    check(weights is None, f"self_attn gave None for its weights; {type(weights).__name__} came")
+
+
+@points(1, "decoder_layer: fit for the model")
+def test_decoder_layer_manners(submission):
+    """float32 in, float32 out; x is not changed."""
+    fn, x, parts = submission.decoder_layer, normal(2, 5, 6, dtype=np.float32), None
+    parts = Parts(6, np.float32)
+    out, _ = run(fn, x, parts)
+    check(
+        0 not in fn.edited,
+        "decoder_layer changed its argument x.",
+        "x is changed in place (x += …): write x = x + …",
+    )
+    check(
+        getattr(out, "dtype", None) == np.float32,
+        f"the output has dtype {getattr(out, 'dtype', type(out).__name__)}; float32 went in",
+        "float64 comes out where float32 went in: an array of another dtype takes part",
+    )
+    again, _ = run(fn, x, parts)
+    check_close(again, out, "the output of a second call with the same x")
+
+
+# ---------------------------------------------------------------------------------------------
+# parameter_counts, 9 points
+# ---------------------------------------------------------------------------------------------
+
+
+def some_config(**changes):
+    """A config in which no two sizes are alike, another one in every test; H·D is not h."""
+    draw = rng().integers
+    kv, groups, depth = int(draw(2, 5)), int(draw(3, 6)), 2 * int(draw(3, 9))
+    width = kv * groups * depth
+    return {
+        "hidden_size": width + 2 * int(draw(3, 20)),
+        "intermediate_size": 3 * width + int(draw(1, 50)),
+        "num_hidden_layers": 2 * int(draw(3, 12)) + 1,
+        "vocab_size": 4 * width + int(draw(1, 90)),
+        "num_attention_heads": kv * groups,
+        "num_key_value_heads": kv,
+        "head_dim": depth,
+        "tie_word_embeddings": False,
+        **changes,
+    }
+
+
+def narrow(**changes):
+    """One in which D is h / H, and need not be said."""
+    config = some_config(**changes)
+    config["hidden_size"] = config["num_attention_heads"] * config.pop("head_dim")
+    return config
+
+
+def sizes(config):
+    """h, i, L, V, H·D, H_kv·D."""
+    H, h = config["num_attention_heads"], config["hidden_size"]
+    depth = config.get("head_dim") or h // H
+    kv = config.get("num_key_value_heads") or H
+    rest = (config[n] for n in ("intermediate_size", "num_hidden_layers", "vocab_size"))
+    return h, *rest, H * depth, kv * depth
+
+
+def check_parts(fn, config, right, mistakes, equal, **options):
+    """fn's dict against the right one, part by part.  mistakes: {part: {mistake: number}}"""
+    name = fn.__name__
+    words = f"config {config}" + "".join(f", {k}={v}" for k, v in options.items())
+    arguments = [options.pop("sequence_length")] if "sequence_length" in options else []
+    yours = fn(config, *arguments, **options)
+    check(
+        isinstance(yours, dict),
+        f"{name} must return a dict; it returned "
+        f"{'nothing' if yours is None else f'a {type(yours).__name__}'}.\n  input     {words}",
+        "a return statement is missing" if yours is None else None,
+    )
+    missing, unknown = sorted(set(right) - set(yours)), sorted(set(yours) - set(right))
+    check(
+        not missing and not unknown,
+        f"{name}: {'missing: ' + ', '.join(missing) if missing else 'unknown: '}"
+        f"{', '.join(map(str, unknown)) if not missing else ''}\n"
+        f"  expected  the parts {', '.join(right)}",
+        "a part's name is misspelled" if missing and unknown else None,
+    )
+    for part, expected in right.items():
+        equal(yours[part], expected, f"{name}: {part}", case=words, mistakes=mistakes.get(part, {}))
+
+
+def check_counts(fn, config):
+    """parameter_counts of a config, with the mistakes that can be made in each part."""
+    h, i, L, V, queries, keys = sizes(config)
+    bias = config.get("attention_bias", True)
+    right = reference("parameter_counts")(config)
+    one_layer = "the number of layers is missing"
+    no_bias = "the bias is missing" if bias else "attention_bias is False: there are no biases"
+    other = int(not bias)
+    weight_only = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
+    mistakes = {
+        part: {
+            one_layer: n * (h + bias),
+            no_bias: L * n * (h + other),
+            "the bias has a number for each input; it is one for each output": L * (n * h + h),
+            "the query heads are counted; k and v have num_key_value_heads": (
+                L * queries * (h + bias)
+            ),
+            "its outputs are hidden_size in number; they are heads times head_dim": (
+                L * h * (h + bias)
+            ),
+        }
+        for part, n in weight_only.items()
+    }
+    mistakes["o_proj"] = {
+        one_layer: h * queries,
+        "o_proj has no bias": L * h * (queries + 1),
+        "its inputs are hidden_size in number; they are heads times head_dim": L * h * h,
+        "its inputs are those of the key/value heads; every query head has an output": L * h * keys,
+    }
+    for part in ("gate_proj", "up_proj", "down_proj"):
+        mistakes[part] = {
+            one_layer: i * h,
+            "the mlp has no biases": L * (i * h + (h if part == "down_proj" else i)),
+            "all three matrices of the mlp are in one": 3 * L * i * h,
+            "intermediate_size is not used: this is 4 times hidden_size": L * 4 * h * h,
+        }
+    mistakes["norms"] = {
+        "the norm after the last layer is missing": 2 * L * h,
+        "each layer has two norms": (L + 1) * h,
+        "RMSNorm has a weight and no bias": 2 * (2 * L + 1) * h,
+        "the final norm is there once, not in every layer": 3 * L * h,
+    }
+    tied = config.get("tie_word_embeddings", False)
+    mistakes["lm_head"] = {
+        "the head is tied to the embedding, which is counted already": V * h if tied else 0,
+        "the head is not tied: it has a table of its own": 0 if not tied else V * h,
+        "lm_head has no bias": V * (h + 1),
+    }
+    mistakes["embed_tokens"] = {
+        "the embedding is there once, not in every layer": L * V * h,
+        "this is the size of the vocabulary": V,
+    }
+    check_parts(fn, config, right, mistakes, check_equal)
+
+
+@points(1, "parameter_counts: the example")
+def test_parameter_counts_example(submission):
+    """A model of 632 parameters."""
+    check_example(submission.parameter_counts)
+
+
+@points(3, "parameter_counts: value")
+def test_parameter_counts_value(submission):
+    """Every part, for key/value heads that are shared and heads of any width."""
+    check_counts(submission.parameter_counts, narrow())
+    check_counts(submission.parameter_counts, some_config())
+
+
+@points(1, "parameter_counts: tied or not")
+def test_parameter_counts_tied(submission):
+    """A head that reads the embedding table has nothing of its own."""
+    fn = submission.parameter_counts
+    check_counts(fn, narrow(tie_word_embeddings=True))
+    config = narrow()
+    del config["tie_word_embeddings"]
+    check_counts(fn, config)
+
+
+@points(2, "parameter_counts: fields that may be missing")
+def test_parameter_counts_defaults(submission):
+    """No key/value heads: as many as query heads. No head_dim: h / H. No attention_bias: biases."""
+    fn = submission.parameter_counts
+    check_counts(fn, narrow(num_key_value_heads=None))
+    config = narrow()
+    del config["num_key_value_heads"]
+    check_counts(fn, config)
+    check_counts(fn, {**narrow(), "head_dim": None})
+    for bias in (True, False):
+        check_counts(fn, narrow(attention_bias=bias))
+
+
+@points(2, "parameter_counts: Qwen2.5 and LLaMA")
+def test_parameter_counts_published(submission):
+    """494,032,768 and 6,738,415,616: the numbers that the checkpoints hold."""
+    qwen = {
+        **{"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24},
+        **{"vocab_size": 151936, "num_attention_heads": 14, "num_key_value_heads": 2},
+        "tie_word_embeddings": True,
+    }
+    llama = {
+        **{"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
+        **{"vocab_size": 32000, "num_attention_heads": 32, "attention_bias": False},
+    }
+    for name, config, total, biases in (
+        ("Qwen2.5-0.5B", qwen, 494_032_768, 24 * (896 + 2 * 128)),
+        ("LLaMA-7B", llama, 6_738_415_616, -32 * 3 * 4096),
+    ):
+        counts = submission.parameter_counts(config)
+        check(isinstance(counts, dict), "parameter_counts must return a dict")
+        check_equal(
+            sum(counts.values()),
+            total,
+            f"the sum of {name}'s parts",
+            mistakes={
+                "the biases of q, k and v are missing": total - biases,
+                "LLaMA has no biases: attention_bias is False": total - biases,
+                "the head is tied to the embedding, which is counted already": (
+                    total + config["vocab_size"] * config["hidden_size"]
+                ),
+                "the norm after the last layer is missing": total - config["hidden_size"],
+            },
+        )
+
+
+# ---------------------------------------------------------------------------------------------
+# flops_per_token, 8 points
+# ---------------------------------------------------------------------------------------------
+
+
+def check_number(yours, expected, what, case, mistakes):
+    """Equal within rounding: a mean may be a fraction."""
+    exact = {name: np.float64(number) for name, number in mistakes.items()}
+    check_close(yours, np.float64(expected), what, case=case, mistakes=exact)
+
+
+def seen_by(config, s, causal):
+    """For each layer the number of keys that a token is scored against, mean over s tokens."""
+    kinds = config.get("layer_types") or ["full_attention"] * config["num_hidden_layers"]
+    for kind in kinds:
+        window = config["sliding_window"] if kind == "sliding_attention" else s
+        tokens = range(1, s + 1) if causal else [s]
+        yield np.mean([min(t, window) for t in tokens])
+
+
+def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
+    """flops_per_token of a config, with the mistakes that can be made in each part."""
+    h, _, L, _, queries, keys = sizes(config)
+    passes = 3 if training else 1
+    seen = sum(seen_by(config, s, causal))
+    right = reference("flops_per_token")(config, s, training, causal)
+    twice = {
+        "multiplications alone are counted; their additions are as many again": 0.5,
+        "the number of layers is missing": 1 / L,
+    }
+    if training:
+        twice["training is not used: the backward pass takes twice the forward pass"] = 1 / 3
+        both = "forward once and backward twice: the backward pass has two products for each"
+        twice[both] = 2 / 3
+    else:
+        twice["training is False by default: the forward pass alone"] = 3
+
+    def scaled(part, factors, **more):
+        return {name: right[part] * factor for name, factor in factors.items()} | more
+
+    attention = L * 2 * passes
+    mistakes = {
+        "attention projections": scaled("attention projections", twice)
+        | {
+            "the biases are counted; they are small beside the products and left out": (
+                attention * (2 * h * (queries + keys) + queries + 2 * keys)
+            ),
+            "k and v lead to the key/value heads alone": attention * 4 * h * queries,
+            "o_proj is missing": attention * (h * queries + 2 * h * keys),
+            "the query heads' width is H·D, which need not be hidden_size": (
+                attention * (2 * h * h + 2 * h * keys)
+            ),
+        },
+        "attention scores": {
+            name: number * passes * 4 * queries for name, number in (wrong_scores or {}).items()
+        }
+        | {
+            "only the scores are counted, or only the weighted sum; both are as much": (
+                2 * passes * seen * queries
+            ),
+            "multiplications alone are counted; their additions are as many again": (
+                2 * passes * seen * queries
+            ),
+            "every query head has scores of its own, whoever shares the keys": (
+                4 * passes * seen * keys
+            ),
+            "a token is scored in H heads of D numbers; H·D need not be hidden_size": (
+                4 * passes * seen * h
+            ),
+            "these are the scores of all tokens; one token's are asked for": (
+                4 * passes * seen * queries * s
+            ),
+            "the text's length is missing": 4 * passes * L * queries,
+        }
+        | {k: f * right["attention scores"] for k, f in twice.items() if f != 0.5},
+        "mlp": scaled("mlp", twice)
+        | {
+            "the mlp has three matrices: gate, up and down": right["mlp"] * 2 / 3,
+            "one of the mlp's three matrices is counted": right["mlp"] / 3,
+        },
+        "lm_head": {k: f * right["lm_head"] for k, f in twice.items() if f != 1 / L}
+        | {
+            "a tied head computes, too: only its parameters are not its own": 0,
+            "the head is there once, not in every layer": right["lm_head"] * L,
+            "the embedding is a look-up: no multiplication": 2 * right["lm_head"],
+        },
+    }
+    options = {"sequence_length": s}
+    options |= {"training": True} if training else {}
+    options |= {"causal": True} if causal else {}
+    check_parts(fn, config, right, mistakes, check_number, **options)
+
+
+@points(1, "flops_per_token: the example")
+def test_flops_per_token_example(submission):
+    """Two layers, on paper."""
+    check_example(submission.flops_per_token)
+
+
+@points(2, "flops_per_token: value")
+def test_flops_per_token_value(submission):
+    """Two operations a parameter, and 4·s·H·D for the scores of each layer."""
+    fn = submission.flops_per_token
+    check_flops(fn, narrow(tie_word_embeddings=True), 7)
+    check_flops(fn, some_config(), 11)
+    check_flops(fn, narrow(num_key_value_heads=None), 1)
+
+
+@points(1, "flops_per_token: as in the textbooks")
+def test_flops_per_token_textbook(submission):
+    """24·b·s·h² + 4·b·s²·h a layer, for heads of full width and a gated mlp of 8h/3."""
+    b, s, h = 3, 40, 96
+    config = {
+        **{"hidden_size": h, "intermediate_size": 8 * h // 3, "num_hidden_layers": 5},
+        **{"vocab_size": 7, "num_attention_heads": 8, "num_key_value_heads": 8},
+    }
+    flops = submission.flops_per_token(config, s)
+    check(isinstance(flops, dict), "flops_per_token must return a dict")
+    layers = b * s * (sum(flops.values()) - flops.get("lm_head", 0)) / 5
+    check_close(
+        layers,
+        np.float64(24 * b * s * h**2 + 4 * b * s**2 * h),
+        f"a layer's operations for {b} texts of {s} tokens, h = {h}",
+        mistakes={
+            "multiplications alone are counted; their additions are as many again": np.float64(
+                12 * b * s * h**2 + 2 * b * s**2 * h
+            ),
+            "only the scores are counted, or only the weighted sum; both are as much": np.float64(
+                24 * b * s * h**2 + 2 * b * s**2 * h
+            ),
+        },
+    )
+
+
+@points(1, "flops_per_token: training")
+def test_flops_per_token_training(submission):
+    """Forward once, backward twice."""
+    check_flops(submission.flops_per_token, narrow(), 5, training=True)
+    check_flops(submission.flops_per_token, some_config(), 9, training=True)
+
+
+@points(2, "flops_per_token: causal")
+def test_flops_per_token_causal(submission):
+    """The first token sees 1, the last s: (s + 1) / 2 in the mean."""
+    for s in (7, 6, 1):
+        config = some_config()
+        L = config["num_hidden_layers"]
+        half = "a token sees itself as well: the mean is (s + 1) / 2"
+        if s % 2 == 0:  # s / 2 is also (s + 1) / 2 rounded down
+            half = "the mean is (s + 1) / 2, here a fraction: not s / 2, and not rounded"
+        check_flops(
+            submission.flops_per_token,
+            config,
+            s,
+            causal=True,
+            wrong_scores={
+                "causal is not used": L * s,
+                half: L * s / 2,
+                "this is the sum over all tokens; the mean is asked for": L * s * (s + 1) / 2,
+            },
+        )
+
+
+@points(1, "flops_per_token: sliding windows")
+def test_flops_per_token_windows(submission):
+    """Some layers see the last few tokens only."""
+    for s, window, causal in ((9, 4, False), (3, 4, False), (9, 4, True), (3, 4, True)):
+        config = some_config()
+        L = config["num_hidden_layers"]
+        full = L // 2
+        kinds = ["full_attention"] * full + ["sliding_attention"] * (L - full)
+        config |= {"layer_types": kinds, "sliding_window": window}
+        mean = (s + 1) / 2 if causal else s
+        one = np.mean([min(t, window) for t in range(1, s + 1)]) if causal else min(s, window)
+        check_flops(
+            submission.flops_per_token,
+            config,
+            s,
+            causal=causal,
+            wrong_scores={
+                "the sliding window is not used": L * mean,
+                "only the layers of sliding_attention have a window": L * one,
+                "a window that is longer than the text shows the text and no more": (
+                    full * mean + (L - full) * (window if window > s else np.nan)
+                ),
+                "with a window of w the first tokens still see 1, 2, …, and not w": (
+                    full * mean + (L - full) * min(s, window)
+                ),
+                "under a window the mean is not half of w + 1: all later tokens see w": (
+                    full * mean + (L - full) * (min(s, window) + 1) / 2
+                ),
+            },
+        )
