@@ -9,6 +9,8 @@ NumPy; replace `raise NotImplementedError` by your code.
 
 import numpy as np  # noqa: F401
 
+from tinyqwen import functional as F  # noqa: F401
+
 
 def previous_token_score(weights):
     """How much each head looks at the token before: the mean of w[t, t - 1].
@@ -64,7 +66,7 @@ def logit_lens(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
     array([[1.6971, 1.1314, 2.8284],
            [0.    , 1.    , 1.    ]])
 
-    Hint 1. Chapters 04 and 05: `F.linear.raw` and `F.rms_norm.raw`, each of which returns two
+    Hint 1. Chapters 04 and 05: `F.rms_norm.raw` and `F.linear.raw`, each of which returns two
     things.
     Hint 2. Norm all states but the last; then one product with the transposed head serves all.
     """

@@ -105,13 +105,11 @@ def _without_turned_keys(layer):
 
 
 def _without_mlp_residual(layer):
-    def forward(x, rope, mask, past_key_values=None, output_attentions=False):
-        y, weights = layer.self_attn(
-            layer.input_layernorm(x), rope, mask, past_key_values, output_attentions
-        )
-        return layer.mlp(layer.post_attention_layernorm(x + y)), weights
+    def forget_the_stream(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+        y, weights = self_attn(input_layernorm(x))
+        return mlp(post_attention_layernorm(x + y)), weights
 
-    return forward
+    return _running(layer, {"decoder_layer": forget_the_stream})
 
 
 def _with_batch_norm(layer):
