@@ -591,9 +591,15 @@ def test_sample_next_shares(submission):
     p = np.array([0.5, 0.0, 0.3, 0.15, 0.05, 0.0])
     with np.errstate(divide="ignore"):
         logits = np.log(np.tile(p, (1000, 1))) + 7
-    result = submission.sample_next(logits, (np.arange(1000) + 0.5) / 1000)
+    result = np.asarray(submission.sample_next(logits, (np.arange(1000) + 0.5) / 1000))
+    check(
+        result.shape == (1000,) and result.dtype.kind in "iu",
+        f"sample_next: for 1000 rows {result.dtype} {result.shape} came; integers (1000,) were "
+        "expected.",
+        "a return statement is missing" if result.dtype == object else None,
+    )
     check_close(
-        np.bincount(np.clip(result, 0, 6).astype(int), minlength=7)[:6],
+        np.bincount(np.clip(result, 0, 6), minlength=7)[:6],
         (1000 * p).astype(int),
         "of 1000 draws, the number for each token",
         axes="token",
@@ -743,6 +749,15 @@ def test_cache_update_value(submission):
     )
 
 
+def two_arrays(result):
+    check(
+        type(result) is tuple and [type(part) for part in result] == [np.ndarray] * 2,
+        f"cache_update must return two arrays; it returned a {type(result).__name__}.",
+        "a return statement is missing" if result is None else "`return keys[…], values[…]`",
+    )
+    return result
+
+
 @points(2, "cache_update: its cost")
 def test_cache_update_in_place(submission):
     """The room itself is written into; nothing is concatenated, which would copy all of it."""
@@ -767,7 +782,9 @@ def test_cache_update_in_place(submission):
         )
     keys, values, new_keys, new_values, start = room_case(2, 3, 9, 4, 5, 1).args
     half = keys.astype(np.float16), values.astype(np.float16)
-    for name, out in zip(names, submission.cache_update(*half, new_keys, new_values, start)):
+    for name, out in zip(
+        names, two_arrays(submission.cache_update(*half, new_keys, new_values, start))
+    ):
         check(
             out.dtype == np.float16,
             f"cache_update: with a cache in float16, {name} come back in {out.dtype}.",
@@ -785,14 +802,13 @@ def test_cache_update_steps(submission):
     keys, values = np.full((2, b, h, 10, d), np.nan)
     for start, stop in ((0, 5), (5, 6), (6, 7), (7, 8)):
         new = slice(start, stop)
-        past, past_values = submission.cache_update(keys, values, k[:, :, new], v[:, :, new], start)
+        past, past_values = two_arrays(
+            submission.cache_update(keys, values, k[:, :, new], v[:, :, new], start)
+        )
         with likely("after several calls, an earlier token is not what it was"):
-            check_close(
-                np.asarray(past),
-                k[:, :, :stop],
-                f"the keys after {stop} tokens",
-                axes=CACHE["axes"],
-            )
+            for name, mine, right in (("keys", past, k), ("values", past_values, v)):
+                what = f"the {name} after {stop} tokens"
+                check_close(mine, right[:, :, :stop], what, axes=CACHE["axes"])
         scores = q[:, :, new] @ past.swapaxes(-1, -2) / np.sqrt(d)
         scores = np.where(np.tri(t, dtype=bool)[new, :stop], scores, OUT)
         check_close(
@@ -900,7 +916,7 @@ def test_decode_loop_cost(submission):
     """The prompt goes through the model once, then each new token once; the last one never."""
     for b, t, new in ((1, 7, 6), (3, 4, 5), (2, 1, 4)):
         ids, model = prompts(b, t), Counter()
-        out = np.asarray(model.run(submission.decode_loop, ids, new))
+        model.run(submission.decode_loop, ids, new)
         widths = [f.shape[1] if f.ndim == 2 else -1 for f in model.fed]
         check_equal(
             widths,
@@ -926,8 +942,8 @@ def test_decode_loop_cost(submission):
         )
         check_close(
             np.concatenate(model.fed, 1),
-            out[:, : t + new - 1],
-            "decode_loop: the ids that were fed, one after the other,",
+            model.expected(ids, new - 1),
+            "decode_loop: what the model was fed, one after the other,",
             axes="row position",
         )
 
@@ -936,7 +952,8 @@ def test_decode_loop_cost(submission):
 def test_decode_loop_calls(submission):
     """choose sees all ids so far; emit gets each step's tokens once, and no prompt."""
     ids, model = prompts(2, 3), Counter()
-    out = np.asarray(model.run(submission.decode_loop, ids, 4))
+    model.run(submission.decode_loop, ids, 4)
+    out = model.expected(ids, 4)
     check_equal(
         [text.shape for text in model.texts],
         [(2, length) for length in (3, 4, 5, 6)],
@@ -1008,15 +1025,14 @@ def test_decode_loop_ends(submission):
     check_equal(
         len(model.fed), 5, "decode_loop: the number of steps until all three rows have ended"
     )
-    fed = np.concatenate(model.fed, 1)
     check_close(
-        fed,
-        right[:, :-1],
-        "decode_loop: the ids that were fed",
+        np.stack([f.reshape(3, -1)[:, -1] for f in model.fed], 1),
+        right[:, 3:-1],
+        "decode_loop: the last ids that the model was fed in each step",
         axes="row position",
         mistakes={
             "the model is fed what choose said in rows that have ended; pads stand there": (
-                endless[:, :8]
+                endless[:, 3:8]
             )
         },
     )
