@@ -502,6 +502,12 @@ def test_cosine_with_warmup_cosine(submission):
     steps = [case(step, 0.003, 7, 40) for step in (36, 7, 8, 20, 39, 40)]
     steps += [case(step, 2.0, 5, 21, min_ratio=0.25) for step in (5, 6, 13, 20)]
     steps += [case(9, 1.0, 3, 15, min_ratio=0.0)]
+    warmup, more, rate = (
+        int(rng().integers(2, 9)),
+        int(rng().integers(10, 40)),
+        float(rng().random()),
+    )
+    steps += [case(warmup + int(rng().integers(1, more)), 0.1 + rate, warmup, warmup + more)]
 
     check_value(
         submission.cosine_with_warmup,
@@ -780,12 +786,13 @@ def test_sample_batch_example(submission):
 @points(2, "sample_batch: rows")
 def test_sample_batch_rows(submission):
     """Whole rows, from starts, never over the end of the tokens."""
+    seed = int(rng().integers(1_000_000))
     for num_rows, spacing, seq_len, batch_size in ((12, 5, 4, 4), (7, 3, 8, 5), (5, 6, 13, 3)):
         tokens, starts = corpus(num_rows, spacing)
         tokens = tokens[: starts[-1] + 2]  # the last row would run over the end
         allowed = np.minimum(starts, len(tokens) - seq_len)
         for step in range(4):
-            places = rows_of(submission, tokens, starts, seq_len, batch_size, 3, step)
+            places = rows_of(submission, tokens, starts, seq_len, batch_size, seed, step)
             strangers = sorted(set(places.tolist()) - set(allowed.tolist()))
             check(
                 not strangers,

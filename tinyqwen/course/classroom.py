@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from tinyqwen.course import pages, reports
 from tinyqwen.course.impostors import confirm, weak_tests
-from tinyqwen.course.isolation.outside import MEMORY, available
+from tinyqwen.course.isolation.outside import available
 from tinyqwen.course.isolation.wire import printable
 from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import ROOT, chapter, chapters
@@ -59,11 +59,12 @@ class Student:
         return sum(result.seconds for result in self.results)
 
 
-def grade_class(folder, out, jobs=1, seed=None, keys=(), memory=MEMORY, again=False):
+def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0, **worker):
     """Grade all submissions in a folder; returns the students.
 
     out: the gradebook (CSV);  jobs: students graded at once;  seed: of the class, else drawn
-    keys: chapters, else all;  memory: bytes for a worker;  again: grade everybody anew
+    keys: chapters, else all;  again: grade everybody anew;  most: seconds no test may exceed
+    worker: settings of `isolation.outside.Worker`: memory in bytes, fences
     Raises ValueError, FileNotFoundError or FileExistsError where that cannot be done.
     """
     if not available():
@@ -86,7 +87,7 @@ def grade_class(folder, out, jobs=1, seed=None, keys=(), memory=MEMORY, again=Fa
     if len(waiting) < len(students):
         print(f"{len(students) - len(waiting)} of {len(students)} students are graded already")
     try:
-        for student in _sittings(waiting, jobs, one_class, memory):
+        for student in _sittings(waiting, jobs, keys, {"most": most, **worker}):
             _save(student, beside, graders)
             _report(students, one_class, out, beside)
     finally:
@@ -198,15 +199,14 @@ def _reload(student, beside, graders, one_class):
 # ---------------------------------------------------------------------------------------------
 
 
-def _sittings(students, jobs, one_class, memory):
+def _sittings(students, jobs, keys, settings):
     """Grade the students, so many at once; yields each when done."""
     running, stopped = set(), threading.Event()
-    keys = one_class["chapters"]
     pool = ThreadPoolExecutor(jobs)
     with tqdm(total=len(students) * len(keys), unit="chapter", disable=not students) as bar:
 
         def sit(student):
-            _sitting(student, keys, memory, running, stopped, bar)
+            _sitting(student, keys, settings, running, stopped, bar)
             return student
 
         try:
@@ -222,13 +222,13 @@ def _sittings(students, jobs, one_class, memory):
             pool.shutdown(cancel_futures=True)
 
 
-def _sitting(student, keys, memory, running, stopped, bar):
+def _sitting(student, keys, settings, running, stopped, bar):
     """Run one student's sitting and read what it prints."""
     student.results, student.trouble = [], []
     if stopped.is_set():
         return
-    request = {"path": str(student.path.absolute()), "seed": student.seed}
-    request |= {"chapters": keys, "memory": memory}
+    request = {"path": str(student.path.absolute()), "seed": student.seed, "chapters": keys}
+    request |= settings
     process = subprocess.Popen(
         [sys.executable, "-m", "tinyqwen.course.sitting", json.dumps(request)],
         cwd=ROOT,

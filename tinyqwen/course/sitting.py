@@ -1,6 +1,6 @@
 """One student's grading, in a process of its own.
 
-    python -m tinyqwen.course.sitting '{"path": …, "seed": …, "chapters": [...], "memory": …}'
+    python -m tinyqwen.course.sitting '{"path": …, "seed": …, "chapters": [...], …}'
 
 prints a JSON object for each chapter as it is done: chapter, results, fences (what stood around the
 worker), restarts (how often a worker was lost). `classroom` starts it, and reads that.
@@ -20,15 +20,18 @@ from tinyqwen.course.submission import submitted
 OWN_MEMORY = 8 << 30  # bytes of address space that grading takes at the most
 
 
-def sit(path, seed, keys, memory):
-    """Grade a submission chapter by chapter; yields what stands above."""
-    for key in keys:
+def sit(path, seed, chapters, most, **worker):
+    """Grade a submission chapter by chapter; yields what stands above.
+
+    most: seconds that no test may exceed;  worker: settings of `Worker`
+    """
+    for key in chapters:
         one = chapter(key)
-        submission = submitted(one, path, isolated=True, memory=memory)
+        submission = submitted(one, path, isolated=True, **worker)
         results = []
         try:
             for test in graders_of(one):
-                result = run(test, submission, result_of(test, key), seed)
+                result = run(test, submission, result_of(test, key), seed, most)
                 results.append({**dataclasses.asdict(result), "picture": None})
         finally:
             submission.close()
@@ -45,7 +48,7 @@ def main():
     fences.limit("RLIMIT_AS", OWN_MEMORY)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints, a grader or a library, does not print among the results
-    for done in sit(request["path"], request["seed"], request["chapters"], request["memory"]):
+    for done in sit(**request):
         print(json.dumps(done), file=out, flush=True)
 
 

@@ -6,7 +6,7 @@ READ, WRITE: descriptors of the conversation with the grader. CONTROL: when the 
 dies, everything here ends. STATUS: where the supervisor says how it ended. SETTINGS: JSON with
     folder (working directory, removed at the end), numpy (where it is installed), path (further
     import paths), memory (bytes, for all processes together), processes (how many are too many),
-    fences (whether to put them up)
+    fences ("all", or "kernel", "python" or "none" to see what each is worth; limits are always set)
 
 The supervisor holds nothing of interest and runs no code of the student's.
 """
@@ -169,12 +169,8 @@ def serve(read, write, settings, fences):
 
     del sys.path[0]
     sys.path += settings["path"]
-    standing = {}
-    if settings["fences"]:
-        readable = readable_paths(settings)
-        standing = fences.put_up(settings["memory"] + BASE, readable)
-        fences.audit(readable)
-        standing["audit hook"] = "inside Python: files, processes, sockets, ctypes"
+    readable = readable_paths(settings)
+    standing = fences.put_up(settings["fences"], settings["memory"] + BASE, readable)
     with contextlib.suppress(EOFError, BrokenPipeError):
         serving.serve(read, write, settings["folder"], standing)
 

@@ -114,13 +114,14 @@ class Worker:
     path: the file, which is copied;  names: the functions wanted of it
     library: {module: {name: function}} of tinyqwen that the file may import; None: all of it, for
         code that is trusted
-    memory: bytes;  fences: False leaves all but the supervisor away, to test that one alone
+    memory: bytes;  fences: "all", or "kernel", "python" or "none", to see what each is worth
 
-    functions: {name: Remote};  fences: {fence: what it does}, as the worker reports them.
+    functions: {name: Remote};  fences: {fence: what it does}, as the worker reports them;
+    folder: where it runs
     Raises wire.Raised if the file cannot be loaded, Lost if the worker does not survive it.
     """
 
-    def __init__(self, path, names, library=(), memory=MEMORY, fences=True):
+    def __init__(self, path, names, library=(), memory=MEMORY, fences="all"):
         self._path, self._names = Path(path), list(names)
         self._library = None if library is None else dict(library)
         self._memory, self._wanted_fences = memory, fences
@@ -139,7 +140,7 @@ class Worker:
         source = self._path.read_bytes()
         if len(source) > MAX_SOURCE:
             raise Lost(_checked({"kind": "Lost", "message": "the file is larger than 1 MB"}))
-        folder = os.path.realpath(tempfile.mkdtemp(prefix="tinyqwen-"))
+        self.folder = folder = os.path.realpath(tempfile.mkdtemp(prefix="tinyqwen-"))
         Path(folder, self._path.name).write_bytes(source)
         numpy = Path(importlib.util.find_spec("numpy").origin).parents[1]
         trusted = self._library is None
@@ -149,7 +150,7 @@ class Worker:
             "path": [p for p in sys.path if os.path.isdir(p)] if trusted else [],
             "memory": self._memory,
             "processes": PROCESSES,
-            "fences": self._wanted_fences and not trusted,
+            "fences": "none" if trusted else self._wanted_fences,
         }
         to_worker, from_worker, control, status = (os.pipe() for _ in range(4))
         inner = (to_worker[0], from_worker[1], control[0], status[1])
