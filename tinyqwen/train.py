@@ -63,15 +63,19 @@ def main(arguments=None):
 
         with swap(options.student) as names:
             print("your code in the model:", ", ".join(names) or "nothing written yet")
-            return train(config, options.resume)
+            return train(config, options.resume, options.student)
     return train(config, options.resume)
 
 
-def train(config, resume):
-    """Train and print the summary."""
+def train(config, resume, student=None):
+    """Train and print the summary; student: the folder whose functions are swapped in, or None."""
     from tinyqwen.trainer import Stopped, Trainer
 
     with Trainer(config, resume) as trainer:
+        if student or resume:
+            from tinyqwen.course import capstone
+
+            capstone.begin(trainer.folder, student, resume)
         try:
             summary = trainer.train()
         except Stopped as stop:
@@ -82,6 +86,8 @@ def train(config, resume):
             )
             return 128 + (stop.signum or signal.SIGINT)
         print_summary(trainer, summary)
+        if student:
+            print(capstone.end(trainer.folder, summary["gap"]))
     return 0
 
 

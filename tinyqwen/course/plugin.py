@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tinyqwen.course.capstone import standing
 from tinyqwen.course.clock import time_limit
 from tinyqwen.course.registry import GRADERS, ROOT, STUBS, chapters
 from tinyqwen.course.reports import Reports
@@ -177,7 +178,10 @@ def pytest_terminal_summary(terminalreporter, config):
     if grading is None or not grading.results:
         return
     terminalreporter.section(f"scoreboard: {_shown(grading.folder)}")
-    for line, color in scoreboard(list(grading.results.values())):
+    results = list(grading.results.values())
+    sound = not terminalreporter.stats.get("failed")
+    capstone = standing(grading.folder, results, grading.around is not None, sound)
+    for line, color in scoreboard(results) + capstone:
         terminalreporter.write_line(line, **({color: True} if color else {}))
 
 
