@@ -111,8 +111,22 @@ def _teach_notebook(figure_class):
 
 
 def png(fig) -> bytes:
-    """The figure as a PNG file, in the course's style."""
-    file = io.BytesIO()
+    """The figure as a PNG file of 256 colors, a third of the size, in the course's style."""
+    from PIL import Image
+
+    drawn, file = io.BytesIO(), io.BytesIO()
     with style():  # fonts are looked up while drawing
-        fig.savefig(file, format="png")
+        fig.savefig(drawn, format="png")
+    image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(file, format="png", optimize=True)
     return file.getvalue()
+
+
+def plain_log(axis):
+    """Numbers as they are said, 0.2, 0.5, 1, 2, on a logarithmic axis (`ax.xaxis`, `ax.yaxis`)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())

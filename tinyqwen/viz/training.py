@@ -26,18 +26,10 @@ def loss_curve(metrics, floor=None):
                 label="validation",
             )
         if floor is not None:
-            ax.axhline(floor, color=RED, linestyle="--", linewidth=1.2)
-            ax.annotate(
-                f"floor: entropy of the text, {floor:.3f}",
-                (0.99, floor),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="right",
-                color=RED,
-                fontsize=9,
-            )
+            _draw_floor(ax, floor)
         ax.set_yscale("log")
+        if floor is not None:
+            ax.set_ylim(bottom=0.75 * floor)
         ticks = [t for t in (0.2, 0.3, 0.5, 1, 2, 3, 5, 10) if t < 1.5 * max(losses, default=1)]
         ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
@@ -47,21 +39,63 @@ def loss_curve(metrics, floor=None):
     return fig
 
 
-def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)"):
+def _draw_floor(ax, floor, above=False):
+    ax.axhline(floor, color=RED, linestyle="--", linewidth=1.2)
+    ax.annotate(
+        f"floor: entropy of the text, {floor:.3f}",
+        (0.99, floor),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3 if above else -4),
+        textcoords="offset points",
+        ha="right",
+        va="bottom" if above else "top",
+        color=RED,
+        fontsize=9,
+    )
+
+
+def stairs(metrics, floor, probabilities):
+    """A run's loss, and below it the probabilities that the model gave to what it should know.
+
+    metrics, floor: as for `loss_curve`; probabilities: {name: [(step, probability), …]}.
+    """
+    steps, losses = [m["step"] for m in metrics], [m["loss"] for m in metrics]
+    with style():
+        fig, (above, below) = figure(2, 1, size=(7.6, 5.0), sharex=True)
+        above.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
+        above.plot(steps, smoothed(losses), color=BLUE)
+        _draw_floor(above, floor)
+        above.set(yscale="log", ylabel="loss (nats per token)")
+        above.set_ylim(bottom=0.7 * floor)
+        above.set_yticks([0.3, 0.5, 1, 2, 5], ["0.3", "0.5", "1", "2", "5"])
+        above.minorticks_off()
+        for (name, points), color in zip(probabilities.items(), (GRAY, ORANGE)):
+            below.plot(*zip(*points), color=color, marker=".", label=name)
+        below.set(xlabel="step", ylabel="probability", ylim=(0, 1.05))
+        below.legend(loc="center right")
+    return fig
+
+
+def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)", floor=None, first=1):
     """The training losses of several runs in one picture, smoothed over the raw ones.
 
     runs: {name: list of losses, one a step}. What rises far above the first loss of all runs is cut
-    off. Returns a Figure.
+    off. floor: a loss to draw as a line, or None; first: the number of the first step. Returns a
+    Figure.
     """
     with style():
         fig, ax = figure(size=(8.4, 3.6))
         for name, losses in runs.items():
-            (line,) = ax.plot(range(1, len(losses) + 1), smoothed(losses, decay), label=name)
-            ax.plot(range(1, len(losses) + 1), losses, color=line.get_color(), alpha=0.2, lw=0.8)
+            steps = range(first, first + len(losses))
+            (line,) = ax.plot(steps, smoothed(losses, decay), label=name)
+            ax.plot(steps, losses, color=line.get_color(), alpha=0.2, lw=0.8)
         ax.grid(axis="y", color=GRAY, alpha=0.2)
         low, high = (f(f(losses) for losses in runs.values()) for f in (min, max))
         high = min(high, 1.3 * max(losses[0] for losses in runs.values()))
+        low = low if floor is None else min(low, floor)
         ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        if floor is not None:
+            _draw_floor(ax, floor, above=True)
         ax.set(xlabel="step", ylabel=ylabel)
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
