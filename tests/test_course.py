@@ -20,7 +20,7 @@ import tinyqwen as tq
 from tinyqwen import course, ops, tensor
 from tinyqwen import functional as F
 from tinyqwen.course import clock, diagnosis, registry, reports, runner
-from tinyqwen.course.calls import Here, StudentError, StudentFunction
+from tinyqwen.course.calls import Here, StudentError, StudentFunction, enclosing_loop
 from tinyqwen.course.checks import Call
 from tinyqwen.course.gradescope import make_zip
 from tinyqwen.course.mutants import self_test
@@ -192,6 +192,14 @@ def test_a_loop_without_end_is_named_and_fails_alone(tmp_path, monkeypatch):
     result = graded(tmp_path, code, "test_silu_value")
     assert "an infinite loop: line 7: while i < 3:" in result.text
     assert time.perf_counter() - began < 3
+
+
+def test_the_loop_that_is_named_is_the_one_that_may_not_end(tmp_path):
+    file = tmp_path / "loops.py"
+    file.write_text("while start:\n    for i in range(3):\n        pass\nfor j in x:\n    j += 1\n")
+    assert enclosing_loop(file, 3) == "line 1: while start:"
+    assert enclosing_loop(file, 5) == "line 4: for j in x:"
+    assert enclosing_loop(file, 6) is None
 
 
 def test_time_limit_in_another_thread():

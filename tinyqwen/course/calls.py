@@ -22,6 +22,8 @@ LIKELY = {
     "could not be broadcast": "two shapes do not broadcast: is an axis missing, or one too many?",
     "non-broadcastable output": "+= cannot enlarge an array by broadcasting: write a + b",
     "is out of bounds for array of dimension": "the array has fewer axes (keepdims=True keeps all)",
+    "does not have enough dimensions": "@ needs an axis that is not there: put it back first",
+    "unhashable type": "a list can be no key of a dict and in no set: make it a tuple",
     "cannot reshape array": "the new shape has another number of entries",
     "'NoneType'": "something is None here: an optional argument, or a missing return",
     "truth value of an array": "`if` and `and` need one truth value: use np.where, &, or .any()",
@@ -146,7 +148,10 @@ class StudentFunction:
 
 
 def enclosing_loop(filename, number):
-    """The innermost `while` or `for` around a line, as "line 12: while i < n:", or None."""
+    """The loop around a line that may not end, as "line 12: while i < n:", or None.
+
+    That is the innermost `while`, or the innermost `for` where there is none.
+    """
     try:
         source = Path(filename).read_bytes()
         tree = ast.parse(source)
@@ -159,7 +164,8 @@ def enclosing_loop(filename, number):
     ]
     if not loops:
         return None
-    first = max(node.lineno for node in loops)
+    loop = max(loops, key=lambda node: (isinstance(node, ast.While), node.lineno))
+    first = loop.lineno
     return f"line {first}: {source.decode('utf-8', 'replace').splitlines()[first - 1].strip()}"
 
 

@@ -287,10 +287,13 @@ def check_example(fn):
     except doctest.UnexpectedException as error:
         raise error.exc_info[1] from None
     except doctest.DocTestFailure as error:
-        source, want = error.example.source.strip(), error.example.want.strip()
+        source, want, got = (
+            text.strip().replace("\n", "\n" + 12 * " ")
+            for text in (error.example.source, error.example.want, error.got or "(nothing)")
+        )
         raise CheckFailed(
             f"{fn.__name__}: the example in the docstring gives something else.\n"
-            f"  >>> {source}\n  expected  {want}\n  yours     {error.got.strip() or '(nothing)'}"
+            f"  >>> {source}\n  expected  {want}\n  yours     {got}"
         ) from None
 
 

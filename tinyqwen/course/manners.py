@@ -74,7 +74,7 @@ def _check_vjp_manners(call, vjp, expected, reference, words, rtol):
     g32 = tuple(u.astype(np.float32) for u in g) if isinstance(g, tuple) else g.astype(np.float32)
     g64 = tuple(u.astype(np.float64) for u in g32) if isinstance(g, tuple) else g32.astype(float)
     wanted = reference[1](g64)
-    rights = gradients_of(call.name, expected[1](g64), wanted, words)
+    rights = gradients_of(call.name, pulled_back(expected[1], g64, words), wanted, words)
     grads = gradients_of(call.name, pulled_back(vjp, g32, words), wanted, words)
     _check_untouched(vjp, ["g"])
     kept = {
@@ -99,7 +99,8 @@ def _check_float32(mine, right, what, words, rtol=None, variants=()):
     check(
         array.dtype == np.float32 or array.dtype.kind in "biu",
         f"{what} has dtype {array.dtype}; float32 went in.\n  input     {words}",
-        f"{array.dtype} comes out where float32 went in: an array of another dtype takes part",
+        f"{array.dtype} comes out where float32 went in: an array of another dtype takes part, "
+        "or a number of NumPy's, such as np.sqrt(2.0), which is a float64",
     )
     what = f"{what} in float32 (expected: yours in float64)"
     compare(mine, right, what, case=words, mistakes=variants, rtol=rtol, like=np.float32(0))
