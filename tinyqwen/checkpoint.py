@@ -64,8 +64,9 @@ class PreTrainedModel(nn.Module):
             model = cls(config)
         entries = _fit_prefix(model, path, entries)
         jobs = _match(model, path, entries)
-        for parameter, _ in jobs:
-            parameter.data = np.empty(parameter.shape, dtype)
+        parameters = [parameter for parameter, _ in jobs]
+        for parameter, array in zip(parameters, nn.new_memory(parameters, dtype)):
+            parameter.data = array
         _read(path, jobs)
         model.generation_config = {}
         if (path / GENERATION_CONFIG).exists():

@@ -74,7 +74,7 @@ def linear(x, weight, bias=None):
             f"weight {weight.shape} takes {weight.shape[-1]}"
         )
     rows = x.reshape(-1, x.shape[-1])
-    out = rows @ weight.T
+    out = rows.dot(weight.T)  # the same as @, and half a microsecond less to call
     if bias is not None:
         out += bias
 
@@ -150,7 +150,9 @@ def rms_norm(x, weight, eps=1e-6):
         dx_j = r h_j + Σ_i h_i x_i ∂r/∂x_j = r (h_j - x̂_j Σ_i h_i x̂_i / d).
     """
     d = x.shape[-1]
-    r = 1 / np.sqrt(np.vecdot(x, x)[..., None] / d + eps)
+    # The sum of a single row is a number, and numbers cost NumPy a third of what arrays of one do.
+    squares = np.vdot(x, x) if x.size == d else np.vecdot(x, x)[..., None]
+    r = (d / (squares + d * eps)) ** 0.5
     xhat = x * r
 
     def vjp(g):
@@ -238,8 +240,9 @@ def apply_rope(x, cos, sin):
 def _rotate(x, cos, sin):
     half = x.shape[-1] // 2
     out, crossed = x * cos, x * sin  # whole rows; only the exchange of halves works on short runs
-    out[..., :half] -= crossed[..., half:]
-    out[..., half:] += crossed[..., :half]
+    first, second = out[..., :half], out[..., half:]
+    first -= crossed[..., half:]
+    second += crossed[..., :half]
     return out
 
 
@@ -251,12 +254,15 @@ def swiglu(gate, up):
         d up   = g · gate s
         d gate = g · up · s (1 + gate (1 - s))
     """
-    s = np.tanh(0.5 * gate)  # σ(x) = (1 + tanh(x/2))/2: half the price of exp, and no overflow
-    s *= 0.5
-    s += 0.5
-    activated = gate * s
+    # σ(x) = (1 + tanh(x/2))/2: half the price of exp, and no overflow
+    half = 0.5 * gate
+    t = np.tanh(half)
+    activated = half * t
+    activated += half
 
     def vjp(g):
+        s = 0.5 * t
+        s += 0.5
         slope = 1 - s
         slope *= activated
         slope += s  # s + gate s (1 - s)

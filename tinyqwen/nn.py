@@ -41,6 +41,17 @@ def has_memory(parameter) -> bool:
     return parameter.size == 0 or parameter.data.strides != (0,) * parameter.ndim
 
 
+def new_memory(parameters, dtype):
+    """An empty array for each parameter: all matrices in a row, all vectors in a row."""
+    arrays = {}
+    for ndim in {parameter.ndim for parameter in parameters}:
+        group = [parameter for parameter in parameters if parameter.ndim == ndim]
+        flat = np.empty(sum(parameter.size for parameter in group), dtype)
+        pieces = np.split(flat, np.cumsum([parameter.size for parameter in group[:-1]]))
+        arrays |= {id(p): piece.reshape(p.shape) for p, piece in zip(group, pieces)}
+    return [arrays[id(parameter)] for parameter in parameters]
+
+
 def _parameter(shape, fill=None):
     parameter = Parameter(_allocate(shape, np.float32))
     if fill is not None and has_memory(parameter):
@@ -165,10 +176,12 @@ class Module:
 
     def astype(self, dtype):
         """Convert all parameters, in place."""
+        filled = [parameter for parameter in self.parameters() if has_memory(parameter)]
+        for parameter, array in zip(filled, new_memory(filled, dtype)):
+            array[...] = parameter.data
+            parameter.data = array
         for parameter in self.parameters():
-            if has_memory(parameter):
-                parameter.data = parameter.data.astype(dtype)
-            else:
+            if not has_memory(parameter):
                 parameter.data = np.broadcast_to(np.zeros((), dtype), parameter.shape)
             parameter.grad = None
         return self

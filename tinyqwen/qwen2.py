@@ -5,18 +5,20 @@ key/value heads, D head size, V vocabulary. Names are those of Hugging Face's Qw
 loads by name and `print(model)` reads the same. (Yang et al. 2024, "Qwen2 technical report", 2.2.)
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen import nn
+from tinyqwen import nn, ops
 from tinyqwen.cache import KVCache
 from tinyqwen.checkpoint import PreTrainedModel
 from tinyqwen.generation import GenerationMixin
 from tinyqwen.masks import causal_mask, padding_mask
 from tinyqwen.qwen2_config import Qwen2Config
 from tinyqwen.recomputation import checkpoint
+from tinyqwen.side_by_side import linears, side_by_side
 from tinyqwen.tensor import Tensor, is_grad_enabled
 
 # ---------------------------------------------------------------------------------------------
@@ -49,7 +51,15 @@ class Qwen2RotaryEmbedding(nn.Module):
                 f"position {position_ids.max()} is past max_position_embeddings "
                 f"{self._max_positions}; shorten the text, or raise it in the config"
             )
-        return F.rope_tables(position_ids[:, None], self._dim, self._theta, dtype)
+        length = 1 << int(position_ids.max(initial=0)).bit_length()
+        tables = _rope_tables(F.rope_tables, length, self._dim, self._theta, np.dtype(dtype))
+        return tables[:, position_ids[:, None]]
+
+
+@functools.lru_cache(maxsize=8)
+def _rope_tables(compute, length, dim, theta, dtype):
+    """Cosines and sines of positions 0 … length - 1, (2, length, D)."""
+    return np.stack(compute(np.arange(length), dim, theta, dtype))
 
 
 class Qwen2Attention(nn.Module):
@@ -62,17 +72,18 @@ class Qwen2Attention(nn.Module):
         )
         C, D = config.hidden_size, config.head_dim
         H, H_kv = config.num_attention_heads, config.num_key_value_heads
-        self.q_proj = nn.Linear(C, H * D)
-        self.k_proj = nn.Linear(C, H_kv * D)
-        self.v_proj = nn.Linear(C, H_kv * D)
+        self.q_proj, self.k_proj, self.v_proj = linears(C, H * D, H_kv * D, H_kv * D)
         self.o_proj = nn.Linear(H * D, C, bias=False)
+
+    qkv_proj = side_by_side("q_proj", "k_proj", "v_proj", bias=True)
 
     def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
         """x (B, T, C) -> (B, T, C), and the weights (B, H, T, S) if asked for, else None."""
         D = self._config.head_dim
-        q = F.apply_rope(F.split_heads(self.q_proj(x), D), *rope)  # (B, T, C) -> (B, H, T, D)
-        k = F.apply_rope(F.split_heads(self.k_proj(x), D), *rope)  # (B, T, C) -> (B, H_kv, T, D)
-        v = F.split_heads(self.v_proj(x), D)
+        H, H_kv = self._config.num_attention_heads, self._config.num_key_value_heads
+        heads = F.split_heads(self.qkv_proj(x), D)  # (B, T, C) -> (B, H + 2 H_kv, T, D)
+        qk, v = ops.split(heads, (H + H_kv,), 1)
+        q, k = ops.split(F.apply_rope(qk, *rope), (H,), 1)
         if past_key_values is not None:
             k, v = past_key_values.update(self._layer, _array(k), _array(v))  # (B, H_kv, S, D)
         dropout = self._config.attention_dropout if self.training else 0.0
@@ -108,14 +119,19 @@ class Qwen2MLP(nn.Module):
 
     def __init__(self, config):
         C, I = config.hidden_size, config.intermediate_size
-        self.gate_proj = nn.Linear(C, I, bias=False)
-        self.up_proj = nn.Linear(C, I, bias=False)
+        self.gate_proj, self.up_proj = linears(C, I, I, bias=False)
         self.down_proj = nn.Linear(I, C, bias=False)
         self.act_fn = SiLUActivation()
 
+    gate_up_proj = side_by_side("gate_proj", "up_proj", bias=False)
+
     def forward(self, x):
         """x (B, T, C) -> (B, T, C)."""
-        return self.down_proj(F.swiglu(self.gate_proj(x), self.up_proj(x)))
+        if x.shape[1] == 1:  # a decoding step
+            gate, up = ops.split(self.gate_up_proj(x), (self.gate_proj.out_features,), -1)
+        else:  # swiglu takes longer on pieces of a wide array than one product saves
+            gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.down_proj(F.swiglu(gate, up))
 
 
 def decoder_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp):

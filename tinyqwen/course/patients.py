@@ -93,13 +93,16 @@ def _without_mask(layer):
 
 
 def _without_turned_keys(layer):
-    turn, config = F.apply_rope.raw, layer.self_attn._config
-    if config.num_key_value_heads == config.num_attention_heads:
-        raise ValueError("keys are told from queries by their number of heads, which must differ")
+    turn, heads = F.apply_rope.raw, layer.self_attn._config.num_attention_heads
 
     def queries_only(x, cos, sin):
-        is_key = x.shape[1] == config.num_key_value_heads
-        return (x * 1, lambda g: (g,)) if is_key else turn(x, cos, sin)
+        """A layer turns its queries and keys together: x (B, H + H_kv, T, D)."""
+        out, vjp = turn(x, cos, sin)
+
+        def with_keys(turned, keys):
+            return np.concatenate([turned[:, :heads], keys[:, heads:]], 1)
+
+        return with_keys(out, x), lambda g: (with_keys(vjp(g)[0], g),)
 
     return _running(layer, {"apply_rope": queries_only})
 
