@@ -21,7 +21,7 @@ def previous_token_score(weights):
 
     weights (B, H, T, T): attention weights, queries by keys. Returns (H,), between 0 and 1: the
     mean over the rows of the batch and the queries t ≥ 1; 0 where T < 2.
-    (Elhage et al. 2021, "Induction heads"; Olsson et al. 2022, argument 1.)
+    (Olsson et al. 2022, "Head activation evaluators".)
     """
     below = np.diagonal(weights, -1, -2, -1)  # (B, H, T, T) -> (B, H, T - 1)
     return below.sum((0, 2)) / weights.dtype.type(max(1, below.shape[0] * below.shape[2]))
@@ -115,7 +115,7 @@ def residual_stream(model, ids, position_ids=None):
     ids (B, T); position_ids (T,), counted from 0 by default. Returns {"stream": (L + 1, B, T, C),
     "attention": (L, B, T, C), "mlp": (L, B, T, C)}: the embeddings, then the stream after each
     layer, before the final norm; and what the blocks put out.
-    stream[i + 1] = stream[i] + attention[i] + mlp[i].  (Elhage et al. 2021, "High-level overview".)
+    stream[i + 1] = stream[i] + attention[i] + mlp[i].  (Elhage et al. 2021, "High-Level Architecture".)
     """
     body = model.model
     modules = {"embedding": body.embed_tokens}
