@@ -114,8 +114,9 @@ def residual_stream(model, ids, position_ids=None):
 
     ids (B, T); position_ids (T,), counted from 0 by default. Returns {"stream": (L + 1, B, T, C),
     "attention": (L, B, T, C), "mlp": (L, B, T, C)}: the embeddings, then the stream after each
-    layer, before the final norm; and what the blocks put out.
-    stream[i + 1] = stream[i] + attention[i] + mlp[i].  (Elhage et al. 2021, "High-Level Architecture".)
+    layer, before the final norm; and what the blocks put out, which adds up to it:
+    stream[i + 1] = stream[i] + attention[i] + mlp[i].
+    (Elhage et al. 2021, "High-Level Architecture".)
     """
     body = model.model
     modules = {"embedding": body.embed_tokens}
