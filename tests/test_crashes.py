@@ -144,7 +144,7 @@ class Moments:
         return file.stat().st_size if file.exists() else 0
 
     def _until(self, process, condition):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 250
         while not condition() and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.0002)

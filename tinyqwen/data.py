@@ -5,7 +5,6 @@ read, so it may be larger than memory. A batch is a function of (seed, step) alo
 step 1,000 nothing needs to be replayed.
 """
 
-import math
 from array import array
 from functools import lru_cache
 from pathlib import Path
@@ -151,7 +150,7 @@ def _map(folder, name, dtype, index):
 def _nats(path, name):
     """A positive number out of a JSON file, or None if it has none of that name."""
     nats = read_json(path).get(name)
-    if nats is not None and not (type(nats) in (int, float) and 0 < nats < math.inf):
+    if nats is not None and not (type(nats) in (int, float) and 0 < nats < 1e300):
         raise ValueError(f"{path}: {name} is {nats!r:.100}, expected a positive number")
     return nats
 

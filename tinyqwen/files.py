@@ -121,7 +121,8 @@ def read_json(path):
     """The object (dict) in a JSON file.
 
     Raises FileNotFoundError, or ValueError if the content is not UTF-8, not JSON, nested too
-    deeply, not an object, longer than MAX_JSON_BYTES, or names a key twice.
+    deeply, not an object, longer than MAX_JSON_BYTES, names a key twice, or holds an integer of
+    more than 64 bits.
     """
     path = Path(path)
     if not path.is_file():
@@ -134,13 +135,19 @@ def read_json(path):
 def parse_json_object(content, name):
     """The dict in `content` (bytes or str); errors, ValueError, begin with `name`."""
     try:
-        value = json.loads(content, object_pairs_hook=_unique_keys)
+        value = json.loads(content, object_pairs_hook=_unique_keys, parse_int=_integer)
     except RecursionError:
         raise ValueError(f"{name}: JSON nested too deeply") from None
     except ValueError as error:  # of the decoder, of UTF-8, of a number with too many digits
         raise ValueError(f"{name}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise ValueError(f"{name}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _integer(digits):
+    if abs(value := int(digits)) >> 64:
+        raise ValueError(f"the number {digits:.20}… is too large")
     return value
 
 

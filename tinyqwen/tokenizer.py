@@ -10,7 +10,6 @@ Three kinds can be trained, and any tokenizer.json loaded:
 How BPE and WordPiece work inside is written out in `tinyqwen.bpe`.
 """
 
-import contextlib
 import os
 from collections.abc import Iterable
 from itertools import pairwise
@@ -21,7 +20,15 @@ from tokenizers import AddedToken
 from tokenizers.decoders import DecodeStream
 
 from tinyqwen.chat_template import CHATML, render, render_isolated
-from tinyqwen.files import MAX_JSON_BYTES, atomic_write, file_in, read_json, write_json
+from tinyqwen.files import atomic_write, file_in, read_json, write_json
+from tinyqwen.tokenizer_checks import (
+    check_text,
+    library_errors,
+    read_whole,
+    refuse_growth,
+    template_of,
+    token_text,
+)
 from tinyqwen.tokenizer_training import texts_of, train_tokenizer
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -46,9 +53,10 @@ class Tokenizer:
         self.backend = backend
         self.backend.no_padding()  # settings of whoever saved the file; not part of the vocabulary
         self.backend.no_truncation()
+        refuse_growth(backend)
         self.config = dict(config or {})
-        self._role = {name: _token_text(self.config, name) for name in ROLES}
-        self.chat_template = _chat_template(self.config)
+        self._role = {name: token_text(self.config, name) for name in ROLES}
+        self.chat_template = template_of(self.config)
         self._add_special_tokens()
         vocabulary = backend.get_vocab()
         ids = sorted(vocabulary.values())
@@ -70,9 +78,9 @@ class Tokenizer:
                 "added_tokens_decoder must be a JSON object and additional_special_tokens a list"
             )
         entries = [declared[key] for key in sorted(declared, key=str)]
-        wanted = [_token_text({"added token": entry}, "added token") for entry in entries]
+        wanted = [token_text({"added token": entry}, "added token") for entry in entries]
         wanted += self._role.values()
-        wanted += [_token_text({"added token": entry}, "added token") for entry in extra]
+        wanted += [token_text({"added token": entry}, "added token") for entry in extra]
         known = {token.content for token in self.backend.get_added_tokens_decoder().values()}
         for token in dict.fromkeys(wanted):
             if token and token not in known:
@@ -173,9 +181,9 @@ class Tokenizer:
             raise TypeError("encode_batch takes a list of texts; use encode for one text")
         texts = list(texts)
         for text in texts:
-            _check_text(text)
+            check_text(text)
         backend = self._splitting_backend() if split_special_tokens else self.backend
-        with _library_errors("encoding failed"):
+        with library_errors("encoding failed"):
             encodings = backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
         return [encoding.ids for encoding in encodings]
 
@@ -198,7 +206,7 @@ class Tokenizer:
         """
         ids = ids.tolist() if hasattr(ids, "tolist") else ids
         ids = [self._check_id(i) for i in ([ids] if isinstance(ids, int) else ids)]
-        with _library_errors("decoding failed"):
+        with library_errors("decoding failed"):
             return self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def stream(self, skip_special_tokens: bool = False) -> "TokenStream":
@@ -265,16 +273,16 @@ class Tokenizer:
         """
         folder = Path(path)
         file = file_in(folder, "tokenizer.json")
-        source = _read_text(file)
-        with _library_errors(f"{file} is not a tokenizer that the `tokenizers` library can read"):
+        source = read_whole(file)
+        with library_errors(f"{file} is not a tokenizer that the `tokenizers` library can read"):
             backend = tokenizers.Tokenizer.from_str(source)
         config = {}
         if (folder / "tokenizer_config.json").exists():
             config = read_json(file_in(folder, "tokenizer_config.json"))
         if (folder / "chat_template.jinja").exists():
-            config["chat_template"] = _read_text(file_in(folder, "chat_template.jinja"))
+            config["chat_template"] = read_whole(file_in(folder, "chat_template.jinja"))
         try:
-            with _library_errors("the `tokenizers` library refuses it"):
+            with library_errors("the `tokenizers` library refuses it"):
                 return cls(backend, config)
         except ValueError as error:
             raise ValueError(f"{folder} (tokenizer.json, tokenizer_config.json): {error}") from None
@@ -315,7 +323,7 @@ class TokenStream:
     def step(self, token_id: int) -> str:
         """The text that this id completes: "" while a character still lacks bytes."""
         token_id = self._tokenizer._check_id(token_id)
-        with _library_errors("decoding failed"):
+        with library_errors("decoding failed"):
             text = self._decoder.step(self._tokenizer.backend, token_id) or ""
         self._ids.append(token_id)
         self._length += len(text)
@@ -326,55 +334,3 @@ class TokenStream:
         text = self._tokenizer.decode(self._ids, self._skip_special_tokens)[self._length :]
         self._restart()
         return text
-
-
-@contextlib.contextmanager
-def _library_errors(what: str):
-    """Turn whatever the Rust library throws into a ValueError of one line."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
-        raise
-    except BaseException as error:  # its panics are no Exception
-        raise ValueError(f"{what}: {' '.join(str(error).split())[:300]}") from None
-
-
-def _check_text(text) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"text must be a str; got {type(text).__name__}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the text holds half a surrogate pair at position {error.start}, which is no character"
-        ) from None
-
-
-def _token_text(config: dict, name: str) -> str | None:
-    """A special token out of a config: written as text, as {"content": text, ...}, or null."""
-    value = config.get(name)
-    text = value.get("content") if isinstance(value, dict) else value
-    if (value is None or isinstance(text, str)) and text != "":
-        return text
-    raise ValueError(f"{name} must be text, an object with 'content', or null; got {value!r:.80}")
-
-
-def _chat_template(config: dict) -> str | None:
-    """The template out of a config: text, or a list of named ones of which "default" is taken."""
-    value = config.get("chat_template")
-    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
-        value = {entry.get("name"): entry.get("template") for entry in value}.get("default")
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"chat_template must be text; got {type(value).__name__}")
-    return value
-
-
-def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(MAX_JSON_BYTES + 1)
-    if len(content) > MAX_JSON_BYTES:
-        raise ValueError(f"{path} is longer than {MAX_JSON_BYTES} bytes")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start})") from None
