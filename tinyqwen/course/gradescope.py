@@ -10,7 +10,10 @@ from pathlib import Path
 from tinyqwen.course.registry import ROOT
 
 # What grading needs of the repository, and nothing a submission could profit from besides.
-CONTENTS = ("tinyqwen", "tests/assignments", "chapters/assignments", "setup.cfg", "pyproject.toml")
+CONTENTS = (
+    *("tinyqwen", "tests/assignments", "chapters/assignments", "data/patients"),
+    *("setup.cfg", "pyproject.toml"),
+)
 
 SETUP = """#!/usr/bin/env bash
 set -e
