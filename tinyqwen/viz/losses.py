@@ -47,7 +47,7 @@ def pull(words, p, label):
             ax.bar(words, values, color=colors, width=0.7)
             for x, value in enumerate(values):
                 ax.annotate(
-                    f"{value:+.2f}" if "p −" in title else f"{value:.2f}",
+                    f"{value:+.3g}" if "p −" in title else f"{value:.3g}",
                     (x, value),
                     xytext=(0, 3 if value >= 0 else -3),
                     textcoords="offset points",

@@ -39,8 +39,8 @@ def decay_paths(paths):
     with style():
         fig, panels = figure(1, len(paths), size=(9.6, 3.0), sharey=True)
         for panel, (title, weights) in zip(panels, paths.items()):
-            for (name, values), color in zip(weights.items(), (BLUE, ORANGE)):
-                panel.plot(values, color=color, label=name)
+            for (name, values), color, dashes in zip(weights.items(), (BLUE, ORANGE), "-:"):
+                panel.plot(values, color=color, ls=dashes, lw=2.4, label=name)
             panel.axhline(0, color="black", lw=0.6)
             panel.set(title=title, xlabel="step")
         panels[0].set_ylabel("weight")
@@ -86,7 +86,9 @@ def clipping(gradients, clipped, limit, norms, max_norm):
                 ha="right" if place[0] < 0 else "left",
             )
         size = 1.15 * max(*gradients, limit)
-        left.set(xlim=(0, 1.3 * size), ylim=(0, size), xlabel="gradient of A", ylabel="of B")
+        left.axvline(0, color="black", lw=0.6)
+        left.set(xlim=(-0.4 * size, size), ylim=(0, size))
+        left.set(xlabel="gradient of A", ylabel="gradient of B")
         left.set_aspect("equal")
         right.plot(range(1, len(norms) + 1), norms, color=BLUE, lw=1)
         right.axhline(max_norm, color=RED, ls="--", lw=1.2)

@@ -15,7 +15,7 @@ def loss_curve(metrics, floor=None):
     with style():
         fig, ax = figure(size=(6.4, 3.6))
         ax.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
-        ax.plot(steps, smoothed(losses), color=BLUE, label="training")
+        ax.plot(steps, smoothed(losses, 0.9), color=BLUE, label="training")
         if evaluated:
             ax.plot(
                 [m["step"] for m in evaluated],
@@ -63,11 +63,11 @@ def stairs(metrics, floor, probabilities):
     with style():
         fig, (above, below) = figure(2, 1, size=(7.6, 5.0), sharex=True)
         above.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
-        above.plot(steps, smoothed(losses), color=BLUE)
+        above.plot(steps, smoothed(losses, 0.8), color=BLUE)
         _draw_floor(above, floor)
         above.set(yscale="log", ylabel="loss (nats per token)")
-        above.set_ylim(bottom=0.7 * floor)
-        above.set_yticks([0.3, 0.5, 1, 2, 5], ["0.3", "0.5", "1", "2", "5"])
+        above.set_ylim(0.8 * floor, 3)
+        above.set_yticks([0.3, 0.5, 1, 2], ["0.3", "0.5", "1", "2"])
         above.minorticks_off()
         for (name, points), color in zip(probabilities.items(), (GRAY, ORANGE)):
             below.plot(*zip(*points), color=color, marker=".", label=name)
