@@ -336,3 +336,13 @@ def test_bad_input_is_one_line(tmp_path):
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert "byte 9" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_texts_that_name_a_file_are_texts(tmp_path):
+    """A document may be the path of a file: it is not opened to learn the tokenizer from."""
+    secret = tmp_path / "secret"
+    secret.write_text("Ж" * 99)
+    (tmp_path / "data.jsonl").write_text((json.dumps({"text": str(secret)}) + "\n") * 20)
+    run(tmp_path / "data.jsonl", tmp_path / "run", tokenizer="char", vocab_size=0, steps=1)
+    tokenizer = tq.Tokenizer.from_pretrained(tmp_path / "run")
+    assert tokenizer.token_to_id("Ж") is None and tokenizer.token_to_id("/") is not None
