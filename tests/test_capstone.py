@@ -105,7 +105,7 @@ def test_only_a_run_on_one_students_code_counts(tmp_path, solved):
 
 def test_a_text_without_a_floor_and_a_broken_record(tmp_path, solved):
     record = tmp_path / "record.json"
-    assert "floor is known" in trained(solved, tmp_path / "run", record, gap=None)
+    assert "a text of known floor" in trained(solved, tmp_path / "run", record, gap=None)
     assert not record.exists()
     for content in ("{", "[]", '{"digest": 1}'):
         record.write_text(content, encoding="utf-8")

@@ -72,17 +72,15 @@ def begin(run, student, resume):
 def end(run, gap, record=None) -> str:
     """Record what a marked run has reached; returns a line that says how near the capstone is.
 
-    gap: nats per token above the floor, or None where the floor is not known. record: the file to
-    write, RECORD by default.
+    gap: nats per token above the floor, or None without a validation loss or a known floor.
+    record: the file to write, RECORD by default.
     """
     mark = Path(run) / MARK
     if not mark.exists():
         return "Not counted for the capstone: parts of this run were made by other code."
     begun, total = read_json(mark), len(assigned())
     if gap is None:
-        return (
-            "Not counted for the capstone: it needs a text whose floor is known, as the stories'."
-        )
+        return "Not counted for the capstone: it takes a validation loss and a text of known floor."
     count = len(begun["functions"])
     record = Path(record or RECORD)
     record.parent.mkdir(parents=True, exist_ok=True)
