@@ -486,7 +486,7 @@ def test_grouped_query_attention_limits(submission):
         )
 
 
-@points(4, "attention: gradients")
+@points(4, "attention: gradients", seconds=10)
 def test_grouped_query_attention_vjp(submission):
     """The copies of a head add up, and both results have a gradient."""
 
@@ -525,7 +525,14 @@ def test_grouped_query_attention_vjp(submission):
 
     check_vjp(
         submission.grouped_query_attention,
-        [*grouped_cases(), *masked_cases()[:3]],
+        [
+            heads_case(2, 6, 3, 3, 4, 2),
+            heads_case(1, 6, 2, 3, 4, 3, 2, label="more keys than queries, narrower values"),
+            heads_case(1, 3, 1, 2, 3, 4, label="multi-query: one K/V head"),
+            heads_case(1, 3, 3, 2, 2, 2, label="multi-head: as many K/V heads"),
+            heads_case(1, 6, 3, 3, 4, 2, mask=np.tri(3, 4, 1, dtype=bool), label="causal mask"),
+            masked_cases()[2],
+        ],
         axes=ATTENTION,
         mistakes={
             "a shared head gets the gradient of one of its copies; it is the sum over all": (
