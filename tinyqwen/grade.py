@@ -26,6 +26,12 @@ def main():
     parser.add_argument(
         "--memory", type=int, default=1024, help="MiB for a student's process (1024)"
     )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=300,
+        help="most seconds for any test",
+    )
     parser.add_argument("--again", action="store_true", help="grade anew what is graded already")
     parser.add_argument(
         "--self-test",
@@ -64,6 +70,7 @@ def _class(options):
         jobs=options.jobs,
         seed=options.seed,
         keys=options.chapters,
+        most=options.time_limit,
         memory=options.memory << 20,
         again=options.again,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyqwen.course import clock
-from tinyqwen.course.isolation import wire
+from tinyqwen.course.isolation import copies, wire
 
 # Words of an exception, and what they most likely mean.
 LIKELY = {
@@ -59,7 +59,7 @@ class Here:
     def run(self, args, kwargs, seconds):
         """(result, edited); raises wire.Raised for whatever the function raises.  The time limit
         is the runner's."""
-        own_args, own_kwargs = wire.copied(args), wire.copied(kwargs)
+        own_args, own_kwargs = copies.copied(args), copies.copied(kwargs)
         try:
             if self._around is None:
                 result = self.function(*own_args, **own_kwargs)
@@ -69,12 +69,12 @@ class Here:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise wire.Raised(wire.failure_of(error, self._filename)) from None
-        return result, wire.edited(args, kwargs, own_args, own_kwargs)
+            raise wire.Raised(copies.failure_of(error, self._filename)) from None
+        return result, copies.edited(args, kwargs, own_args, own_kwargs)
 
     def run_many(self, calls, kwargs, seconds):
         """The outputs of many calls, without their VJPs."""
-        return [wire.without_vjp(self.run(args, kwargs, seconds)[0]) for args in calls]
+        return [copies.without_vjp(self.run(args, kwargs, seconds)[0]) for args in calls]
 
     def inner(self, function):
         """A function that this one has returned."""

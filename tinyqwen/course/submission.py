@@ -13,7 +13,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enclosing_loop
-from tinyqwen.course.isolation import wire
+from tinyqwen.course.isolation import copies, wire
 from tinyqwen.course.isolation.outside import Worker
 from tinyqwen.course.registry import (
     Chapter,
@@ -96,7 +96,7 @@ class InWorker(Submission):
     current: the name of the student's function that is being called
     """
 
-    grace = 1.5
+    grace = 2.5
 
     def __init__(self, chapter, file, names, **settings):
         super().__init__(dict.fromkeys(names), str(file))
@@ -146,7 +146,7 @@ def submitted(chapter: Chapter, path, around=None, isolated=False, **settings) -
     try:
         trees = functions_in(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return Submission({}, str(file), _unreadable(file, wire.failure_of(error, None)))
+        return Submission({}, str(file), _unreadable(file, copies.failure_of(error, None)))
     names = [n for n, tree in trees.items() if n in chapter.assigned and not is_stub(tree)]
     if isolated:
         return InWorker(chapter, file, names, **settings)
@@ -222,7 +222,7 @@ def load_module(file):
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _unreadable(file, wire.failure_of(error, str(file))) from None
+        raise _unreadable(file, copies.failure_of(error, str(file))) from None
     finally:
         sys.dont_write_bytecode = written
         del sys.modules[spec.name]
@@ -230,7 +230,7 @@ def load_module(file):
 
 
 def _unreadable(file, failure):
-    """The StudentError for a file that does not load.  failure: as `wire.failure_of` tells it."""
+    """The StudentError for a file that does not load.  failure: as `copies.failure_of` tells it."""
     kind, message, frames = failure["kind"], failure["message"], failure.get("frames")
     if failure.get("syntax"):
         line, why, text, offset = failure["syntax"]

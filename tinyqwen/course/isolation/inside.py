@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 INTERVAL = 0.02  # seconds between two looks at the worker
 BASE = 256 << 20  # address space that Python and NumPy take
 
@@ -29,8 +29,8 @@ BASE = 256 << 20  # address space that Python and NumPy take
 def main():
     read, write, control, status = map(int, sys.argv[1:5])
     settings = json.loads(sys.argv[5])
-    sys.path.insert(0, HERE)
-    import fences
+    sys.path.insert(0, PARENT)  # so that the files beside this one are a package, `isolation`
+    from isolation import fences
 
     with contextlib.suppress(OSError):
         fences.prctl(fences.PR_SET_CHILD_SUBREAPER, 1)  # what a worker leaves behind comes to us
@@ -165,7 +165,7 @@ def serve(read, write, settings, fences):
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     import_numpy(settings["numpy"])
-    import serving
+    from isolation import serving
 
     del sys.path[0]
     sys.path += settings["path"]

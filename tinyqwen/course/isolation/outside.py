@@ -20,12 +20,12 @@ import time
 import weakref
 from pathlib import Path
 
-from tinyqwen.course.isolation import wire
+from tinyqwen.course.isolation import copies, wire
 
 INSIDE = Path(__file__).with_name("inside.py")
 MEMORY, PROCESSES = 1 << 30, 32  # bytes; processes that a worker may have started
 LOADING = 10.0  # seconds to load NumPy and the student's file
-GRACE = 0.5  # seconds after the time limit for a worker to say where it was
+GRACE = 1.0  # seconds after the time limit for a worker to say where it was
 CALLBACKS = 300_000  # calls of the grader's functions within one call of a student's
 LOAD, MANY = 0, -1  # functions of the worker's own
 MAX_SOURCE = 1 << 20  # bytes of a student's file
@@ -169,6 +169,7 @@ class Worker:
             os.close(descriptor)
         self._peer = StudentPeer(outer[1], outer[0])
         self._peer.worker = weakref.proxy(self)
+        self._handed = copies.Handed()
         self._status = status[0]
         self._stop = weakref.finalize(self, _stop, self._process, outer, folder)
         try:
@@ -204,7 +205,9 @@ class Worker:
         peer.callbacks = 0
         peer.deadline = time.monotonic() + seconds + GRACE
         try:
-            result, edited = peer.call(number, args, kwargs, seconds)
+            result, edited, changed = peer.call(number, args, kwargs, seconds)
+            self._handed.refresh(changed)
+            self._handed.add(result)
             return result, [e for e in edited if isinstance(e, (int, str))]
         except wire.Raised as error:
             error.failure = _checked(error.failure)

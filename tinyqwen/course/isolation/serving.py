@@ -10,7 +10,7 @@ import signal
 import sys
 import types
 
-import wire
+from . import copies, wire
 
 BUILTIN_ERRORS = {
     name: kind
@@ -42,10 +42,11 @@ class Server(wire.Peer):
     def __init__(self, read, write, folder, standing):
         super().__init__(_reader(read), _writer(write))
         self._folder, self._standing, self._depth, self._file = folder, standing, 0, None
+        self._handed = copies.Handed()
         self.exported |= {0: self.load, -1: self.many}
 
     def run(self, function, args, kwargs, seconds):
-        before, before_options = wire.copied(args), wire.copied(kwargs)
+        before, before_options = copies.copied(args), copies.copied(kwargs)
         self._depth += 1
         try:
             if self._depth == 1:
@@ -54,12 +55,14 @@ class Server(wire.Peer):
         except (EOFError, BrokenPipeError, wire.WireError):
             raise
         except BaseException as error:
-            return "raised", wire.failure_of(error, self._file)
+            return "raised", copies.failure_of(error, self._file)
         finally:
             self._depth -= 1
             if self._depth == 0:
                 self._alarm(0)
-        return "returned", (result, wire.edited(before, before_options, args, kwargs))
+        changed = self._handed.changed()
+        self._handed.add(result)
+        return "returned", (result, copies.edited(before, before_options, args, kwargs), changed)
 
     def _alarm(self, seconds):
         def ring(number, frame):
@@ -92,7 +95,7 @@ class Server(wire.Peer):
     @staticmethod
     def many(function, calls, kwargs):
         """The outputs of many calls, in one message; the VJPs stay here."""
-        return [wire.without_vjp(function(*args, **kwargs)) for args in calls]
+        return [copies.without_vjp(function(*args, **kwargs)) for args in calls]
 
 
 class NotHere:

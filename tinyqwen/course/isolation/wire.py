@@ -11,16 +11,17 @@ or given back ("r"), and tells when it holds it no longer (dropped).
 
 Both sides run the same `Peer`: whoever calls serves the other's calls until the answer comes. All
 lengths, depths, shapes and dtypes are checked and bounded here, for the grader reads what a hostile
-program may have written. This file imports NumPy alone, as the worker loads it by its path.
+program may have written. This file needs NumPy alone; in the worker there is nothing else.
 """
 
 import json
 import math
 import struct
-import traceback
 from functools import lru_cache
 
 import numpy as np
+
+from .copies import apart, failure_of, is_plain
 
 MAX_HEADER, MAX_PAYLOAD, MAX_DEPTH = 4 << 20, 64 << 20, 40
 LENGTHS = struct.Struct("<II")
@@ -213,7 +214,7 @@ class Peer:
         if array.dtype.name not in DTYPES:
             return ["x", self.export(array), False, f"array of {array.dtype.name}"[:60]]
         buffers.append(array.astype(DTYPES[array.dtype.name], order="C", copy=False).tobytes())
-        return ["a", array.dtype.name, list(array.shape), not _plain(array)]
+        return ["a", array.dtype.name, list(array.shape), not is_plain(array)]
 
 
 class _Decoder:
@@ -287,7 +288,7 @@ class _Decoder:
         shape = _shape(shape, dtype.itemsize)
         data = self._take(math.prod(shape) * dtype.itemsize)
         if dtype.kind == "b":  # any other byte would be neither True nor False
-            array = np.frombuffer(data, np.uint8).reshape(shape) != 0
+            array = np.frombuffer(data, np.uint8).reshape(shape).astype(bool)
         else:
             array = np.frombuffer(data, dtype).reshape(shape)
         return apart(array) if strided else array.copy()
@@ -322,87 +323,3 @@ def printable(text, limit=4000):
     """Text from a stranger: no control characters but line ends, and not too long."""
     text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text)[:limit])
     return text.encode("utf-8", "replace").decode()
-
-
-# ---------------------------------------------------------------------------------------------
-# Copies and comparisons
-# ---------------------------------------------------------------------------------------------
-
-
-def _plain(array):
-    """True if a fresh C-contiguous copy is as good."""
-    return array.flags.c_contiguous or array.size == 0 or 0 in array.strides
-
-
-def apart(array):
-    """A copy in a larger buffer, so that it is not contiguous."""
-    buffer = np.empty(tuple(2 * n for n in array.shape), array.dtype)
-    view = buffer[tuple(slice(None, 2 * n, 2) for n in array.shape)]
-    view[...] = array
-    return view
-
-
-def copied(value):
-    """A deep copy of arrays and containers.  A view that is not contiguous stays so."""
-    match value:
-        case np.ndarray():
-            return value.copy() if _plain(value) else apart(value)
-        case tuple() if type(value) is tuple:
-            return tuple(map(copied, value))
-        case list():
-            return list(map(copied, value))
-        case dict():
-            return {key: copied(item) for key, item in value.items()}
-        case set():
-            return set(value)
-    return value
-
-
-def same(before, after):
-    """True unless `after`, once a copy of `before`, was changed."""
-    match before:
-        case np.ndarray():
-            return (
-                isinstance(after, np.ndarray)
-                and before.shape == after.shape
-                and np.array_equal(before, after, equal_nan=before.dtype.kind in "fc")
-            )
-        case tuple() | list():
-            return len(before) == len(after) and all(map(same, before, after))
-        case dict():
-            return before.keys() == after.keys() and all(same(before[k], after[k]) for k in before)
-        case set() | bool() | int() | float() | str() | bytes():
-            return before == after
-    return True  # an object of another kind: no check
-
-
-def without_vjp(result):
-    """out of (out, vjp), which is everything else's own."""
-    pair = type(result) is tuple and len(result) == 2 and callable(result[1])
-    return result[0] if pair else result
-
-
-def edited(before, before_options, after, after_options):
-    """Positions and names of the arguments that a call changed in place."""
-    changed = [i for i, (a, b) in enumerate(zip(before, after)) if not same(a, b)]
-    return changed + [k for k in before_options if not same(before_options[k], after_options[k])]
-
-
-# ---------------------------------------------------------------------------------------------
-# Exceptions
-# ---------------------------------------------------------------------------------------------
-
-
-def failure_of(error, filename):
-    """What `Raised` carries: the exception's kind and message, and the frames (line, function,
-    text) of it that lie in the student's file, the last three."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [(f.lineno, f.name, f.line) for f in frames if f.filename == filename]
-    try:
-        message = str(error)
-    except Exception:
-        message = ""
-    failure = {"kind": type(error).__name__, "message": message[:2000], "frames": own[-3:]}
-    if isinstance(error, SyntaxError):
-        failure["syntax"] = (error.lineno, error.msg, error.text, error.offset)
-    return failure
