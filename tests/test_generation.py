@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import tinyqwen as tq
 from tinyqwen import cache, generation, sampling
 from tinyqwen.cache import KVCache
+from tinyqwen.course.swapping import swap
 from tinyqwen.generation import GenerationConfig, TextStreamer, pad_left
 from tinyqwen.tokenizer import Tokenizer
 
@@ -397,3 +398,42 @@ def test_text_streamer_writes_whole_characters(skip_prompt, capsys):
     assert not any("\ufffd" in text for text in seen)
     with pytest.raises(ValueError, match="single row"):
         TextStreamer(tokenizer).put(np.array([[1], [2]]))
+
+
+# ---------------------------------------------------------------------------------------------
+# A decoding step runs on whatever functions are there
+# ---------------------------------------------------------------------------------------------
+
+PARTS = (
+    *("linear", "rms_norm", "apply_rope", "swiglu", "embedding"),
+    *("scaled_dot_product_attention", "split_heads", "merge_heads"),
+)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_swapped_function_runs_in_cached_decoding(name, model):
+    right = getattr(tq.functional, name).raw
+
+    def bent(*args, **options):
+        out, vjp = right(*args, **options)
+        return np.tanh(out), vjp
+
+    ids = np.array([[3, 14, 15, 9]])
+    before = model.generate(ids, 12)
+    with swap({name: bent}):
+        cached, uncached = (model.generate(ids, 12, use_cache=use) for use in (True, False))
+    np.testing.assert_array_equal(cached, uncached)
+    assert not np.array_equal(cached, before)
+    np.testing.assert_array_equal(model.generate(ids, 12), before)
+
+
+def test_a_swapped_table_of_angles_is_used(model):
+    ids, right = np.array([[3, 14, 15, 9]]), tq.functional.rope_tables
+    before = model(ids).logits.data
+
+    def no_angles(positions, dim, theta=10000.0, dtype=np.float32):
+        return right(np.zeros_like(positions), dim, theta, dtype)
+
+    with swap({"rope_tables": no_angles}):
+        assert not np.allclose(model(ids).logits.data, before)
+    np.testing.assert_array_equal(model(ids).logits.data, before)

@@ -89,15 +89,18 @@ def scaled_dot_product_attention(
 
 def _one_query(query, key, value, scale, groups):
     """The last token's query, which sees all keys: no blocks, no masks, half the time of a step."""
-    rows = _fold(query, groups) * scale
+    batch, heads, _, depth = query.shape
+    rows = query.reshape(batch, heads // groups, groups, depth) * scale
     e = rows @ key.swapaxes(-1, -2)
     e -= e.max(-1, keepdims=True)
     np.exp(e, out=e)
     l = e.sum(-1, keepdims=True)
     out = e @ value
     out /= l
-    everything = slice(None)
-    return _unfold(out, groups), [(everything, everything, everything, rows, e, l, None)]
+    return out.reshape(batch, heads, 1, -1), [(_ALL, _ALL, _ALL, rows, e, l, None)]
+
+
+_ALL = slice(None)
 
 
 def _in_blocks(query, key, value, mask, causal, window, scale, dropout, return_weights, groups):
@@ -199,14 +202,13 @@ def grouped_query_attention(query, key, value, mask=None, dropout=0.0):
 
 
 def _groups(query, key, value):
-    fit = query.ndim == key.ndim == value.ndim == 4
-    fit = fit and (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])
-    if not fit or value.shape[:3] != key.shape[:3]:
+    q, k, v = query.shape, key.shape, value.shape
+    if not (len(q) == len(k) == len(v) == 4 and q[::3] == k[::3] and k[:3] == v[:3]):
         raise ValueError(
             f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit; "
             "expected (B, H, T, D), (B, H_kv, S, D) and (B, H_kv, S, D_v)"
         )
-    heads, kv_heads = query.shape[1], key.shape[1]
+    heads, kv_heads = q[1], k[1]
     if heads % kv_heads:
         raise ValueError(f"attention: {heads} query heads do not share {kv_heads} key/value heads")
     return heads // kv_heads

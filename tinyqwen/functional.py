@@ -68,12 +68,13 @@ def linear(x, weight, bias=None):
         dW_oi = Σ_rows g_o x_i          dW = gᵀ x
         db_o  = Σ_rows g_o
     """
-    if x.shape[-1] != weight.shape[-1]:
+    *others, in_features = x.shape
+    if in_features != weight.shape[-1]:
         raise ValueError(
-            f"linear: x has {x.shape[-1]} features in its last axis, "
+            f"linear: x has {in_features} features in its last axis, "
             f"weight {weight.shape} takes {weight.shape[-1]}"
         )
-    rows = x.reshape(-1, x.shape[-1])
+    rows = x.reshape(-1, in_features)
     out = rows.dot(weight.T)  # the same as @, and half a microsecond less to call
     if bias is not None:
         out += bias
@@ -83,7 +84,7 @@ def linear(x, weight, bias=None):
         dx, dweight = (g @ weight).reshape(x.shape), g.T @ rows
         return (dx, dweight) if bias is None else (dx, dweight, _column_sums(g))
 
-    return out.reshape(*x.shape[:-1], len(weight)), vjp
+    return out.reshape(*others, len(weight)), vjp
 
 
 @primitive

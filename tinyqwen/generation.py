@@ -7,6 +7,7 @@ the subject of `sampling.py`.
 B rows (texts) in the batch, T tokens in the longest prompt, V tokens in the vocabulary.
 """
 
+import math
 import sys
 from dataclasses import dataclass, fields
 
@@ -96,16 +97,17 @@ def decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
     B, T = input_ids.shape
     sequences = np.empty((B, T + max_new_tokens), int)
     sequences[:, :T] = input_ids
-    finished = np.zeros(B, bool)
+    finished, ended = np.zeros(B, bool), 0  # which rows, and how many
     start = 0  # of the tokens which the model has not yet seen
     for length in range(T, T + max_new_tokens):
         logits = step(sequences[:, start:length])  # (B, T) at first, then (B, 1) -> (B, V)
         tokens = choose(logits, sequences[:, :length])
-        if finished.any():
+        if ended:
             tokens = np.where(finished, pad_token_id, tokens)
         sequences[:, length] = tokens
         finished = finished | emit(tokens)
-        if finished.all():
+        ended = np.count_nonzero(finished)
+        if ended == B:
             return sequences[:, : length + 1]
         start = length
     return sequences
@@ -206,14 +208,15 @@ class GenerationMixin:
             mask, positions = None, positions[:1]
         cache = KVCache(self.config.num_hidden_layers, T + new) if config.use_cache else None
         eos = np.array(config.eos_token_id, int)
-        text = ids[:, :0]  # what the model has seen
+        nobody = np.zeros(B, bool)
+        text = ids[:, :0]  # what a model without a cache is given again
 
         def step(new_ids):
             nonlocal text
-            start, text = text.shape[1], np.concatenate([text, new_ids], 1)
             if cache is None:
-                start, new_ids = 0, text
-            length = text.shape[1]
+                new_ids = text = np.concatenate([text, new_ids], 1)
+            start = 0 if cache is None else cache.get_seq_length()
+            length = start + new_ids.shape[1]
             logits = self(
                 new_ids,
                 None if mask is None else mask[:, None, None, :length],
@@ -221,7 +224,7 @@ class GenerationMixin:
                 past_key_values=cache,
                 logits_to_keep=1,
             ).logits[:, -1]  # (B, 1, V) -> (B, V)
-            if np.isnan(logits.max()):
+            if math.isnan(logits.max()):
                 raise ValueError("the model's logits are NaN; are its weights damaged?")
             return logits
 
@@ -236,7 +239,7 @@ class GenerationMixin:
         def emit(tokens):
             if streamer is not None:
                 streamer.put(tokens)
-            ended = (tokens[:, None] == eos).any(1)
+            ended = (tokens[:, None] == eos).any(1) if len(eos) else nobody
             return ended if stop is None else stop.ended(tokens, ended)
 
         if streamer is not None:

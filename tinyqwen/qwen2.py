@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen import nn, ops
+from tinyqwen import nn
 from tinyqwen.cache import KVCache
 from tinyqwen.checkpoint import PreTrainedModel
 from tinyqwen.generation import GenerationMixin
@@ -46,13 +46,14 @@ class Qwen2RotaryEmbedding(nn.Module):
 
     def forward(self, position_ids, dtype):
         """position_ids (B or 1, T) -> cos, sin, each (B or 1, 1, T, D)."""
-        if position_ids.size and position_ids.max() >= self._max_positions:
+        last = int(position_ids.max(initial=0))
+        if last >= self._max_positions:
             raise ValueError(
-                f"position {position_ids.max()} is past max_position_embeddings "
+                f"position {last} is past max_position_embeddings "
                 f"{self._max_positions}; shorten the text, or raise it in the config"
             )
-        length = 1 << int(position_ids.max(initial=0)).bit_length()
-        tables = _rope_tables(F.rope_tables, length, self._dim, self._theta, np.dtype(dtype))
+        length = 1 << last.bit_length()  # a power of 2, so that few are ever computed
+        tables = _rope_tables(F.rope_tables, length, self._dim, self._theta, dtype)
         return tables[:, position_ids[:, None]]
 
 
@@ -79,11 +80,7 @@ class Qwen2Attention(nn.Module):
 
     def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
         """x (B, T, C) -> (B, T, C), and the weights (B, H, T, S) if asked for, else None."""
-        D = self._config.head_dim
-        H, H_kv = self._config.num_attention_heads, self._config.num_key_value_heads
-        heads = F.split_heads(self.qkv_proj(x), D)  # (B, T, C) -> (B, H + 2 H_kv, T, D)
-        qk, v = ops.split(heads, (H + H_kv,), 1)
-        q, k = ops.split(F.apply_rope(qk, *rope), (H,), 1)
+        q, k, v = self._heads(x, rope)
         if past_key_values is not None:
             k, v = past_key_values.update(self._layer, _array(k), _array(v))  # (B, H_kv, S, D)
         dropout = self._config.attention_dropout if self.training else 0.0
@@ -96,6 +93,18 @@ class Qwen2Attention(nn.Module):
             weights = None
         y = self.o_proj(F.merge_heads(y))  # (B, H, T, D) -> (B, T, H·D) -> (B, T, C)
         return y, weights if output_attentions else None
+
+    def _heads(self, x, rope):
+        """x (B, T, C) -> queries (B, H, T, D), keys and values (B, H_kv, T, D)."""
+        D, H = self._config.head_dim, self._config.num_attention_heads
+        if x.shape[1] == 1:  # a decoding step, in the fewest calls: one product, one rotation
+            heads = F.split_heads(self.qkv_proj(x), D)  # (B, 1, C) -> (B, H + 2·H_kv, 1, D)
+            first_value = H + self._config.num_key_value_heads
+            qk = F.apply_rope(heads[:, :first_value], *rope)
+            return qk[:, :H], qk[:, H:], heads[:, first_value:]
+        q = F.apply_rope(F.split_heads(self.q_proj(x), D), *rope)  # (B, T, C) -> (B, H, T, D)
+        k = F.apply_rope(F.split_heads(self.k_proj(x), D), *rope)  # (B, T, C) -> (B, H_kv, T, D)
+        return q, k, F.split_heads(self.v_proj(x), D)
 
 
 def _array(x):
@@ -127,10 +136,11 @@ class Qwen2MLP(nn.Module):
 
     def forward(self, x):
         """x (B, T, C) -> (B, T, C)."""
-        if x.shape[1] == 1:  # a decoding step
-            gate, up = ops.split(self.gate_up_proj(x), (self.gate_proj.out_features,), -1)
-        else:  # swiglu takes longer on pieces of a wide array than one product saves
-            gate, up = self.gate_proj(x), self.up_proj(x)
+        if x.shape[1] == 1:  # a decoding step: see Qwen2Attention
+            both, I = self.gate_up_proj(x), self.gate_proj.out_features  # (B, 1, 2·I)
+            gate, up = both[..., :I], both[..., I:]
+        else:
+            gate, up = self.gate_proj(x), self.up_proj(x)  # (B, T, I)
         return self.down_proj(F.swiglu(gate, up))
 
 

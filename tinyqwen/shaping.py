@@ -4,8 +4,6 @@ Where an entry was copied to several places (`broadcast_to`, `getitem` with a re
 gradient is the sum over the copies.
 """
 
-import functools
-
 import numpy as np
 
 from tinyqwen.tensor import primitive
@@ -132,26 +130,7 @@ def stack(tensors, axis=0):
 @primitive
 def split(x, indices_or_sections, axis=0):
     """x cut into equal sections (an int) or at the given indices; a tuple of tensors."""
-    ends = indices_or_sections
-    if not isinstance(ends, tuple):
-        ends = _ends(x.shape[axis], ends)
-    pieces = tuple([x[section] for section in _sections(ends, axis % x.ndim)])
+    pieces = tuple(np.split(x, indices_or_sections, axis))
     if len(pieces) == 1:
         return pieces, lambda g: (g,)
     return pieces, lambda gs: (np.concatenate(gs, axis),)
-
-
-def _ends(size, indices_or_sections):
-    if not isinstance(indices_or_sections, (int, np.integer)):
-        return tuple(indices_or_sections)
-    if size % indices_or_sections:
-        raise ValueError(f"split: {size} entries do not make {indices_or_sections} equal sections")
-    length = size // indices_or_sections
-    return tuple(range(length, size, length))
-
-
-@functools.lru_cache(maxsize=256)
-def _sections(ends, axis):
-    """The indices of the pieces that end at `ends`, and of the last one."""
-    ahead = (slice(None),) * axis
-    return [(*ahead, slice(start, stop)) for start, stop in zip((0, *ends), (*ends, None))]

@@ -1,9 +1,9 @@
 """Linear layers that read the same input, computed by one matrix product.
 
-x W₁ᵀ beside x W₂ᵀ is x Wᵀ, with W₁ on top of W₂ in W. To a small model, one product instead of
-three is worth a tenth of the time of a decoded token. W costs nothing where W₁ and W₂ lie in a row
-in memory, for then it is a view of them: `linears`, `Module.astype`, `from_pretrained` and AdamW
-lay them so. The layers keep their names, their parameters and their gradients.
+x W₁ᵀ beside x W₂ᵀ is x Wᵀ, with W₁ on top of W₂ in W. For a single token, and a small model, three
+products take three times as long as one: what counts is the number of calls. W costs nothing where
+W₁ and W₂ lie in a row in memory, for then it is a view of them, and `linears`, `Module.astype`,
+`from_pretrained` and AdamW lay them so. The layers keep their names and their parameters.
 """
 
 import operator
@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen import nn, ops
-from tinyqwen.tensor import is_grad_enabled, primitive
+from tinyqwen.tensor import is_grad_enabled
 
 
 def linears(in_features, *out_features, bias=True):
@@ -25,57 +25,51 @@ def side_by_side(*names, bias):
     """Make a method (self, x) -> the outputs of Linear layers, concatenated.
 
     names: attributes of self that are Linear layers with the same input. bias: whether these have
-    one. x (..., in_features) -> (..., sum of the out_features). Layers that do not lie in a row in
-    memory, or are of another kind, are called one by one.
+    one. x (..., in_features) -> (..., sum of the out_features).
+
+    The layers are called one by one where gradients are recorded, where they do not lie in a row in
+    memory, and where one of them is not just a Linear.
     """
-    weights, biases = ([f"{name}.{field}" for name in names] for field in ("weight", "bias"))
-    groups = [operator.attrgetter(*weights), *([operator.attrgetter(*biases)] if bias else [])]
-    paths = [f"{path}.data" for path in (*weights, *(biases if bias else ()))]
+    fields = ("weight", "bias") if bias else ("weight",)
+    paths = [f"{name}.{field}.data" for field in fields for name in names]
     current = operator.attrgetter(*names, *paths)
     key = f"_{'_'.join(names)}"
 
     def method(self, x):
-        seen = getattr(self, key, _NOTHING)
+        wholes = None if is_grad_enabled() else find(self)
+        if wholes is None:
+            return ops.concat([getattr(self, name)(x) for name in names], axis=-1)
+        return F.linear(x, *wholes)
+
+    def find(self):
+        seen = getattr(self, key, None)
         try:
             now = current(self)
-        except AttributeError:  # a layer without weight or bias
-            seen = _NOTHING
-        else:
-            if seen is _NOTHING or not all(map(operator.is_, now, seen.parts)):
-                seen = _Seen(now, len(names))
-                setattr(self, key, seen)
-        if seen.wholes is None:
-            return ops.concat([getattr(self, name)(x) for name in names], axis=-1)
-        wholes = seen.wholes
-        if is_grad_enabled():
-            wholes = [_whole(whole, *parts(self)) for whole, parts in zip(wholes, groups)]
-        return F.linear(x, *wholes)
+        except AttributeError:  # a layer without a weight or a bias
+            return None
+        if seen is None or not all(map(operator.is_, now, seen.parts)):
+            seen = _Seen(now, len(names))
+            setattr(self, key, seen)
+        return seen.wholes
 
     return method
 
 
 class _Seen:
-    """Layers and arrays as they were found, and the arrays joined, None if that needs a copy."""
+    """Layers and their arrays as they were found, and the arrays joined, None where they cannot be.
 
-    def __init__(self, parts=(), count=0):
-        self.parts, self.wholes = parts, None
+    To look again whether the same objects are there takes a microsecond, to join them twenty.
+    """
+
+    def __init__(self, parts, count):
         layers, arrays = parts[:count], parts[count:]
-        if parts and all(type(layer) is nn.Linear for layer in layers):
-            wholes = [in_a_row(arrays[i : i + count]) for i in range(0, len(arrays), count)]
-            self.wholes = None if any(whole is None for whole in wholes) else wholes
+        wholes = [in_a_row(arrays[i : i + count]) for i in range(0, len(arrays), count)]
+        usable = all(type(layer) is nn.Linear for layer in layers)
+        usable = usable and all(whole is not None for whole in wholes)
+        self.parts, self.wholes = parts, wholes if usable else None
 
     def __reduce__(self):
-        return _Seen, ()  # the arrays of a copied or pickled model lie elsewhere
-
-
-_NOTHING = _Seen()
-
-
-@primitive
-def _whole(whole, *parts):
-    """Arrays of which `whole` is the view.  Each gets its own rows of g."""
-    ends = np.cumsum([len(part) for part in parts[:-1]])
-    return whole, lambda g: (None, *np.split(g, ends))
+        return type(None), ()  # the arrays of a copied or pickled model lie elsewhere
 
 
 def in_a_row(arrays):

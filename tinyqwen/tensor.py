@@ -362,7 +362,8 @@ def primitive(fn):
         if _state.arrays_only:  # a decoding step makes fifty calls, on tiny arrays
             if kwargs:
                 kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
-            return operation.raw(*[_as_argument(a) for a in args], **kwargs)[0]
+            args = [a.data if isinstance(a, Tensor) else a for a in args]
+            return operation.raw(*args, **kwargs)[0]
         if kwargs and any(isinstance(value, Tensor) for value in kwargs.values()):
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()  # else an option left out in between keeps later ones by name

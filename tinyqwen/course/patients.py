@@ -93,16 +93,20 @@ def _without_mask(layer):
 
 
 def _without_turned_keys(layer):
-    turn, heads = F.apply_rope.raw, layer.self_attn._config.num_attention_heads
+    turn, config = F.apply_rope.raw, layer.self_attn._config
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    if kv_heads == heads:
+        raise ValueError("keys are told from queries by their number of heads, which must differ")
 
     def queries_only(x, cos, sin):
-        """A layer turns its queries and keys together: x (B, H + H_kv, T, D)."""
+        """x: queries (B, H, T, D), keys (B, H_kv, T, D), or in decoding one behind the other."""
+        stop = {heads: heads, kv_heads: 0, heads + kv_heads: heads}[x.shape[1]]
         out, vjp = turn(x, cos, sin)
 
-        def with_keys(turned, keys):
-            return np.concatenate([turned[:, :heads], keys[:, heads:]], 1)
+        def only(turned, left):
+            return np.concatenate([turned[:, :stop], left[:, stop:]], 1)
 
-        return with_keys(out, x), lambda g: (with_keys(vjp(g)[0], g),)
+        return only(out, x), lambda g: (only(vjp(g)[0], g),)
 
     return _running(layer, {"apply_rope": queries_only})
 
