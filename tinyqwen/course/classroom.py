@@ -202,11 +202,12 @@ def _reload(student, beside, graders, one_class):
 def _sittings(students, jobs, keys, settings):
     """Grade the students, so many at once; yields each when done."""
     running, stopped = set(), threading.Event()
+    tests = {key: graders_of(chapter(key)) for key in keys}
     pool = ThreadPoolExecutor(jobs)
     with tqdm(total=len(students) * len(keys), unit="chapter", disable=not students) as bar:
 
         def sit(student):
-            _sitting(student, keys, settings, running, stopped, bar)
+            _sitting(student, tests, settings, running, stopped, bar)
             return student
 
         try:
@@ -222,12 +223,13 @@ def _sittings(students, jobs, keys, settings):
             pool.shutdown(cancel_futures=True)
 
 
-def _sitting(student, keys, settings, running, stopped, bar):
-    """Run one student's sitting and read what it prints."""
-    student.results, student.trouble = [], []
+def _sitting(student, tests, settings, running, stopped, bar):
+    """Run one student's sitting and read what it prints.  tests: {chapter: its graders}"""
+    results, trouble = [], []
+    student.results = []
     if stopped.is_set():
         return
-    request = {"path": str(student.path.absolute()), "seed": student.seed, "chapters": keys}
+    request = {"path": str(student.path.absolute()), "seed": student.seed, "chapters": list(tests)}
     request |= settings
     process = subprocess.Popen(
         [sys.executable, "-m", "tinyqwen.course.sitting", json.dumps(request)],
@@ -239,39 +241,37 @@ def _sitting(student, keys, settings, running, stopped, bar):
         start_new_session=True,  # Ctrl-C is this process's business
     )
     running.add(process)
-    watch = threading.Timer(longest(keys), process.kill)
+    watch = threading.Timer(longest(tests), process.kill)
     watch.start()
     errors = []
     reader = threading.Thread(target=lambda: errors.append(process.stderr.read()[-2000:]))
     reader.start()
     for line in process.stdout:
         done = json.loads(line)
-        student.results += [Result(**result) for result in done["results"]]
+        results += [Result(**result) for result in done["results"]]
         student.fences |= done["fences"]
         if done["restarts"]:
-            student.trouble.append(
-                f"{done['chapter']}: its process was lost {done['restarts']} times"
-            )
+            trouble.append(f"{done['chapter']}: its process was lost {done['restarts']} times")
         bar.update()
     process.wait()
     reader.join()
     watch.cancel()
     running.discard(process)
     if stopped.is_set():
-        student.results = []
         return
     if process.returncode:
         last = (errors[0].strip().splitlines() or ["killed"])[-1]
-        student.trouble.append(f"the grading did not end (exit {process.returncode}): {last}")
-    for key in keys:  # what was not reached is worth nothing, and told
-        if key not in {result.chapter for result in student.results}:
-            student.results += [result_of(test, key) for test in graders_of(chapter(key))]
+        trouble.append(f"the grading did not end (exit {process.returncode}): {last}")
+    reached = {result.chapter for result in results}
+    for key in tests.keys() - reached:  # worth nothing, and told
+        results += [result_of(test, key) for test in tests[key]]
+    student.results, student.trouble = results, trouble  # now it is done
 
 
-def longest(keys) -> float:
+def longest(tests) -> float:
     """Seconds that a sitting may take: all time limits together, and the starts."""
-    limits = [test.points.seconds for key in keys for test in graders_of(chapter(key))]
-    return STARTING * (1 + len(keys)) + sum(limits) + 2 * len(limits)
+    limits = [test.points.seconds for graders in tests.values() for test in graders]
+    return STARTING * (1 + len(tests)) + sum(limits) + 4 * len(limits)
 
 
 # ---------------------------------------------------------------------------------------------
