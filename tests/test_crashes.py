@@ -134,10 +134,14 @@ class Moments:
             before = self._steps()
             self._until(process, lambda: self._steps() not in (before, 0))
             time.sleep(r.uniform(0, 0.3))
-        else:  # while a file is being written: its temporary is there
-            for _ in range(r.randrange(1, 30)):
-                self._until(process, lambda: not temporaries(self.out))
-                self._until(process, lambda: temporaries(self.out))
+        else:
+            self.wait_for_writes(process, r.randrange(1, 30))
+
+    def wait_for_writes(self, process, number):
+        """Return while the next file but so many is being written: its temporary is there."""
+        for _ in range(number):
+            self._until(process, lambda: not temporaries(self.out))
+            self._until(process, lambda: temporaries(self.out))
 
     def _steps(self):
         file = self.out / "metrics.jsonl"
@@ -178,6 +182,18 @@ def test_killed_at_random_moments(corpus, whole, tmp_path, kills, steps):
     assert_equal_runs(out, whole)
     assert sum(1 for _, _, left in killed if left) > kills / 5, killed  # some did hit a write
     assert len({step for _, step, _ in killed}) > kills / 5, killed
+
+
+def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
+    """Settings, tokenizer, tokens and their index: a run that has none of them, or some."""
+    out = tmp_path / "run"
+    for number in (2, 4, 5, 7, 9):
+        process = start(corpus, out)
+        Moments(out, seed=0).wait_for_writes(process, number)
+        process.kill()
+        finish(process)
+    train(corpus, out)
+    assert_equal_runs(out, whole)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -95,18 +95,33 @@ def test_one_seed_one_run(text, tmp_path):
     assert losses(tmp_path / "c")[0][1] != losses(tmp_path / "a")[0][1]
 
 
-def test_stopped_and_resumed_equals_undisturbed(text, tmp_path, monkeypatch):
-    settings = {"steps": 9, "eval_interval": 2, "save_interval": 3, "grad_accumulation": 2}
-    run(text, tmp_path / "whole", **settings)
+def stop_after_four(monkeypatch):
+    """Let Ctrl-C be pressed after the fourth step."""
     original = Trainer._train_step
 
-    def stop_after_four(self):
+    def step(self):
         entry = original(self)
         if self.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
         return entry
 
-    monkeypatch.setattr(Trainer, "_train_step", stop_after_four)
+    monkeypatch.setattr(Trainer, "_train_step", step)
+
+
+def test_the_best_checkpoint_outlives_a_stop(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "evaluate", lambda self: float(self.step))
+    stop_after_four(monkeypatch)
+    with pytest.raises(Stopped):
+        run(text, tmp_path / "run", eval_interval=2)
+    best = (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
+    assert run(text, tmp_path / "run", resume=True)["best_step"] == 2
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == best
+
+
+def test_stopped_and_resumed_equals_undisturbed(text, tmp_path, monkeypatch):
+    settings = {"steps": 9, "eval_interval": 2, "save_interval": 3, "grad_accumulation": 2}
+    run(text, tmp_path / "whole", **settings)
+    stop_after_four(monkeypatch)
     with pytest.raises(Stopped, match="step 4"):
         run(text, tmp_path / "parts", **settings)
     run(text, tmp_path / "parts", resume=True)
