@@ -69,7 +69,7 @@ def clipping(gradients, clipped, limit, norms, max_norm):
     to max_norm.
     """
     ends = {"before": gradients, **clipped}
-    places = (5, 4), (-4, 8), (6, -4)  # of the names, beside the tips
+    places = (5, 4), (-42, 2), (6, -4)  # of the names, beside the tips
     with style():
         fig, (left, right) = figure(1, 2, size=(9.6, 3.3), width_ratios=(1, 1.6))
         angle = np.linspace(0, np.pi / 2, 100)
