@@ -406,7 +406,7 @@ CONFIGS = {
     "rope list": ({"rope_parameters": [1]}, "list"),
     "string": ({"hidden_size": "12"}, "hidden_size must be"),
     "huge": ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
-    "huge number": ({"vocab_size": 10**30}, "the number 1000.* is too large"),
+    "huge number": ({"vocab_size": 10**30}, "vocab_size must be"),
     "negative": ({"head_dim": -4}, "head_dim must be"),
     "odd": ({"head_dim": 3}, "head_dim must be even"),
     "infinite": ({"initializer_range": float("inf")}, "initializer_range must be"),
@@ -444,7 +444,7 @@ def test_configs_that_cannot_be(saved, case):
         '{"a":' * 100_000,
         '{"a": 1, "a": 2}',
         "\ud800",
-        '{"a": 18446744073709551616}',
+        '{"a": 1' + "0" * 39 + "}",
     ],
 )
 def test_config_that_is_no_object(saved, content):

@@ -122,7 +122,7 @@ def read_json(path):
 
     Raises FileNotFoundError, or ValueError if the content is not UTF-8, not JSON, nested too
     deeply, not an object, longer than MAX_JSON_BYTES, names a key twice, or holds an integer of
-    more than 64 bits.
+    more than 128 bits.
     """
     path = Path(path)
     if not path.is_file():
@@ -146,7 +146,7 @@ def parse_json_object(content, name):
 
 
 def _integer(digits):
-    if abs(value := int(digits)) >> 64:
+    if abs(value := int(digits)) >> 128:  # transformers writes 10³⁰ for "no limit"
         raise ValueError(f"the number {digits:.20}… is too large")
     return value
 
