@@ -3,13 +3,17 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from tinyqwen.course import capstone
-from tinyqwen.course.registry import ROOT, STUBS, chapters
+from tinyqwen.course.registry import ROOT, STUBS, chapters, reference
 from tinyqwen.course.runner import Result
 from tinyqwen.course.submission import write_solution
+from tinyqwen.course.swapping import swap
+from tinyqwen.train_config import TrainConfig
+from tinyqwen.trainer import Trainer
 
 TOTAL = sum(len(chapter.assigned) for chapter in chapters().values())
 
@@ -110,6 +114,31 @@ def test_a_text_without_a_floor_and_a_broken_record(tmp_path, solved):
     for content in ("{", "[]", '{"digest": 1}'):
         record.write_text(content, encoding="utf-8")
         assert "cannot be read" in text(capstone.standing(solved, results(), record=record))
+
+
+def test_the_trainer_runs_on_the_students_chapter_10(tmp_path):
+    """Every function of the chapter is called in every step, wherever the library looks it up."""
+    file = tmp_path / "text.txt"
+    file.write_text("\n<|endoftext|>\n".join(["the cat saw the red hen."] * 40), encoding="utf-8")
+    calls = Counter()
+
+    def counted(name):
+        function = reference(name)
+
+        def call(*args, **options):
+            calls[name] += 1
+            return function(*args, **options)
+
+        return call
+
+    settings = {"steps": 3, "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 24}
+    settings |= {"seq_len": 8, "batch_size": 2, "vocab_size": 260, "eval_interval": 0, "threads": 1}
+    config = TrainConfig(data=str(file), out=str(tmp_path / "run"), **settings)
+    names = list(chapters()["ch10"].assigned)
+    with swap({name: counted(name) for name in names}), Trainer(config) as trainer:
+        trainer.train()
+    assert all(calls[name] >= 3 for name in names), calls
+    assert calls["sample_batch"] == calls["cosine_with_warmup"] == 3
 
 
 def command(*arguments):
