@@ -92,9 +92,9 @@ def _one_query(query, key, value, scale, groups):
     batch, heads, _, depth = query.shape
     rows = query.reshape(batch, heads // groups, groups, depth) * scale
     e = rows @ key.swapaxes(-1, -2)
-    e -= e.max(-1, keepdims=True)
+    e -= np.maximum.reduce(e, axis=-1, keepdims=True)
     np.exp(e, out=e)
-    l = e.sum(-1, keepdims=True)
+    l = np.add.reduce(e, axis=-1, keepdims=True)
     out = e @ value
     out /= l
     return out.reshape(batch, heads, 1, -1), [(_ALL, _ALL, _ALL, rows, e, l, None)]

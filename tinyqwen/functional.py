@@ -255,15 +255,12 @@ def swiglu(gate, up):
         d up   = g · gate s
         d gate = g · up · s (1 + gate (1 - s))
     """
-    # σ(x) = (1 + tanh(x/2))/2: half the price of exp, and no overflow
-    half = 0.5 * gate
-    t = np.tanh(half)
-    activated = half * t
-    activated += half
+    s = np.tanh(0.5 * gate)  # σ(x) = (1 + tanh(x/2))/2: half the price of exp, and no overflow
+    s *= 0.5
+    s += 0.5
+    activated = gate * s
 
     def vjp(g):
-        s = 0.5 * t
-        s += 0.5
         slope = 1 - s
         slope *= activated
         slope += s  # s + gate s (1 - s)

@@ -76,7 +76,7 @@ class Qwen2Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj = linears(C, H * D, H_kv * D, H_kv * D)
         self.o_proj = nn.Linear(H * D, C, bias=False)
 
-    qkv_proj = side_by_side("q_proj", "k_proj", "v_proj", bias=True)
+    qkv_proj = side_by_side("q_proj", "k_proj", "v_proj")
 
     def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
         """x (B, T, C) -> (B, T, C), and the weights (B, H, T, S) if asked for, else None."""
@@ -132,7 +132,7 @@ class Qwen2MLP(nn.Module):
         self.down_proj = nn.Linear(I, C, bias=False)
         self.act_fn = SiLUActivation()
 
-    gate_up_proj = side_by_side("gate_proj", "up_proj", bias=False)
+    gate_up_proj = side_by_side("gate_proj", "up_proj")
 
     def forward(self, x):
         """x (B, T, C) -> (B, T, C)."""

@@ -6,13 +6,11 @@ W₁ and W₂ lie in a row in memory, for then it is a view of them, and `linear
 `from_pretrained` and AdamW lay them so. The layers keep their names and their parameters.
 """
 
-import operator
-
 import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen import nn, ops
-from tinyqwen.tensor import is_grad_enabled
+from tinyqwen.tensor import inference_session
 
 
 def linears(in_features, *out_features, bias=True):
@@ -21,55 +19,41 @@ def linears(in_features, *out_features, bias=True):
     return layers.astype(np.float32)
 
 
-def side_by_side(*names, bias):
+def side_by_side(*names):
     """Make a method (self, x) -> the outputs of Linear layers, concatenated.
 
-    names: attributes of self that are Linear layers with the same input. bias: whether these have
-    one. x (..., in_features) -> (..., sum of the out_features).
+    names: attributes of self that are Linear layers with the same input, all with a bias or none.
+    x (..., in_features) -> (..., sum of the out_features).
 
-    The layers are called one by one where gradients are recorded, where they do not lie in a row in
+    The layers are called one by one outside inference_mode, where they do not lie in a row in
     memory, and where one of them is not just a Linear.
     """
-    fields = ("weight", "bias") if bias else ("weight",)
-    paths = [f"{name}.{field}.data" for field in fields for name in names]
-    current = operator.attrgetter(*names, *paths)
-    key = f"_{'_'.join(names)}"
 
     def method(self, x):
-        wholes = None if is_grad_enabled() else find(self)
+        session = inference_session()
+        if session is None:
+            wholes = None
+        elif (self, names) in session:
+            wholes = session[self, names]
+        else:
+            wholes = session[self, names] = _join([getattr(self, name) for name in names])
         if wholes is None:
             return ops.concat([getattr(self, name)(x) for name in names], axis=-1)
         return F.linear(x, *wholes)
 
-    def find(self):
-        seen = getattr(self, key, None)
-        try:
-            now = current(self)
-        except AttributeError:  # a layer without a weight or a bias
-            return None
-        if seen is None or not all(map(operator.is_, now, seen.parts)):
-            seen = _Seen(now, len(names))
-            setattr(self, key, seen)
-        return seen.wholes
-
     return method
 
 
-class _Seen:
-    """Layers and their arrays as they were found, and the arrays joined, None where they cannot be.
-
-    To look again whether the same objects are there takes a microsecond, to join them twenty.
+def _join(layers):
+    """Weight and bias (None where there is none) of one layer for all these; None if they need
+    copies.
     """
-
-    def __init__(self, parts, count):
-        layers, arrays = parts[:count], parts[count:]
-        wholes = [in_a_row(arrays[i : i + count]) for i in range(0, len(arrays), count)]
-        usable = all(type(layer) is nn.Linear for layer in layers)
-        usable = usable and all(whole is not None for whole in wholes)
-        self.parts, self.wholes = parts, wholes if usable else None
-
-    def __reduce__(self):
-        return type(None), ()  # the arrays of a copied or pickled model lie elsewhere
+    with_bias = {layer.bias is not None for layer in layers if type(layer) is nn.Linear}
+    if len(with_bias) > 1 or any(type(layer) is not nn.Linear for layer in layers):
+        return None
+    fields = ("weight", "bias") if with_bias == {True} else ("weight",)
+    wholes = [in_a_row([getattr(layer, field).data for layer in layers]) for field in fields]
+    return None if any(whole is None for whole in wholes) else wholes
 
 
 def in_a_row(arrays):

@@ -28,7 +28,7 @@ import numpy as np
 
 class _ThreadState(threading.local):
     grad_enabled = True
-    arrays_only = False
+    session = None  # a dict inside inference_mode
 
 
 _state = _ThreadState()
@@ -63,14 +63,23 @@ def inference_mode():
     """Context manager: as `no_grad`, and operations return plain arrays instead of Tensors.
 
     For small models, wrapping is half of a decoding step. A model that uses primitives, operators,
-    indexing and the methods that arrays have as well runs unchanged in either mode.
+    indexing and the methods that arrays have as well runs unchanged in either mode. No parameter's
+    `.data` may be replaced inside (its entries may): see `inference_session`.
     """
-    before, _state.arrays_only = _state.arrays_only, True
+    before, _state.session = _state.session, {}
     try:
         with no_grad():
             yield
     finally:
-        _state.arrays_only = before
+        _state.session = before
+
+
+def inference_session():
+    """A dict that lives as long as this thread's inference_mode block; None outside.
+
+    What was found out about the parameters can be kept there, and need not be asked every token.
+    """
+    return _state.session
 
 
 # ---------------------------------------------------------------------------------------------
@@ -359,7 +368,7 @@ def primitive(fn):
 
     @functools.wraps(fn)
     def operation(*args, **kwargs):
-        if _state.arrays_only:  # a decoding step makes fifty calls, on tiny arrays
+        if _state.session is not None:  # a decoding step makes fifty calls, on tiny arrays
             if kwargs:
                 kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
             args = [a.data if isinstance(a, Tensor) else a for a in args]
@@ -379,7 +388,7 @@ def apply(fn, *args, **kwargs):
     if kwargs:
         kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
     out, vjp = fn(*[_as_argument(a) for a in args], **kwargs)
-    if _state.arrays_only:
+    if _state.session is not None:
         return out
     several = type(out) is tuple
     tensors = [_wrap(value) for value in (out if several else (out,))]
