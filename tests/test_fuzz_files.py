@@ -222,6 +222,17 @@ def test_rules_that_explode(rules, tmp_path):
         Tokenizer.from_pretrained(with_rule(tmp_path, **rules))
 
 
+@pytest.mark.parametrize("prefix", ["\0", "é", "##"])
+def test_a_prefix_that_would_cut_characters(prefix, tmp_path):
+    """The library would end the process."""
+    Tokenizer.train(["猫猫 猫猫 cat cat"], 262).save_pretrained(tmp_path)
+    parts = read_json(tmp_path / "tokenizer.json")
+    parts["model"]["continuing_subword_prefix"] = prefix
+    (tmp_path / "tokenizer.json").write_text(json.dumps(parts))
+    with pytest.raises(ValueError, match=r"tokenizer\.json.*does not fit its merges"):
+        Tokenizer.from_pretrained(tmp_path)
+
+
 def test_rules_that_do_not(tmp_path):
     eight = [{"type": "Replace", "pattern": {"String": c}, "content": "▁"} for c in "bcdefghi"]
     normalizer = {"type": "Sequence", "normalizers": [TENFOLD, {"type": "NFKC"}, *eight]}

@@ -10,6 +10,7 @@ Three kinds can be trained, and any tokenizer.json loaded:
 How BPE and WordPiece work inside is written out in `tinyqwen.bpe`.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from itertools import pairwise
@@ -25,6 +26,7 @@ from tinyqwen.tokenizer_checks import (
     check_text,
     library_errors,
     read_whole,
+    refuse_broken_merges,
     refuse_growth,
     template_of,
     token_text,
@@ -275,6 +277,7 @@ class Tokenizer:
         file = file_in(folder, "tokenizer.json")
         source = read_whole(file)
         with library_errors(f"{file} is not a tokenizer that the `tokenizers` library can read"):
+            refuse_broken_merges(json.loads(source))
             backend = tokenizers.Tokenizer.from_str(source)
         config = {}
         if (folder / "tokenizer_config.json").exists():

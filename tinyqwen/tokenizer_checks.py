@@ -10,6 +10,25 @@ from pathlib import Path
 
 from tinyqwen.files import MAX_JSON_BYTES
 
+
+def refuse_broken_merges(parts) -> None:
+    """Raise ValueError if the prefix of later pieces does not stand before every one of them.
+
+    parts: tokenizer.json's content. The library cuts as many bytes off each merge's second piece as
+    the prefix has characters, whatever they are; half a character is left, and ends the process.
+    """
+    model = parts.get("model") if isinstance(parts, dict) else None
+    prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
+    if not prefix or not isinstance(prefix, str):
+        return
+    merges = model.get("merges")
+    for merge in merges if isinstance(merges, list) else ():
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        second = pair[1] if isinstance(pair, list) and len(pair) == 2 else None
+        if not (prefix.isascii() and isinstance(second, str) and second.startswith(prefix)):
+            raise ValueError(f"continuing_subword_prefix {prefix!r:.40} does not fit its merges")
+
+
 MAX_GROWTH = 1000  # Unicode's own compatibility forms make a character 18 times as long, at most
 
 
