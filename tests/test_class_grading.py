@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tinyqwen.course import classroom, impostors
 from tinyqwen.course.calls import StudentFunction
-from tinyqwen.course.isolation import wire
+from tinyqwen.course.isolation import inside, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
 from tinyqwen.course.mutants import graders_of, mutants_of
 from tinyqwen.course.registry import ROOT, chapter, chapters
@@ -409,6 +409,18 @@ def test_read_only_what_is_needed(tmp_path):
     """
     with Worker(written(tmp_path, code), ["silu"]) as worker:
         assert worker.functions["silu"].run((1,), {}, 5)[0].tolist() == [4, 0, 0, 0]
+
+
+def test_supervisor_sees_processes_without_proc():
+    """By `ps`, as on macOS: pids under a process or in its group, and their memory."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        found, memory = inside.listed(os.getpid())
+        assert {os.getpid(), child.pid} <= found
+        assert 10 << 20 < memory < 100 << 30
+        assert child.pid in inside.descendants(os.getpid()) or sys.platform != "linux"
+    finally:
+        child.communicate(b"\n")
 
 
 # ---------------------------------------------------------------------------------------------

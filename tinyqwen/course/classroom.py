@@ -251,7 +251,7 @@ def _sitting(student, tests, settings, running, stopped, bar):
         results += [Result(**result) for result in done["results"]]
         student.fences |= done["fences"]
         if done["restarts"]:
-            trouble.append(f"{done['chapter']}: its process was lost {done['restarts']} times")
+            trouble.append(f"{done['chapter']}: processes that did not survive: {done['restarts']}")
         bar.update()
     process.wait()
     reader.join()

@@ -38,7 +38,7 @@ def time_limit(seconds, grace=0.0):
     before = vars(_current).copy()
     _current.seconds, _current.deadline = seconds, time.monotonic() + seconds
     try:
-        with limit(seconds + grace):
+        with limit(seconds + grace, f"{seconds:g} s"):
             yield
     finally:
         vars(_current).clear()
@@ -46,9 +46,9 @@ def time_limit(seconds, grace=0.0):
 
 
 @contextmanager
-def _alarm(seconds):
+def _alarm(seconds, words):
     def ring(signum, frame):
-        raise TimeLimit(f"{seconds:g} s")
+        raise TimeLimit(words)
 
     handler = signal.signal(signal.SIGALRM, ring)
     began = time.monotonic()
@@ -64,11 +64,11 @@ def _alarm(seconds):
 
 
 @contextmanager
-def _watcher(seconds):
+def _watcher(seconds, words):
     """The same where there are no signals: on Windows, and outside the main thread."""
     thread, done = ctypes.c_ulong(threading.get_ident()), threading.Event()
     ring = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    limit = type("TimeLimit", (TimeLimit,), {"__str__": lambda self: f"{seconds:g} s"})
+    limit = type("TimeLimit", (TimeLimit,), {"__str__": lambda self: words})
 
     def watch():
         wait = seconds

@@ -39,14 +39,16 @@ def likely(mistake):
 def allowed(expected, rtol=None, like=None):
     """The difference that is allowed in each entry of `expected`.
 
-    like: the array whose dtype sets the tolerance, if it is not `expected` itself
+    like: what sets the tolerance by its dtype, if it is not `expected` itself; differences that are
+        rounding beside a number of its size are allowed, too
     """
     dtype = np.asarray(expected if like is None else like).dtype
     relative, floor = TOLERANCE.get(f"{dtype.kind}{dtype.itemsize}", (0, 0))
     if rtol is not None:
         relative, floor = rtol, rtol / 10
     size = np.abs(np.where(np.isfinite(expected), expected, 0).astype(np.float64))
-    return relative * size + floor * max(size.max(initial=0), 1e-6)
+    scale = 1e-6 if like is None else np.abs(like).max(initial=1e-6)
+    return relative * size + floor * max(size.max(initial=0), scale)
 
 
 def agrees(yours, expected, rtol=None, like=None) -> bool:
