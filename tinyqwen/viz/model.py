@@ -149,9 +149,8 @@ def shares(configs):
                 label = name if row == 0 and name != "norms" else None  # too thin to be seen
                 ax.barh(row, share, left=left, color=color, height=0.75, label=label)
                 if share > 0.035:
-                    ax.text(
-                        left + share / 2, row, f"{share:.0%}", ha="center", va="center", fontsize=8
-                    )
+                    ink = {"color": "white" if color == BLUE else "black", "fontsize": 8}
+                    ax.text(left + share / 2, row, f"{share:.0%}", ha="center", va="center", **ink)
                 left += share
             ax.text(1.01, row, short(total), va="center", fontsize=9)
         ax.set_yticks(range(len(configs)), configs)
