@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -267,7 +268,8 @@ def main():
         sys.stderr = sys.stdout
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        with suppress(ValueError, OSError):  # macOS does not take it
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         for seed in range(first, first + number):
             print(seed, end=" ", file=report, flush=True)
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
