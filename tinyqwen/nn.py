@@ -175,7 +175,7 @@ class Module:
         return self
 
     def astype(self, dtype):
-        """Convert all parameters, in place."""
+        """Convert all parameters, in place; they move to `new_memory`."""
         filled = [parameter for parameter in self.parameters() if has_memory(parameter)]
         for parameter, array in zip(filled, new_memory(filled, dtype)):
             array[...] = parameter.data
