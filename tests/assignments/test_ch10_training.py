@@ -502,12 +502,9 @@ def test_cosine_with_warmup_cosine(submission):
     steps = [case(step, 0.003, 7, 40) for step in (36, 7, 8, 20, 39, 40)]
     steps += [case(step, 2.0, 5, 21, min_ratio=0.25) for step in (5, 6, 13, 20)]
     steps += [case(9, 1.0, 3, 15, min_ratio=0.0)]
-    warmup, more, rate = (
-        int(rng().integers(2, 9)),
-        int(rng().integers(10, 40)),
-        float(rng().random()),
-    )
-    steps += [case(warmup + int(rng().integers(1, more)), 0.1 + rate, warmup, warmup + more)]
+    warmup, decay = int(rng().integers(2, 9)), int(rng().integers(10, 40))
+    step, rate = warmup + int(rng().integers(1, decay)), 0.1 + float(rng().random())
+    steps += [case(step, rate, warmup, warmup + decay)]
 
     check_value(
         submission.cosine_with_warmup,

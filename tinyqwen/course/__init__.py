@@ -9,9 +9,11 @@ In notebooks and scripts:
         model(ids)
 
 The rooms: `registry` (which chapters, which functions), `submission` (a student's file, loaded),
-`calls` (the one door between grader and student), `runner` (points, time limit), `checks` and
-`diagnosis` (what is compared, and what it means), `mutants` (graders, graded), `swapping`, `plugin`
-(pytest), `reports` (Gradescope, GitHub, Classroom 50, CSV), `scoreboard`, `notebook`.
+`calls` (the one door between grader and student), `isolation` (the same door with a worker process
+behind it), `runner` and `clock` (points, time limit), `checks` and `diagnosis` (what is compared,
+and what it means), `mutants` (graders, graded), `swapping`, `plugin` (pytest), `classroom`,
+`sitting` and `pages` (a class), `impostors` (points for nothing), `reports` (Gradescope, GitHub,
+Classroom 50, CSV), `scoreboard`, `notebook`.
 
 
 How to add a chapter's assignment
@@ -25,7 +27,7 @@ follow.
    as a doctest), and layered hints; then `raise NotImplementedError` and nothing else. The file
    imports NumPy. A function that builds on an earlier chapter's takes it from the library, as in
    `from tinyqwen import functional as F` and `F.softmax.raw(x)`: graded alone, that is the
-   library's; with `--all-mine`, the student's own.
+   library's; with `--all-mine`, the student's own. A worker has only what the stubs' text names so.
 
 2. The graders, `tests/assignments/test_chNN_topic.py`. At the top, as plain literals,
 
@@ -50,7 +52,9 @@ follow.
    through calls of `submission.<function>` alone, gives arrays, numbers, strings, lists or dicts,
    and gets the same back. No fixtures, no parametrize, no bare assert. Random numbers come from
    `normal(2, 5)` or `rng()`, which differ for every test and every seed of the grading: a mistake
-   must be told from the right answer for any seed (try `--self-test --seed 7`).
+   must be told from the right answer for any seed (try `--self-test --seed 7`). Each function needs
+   a test that compares it with the right answer for drawn inputs: in a class, the points of the
+   others count only beside that (`impostors`).
 
        check_example(fn)                       the stub's doctest
        check_value(fn, shapes= or cases=, mistakes=, axes=)

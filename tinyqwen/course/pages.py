@@ -123,6 +123,8 @@ def unbound(fences) -> list[str]:
 
 def _notes(student):
     notes = list(student.trouble)
+    if count(student.results, "todo") == len(student.results):
+        notes.append("everything is to do: is there no file chNN_….py right in the folder?")
     if broken := count(student.results, "error"):
         notes.append(f"a grader broke in {broken} tests")
     if left := count(student.results, "waiting"):
