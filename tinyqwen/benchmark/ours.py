@@ -92,11 +92,9 @@ class Generation:
         with no_grad():
             return self.model(self.ids).logits.data[0, -1, :512].tolist()
 
-    def text(self, new):
+    def text(self, new, seconds):
         """Milliseconds from a prompt to its continuation by `new` tokens."""
-        start = time.perf_counter()
-        self.model.generate(self.ids, new)
-        return 1e3 * (time.perf_counter() - start)
+        return repeat(lambda: self.model.generate(self.ids, new), seconds)
 
     def token(self, new):
         """Milliseconds of a decoded token, the prompt's and the first one's time left out."""

@@ -77,11 +77,9 @@ class Generation:
             streamer=streamer,
         )
 
-    def text(self, new):
+    def text(self, new, seconds):
         """Milliseconds from a prompt to its continuation by `new` tokens."""
-        start = time.perf_counter()
-        self._generate(new)
-        return 1e3 * (time.perf_counter() - start)
+        return repeat(lambda: self._generate(new), seconds)
 
     def token(self, new):
         """Milliseconds of a decoded token, the prompt's and the first one's time left out."""

@@ -92,7 +92,7 @@ def _generate_small(settings, size):
         targets = settings.targets("Generation", "Generation")
         with workers(targets, folder=folder, size=size, prompt=8) as sides:
             _check_logits(sides)
-            times = take_turns(sides, settings.rounds, "text", new=128)
+            times = take_turns(sides, settings.rounds, "text", new=128, seconds=settings.seconds)
     speed = f"{1e3 * 128 / median(times['ours']):,.0f} tokens/s"
     yield row("generate", f"128 tokens after 8 at {size}", "ms", **times, note=speed)
 
