@@ -23,6 +23,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 
 import tinyqwen as tq
 from tinyqwen import chat_template, generate
+from tinyqwen.benchmark.machine import peak_mib
 from tinyqwen.data import open_corpus, prepare_corpus
 from tinyqwen.files import file_in
 from tinyqwen.text import documents, split_files
@@ -276,9 +277,7 @@ def main():
             outcome = target.case(random.Random(seed))
             signal.setitimer(signal.ITIMER_PROF, 0)
             print(json.dumps(outcome), file=report, flush=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak *= 1 if sys.platform == "darwin" else 1024
-        print(json.dumps({"peak": peak}), file=report)
+        print(json.dumps({"peak": peak_mib()}), file=report)
 
 
 if __name__ == "__main__":
