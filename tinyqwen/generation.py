@@ -376,4 +376,4 @@ class TextStreamer:
     def _write(self, text):
         if text:
             self.text += text
-            print(text, end="", flush=True, file=self._file or sys.stdout)
+            print(text, end="", flush=True, file=sys.stdout if self._file is None else self._file)
