@@ -113,7 +113,7 @@ def graded_class(base, **settings):
         patch.setenv("TMPDIR", str(base / "temporary"))
         patch.setenv("GRADER_SECRET", SECRET)
         patch.setattr("tempfile.tempdir", None)
-        students = classroom.grade_class(folder, book, 3, keys=["ch04"], most=1.0, **settings)
+        students = classroom.grade_class(folder, book, 3, keys=["ch04"], most=0.7, **settings)
     return {
         "students": {student.name: student for student in students},
         "untouched": snapshot(folder) == before,
@@ -225,5 +225,5 @@ def test_supervisor_alone_bounds_a_fork_bomb(tmp_path):
         worker.functions["silu"].run((str(mark),), {}, 10)
     if os.getuid() == 0:  # a user's limit on processes binds before there is anything to count
         assert caught.value.failure["message"] == "it started processes"
-    assert mark.stat().st_size < 400
+    assert mark.stat().st_size < 1000
     assert processes_of(worker.folder) == []

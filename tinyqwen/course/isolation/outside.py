@@ -23,7 +23,7 @@ from pathlib import Path
 from tinyqwen.course.isolation import copies, wire
 
 INSIDE = Path(__file__).with_name("inside.py")
-MEMORY, PROCESSES = 1 << 30, 32  # bytes; processes that a worker may have started
+MEMORY, PROCESSES = 1 << 30, 8  # bytes; processes that a worker may have started
 LOADING = 10.0  # seconds to load NumPy and the student's file
 GRACE = 1.0  # seconds after the time limit for a worker to say where it was
 CALLBACKS = 300_000  # calls of the grader's functions within one call of a student's
