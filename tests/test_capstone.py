@@ -1,6 +1,7 @@
 """The capstone: what a student's run is worth, and what the scoreboard says of it."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -77,7 +78,7 @@ def test_the_way_to_the_capstone(tmp_path, solved):
 
     file = solved / chapters()["ch10"].file
     file.write_text(file.read_text(encoding="utf-8") + "\n# one more thought\n", encoding="utf-8")
-    assert "the code has changed since" in text(standing(all_mine=True))
+    assert "the runs so far were of other code" in text(standing(all_mine=True))
     assert standing(all_mine=True)[0] == ("capstone", "")
 
 
@@ -93,7 +94,7 @@ def test_functions_that_are_missing_are_not_made_up_for(tmp_path, solved):
 
 
 def test_only_a_run_on_one_students_code_counts(tmp_path, solved):
-    """Resumed on the same code it does; on other code, or on the library's, it does not."""
+    """Resumed on the same code it does, on other code not; on the library's it is refused."""
     run, record = tmp_path / "run", tmp_path / "record.json"
     trained(solved, run, record)
     capstone.begin(run, solved, resume=True)
@@ -103,17 +104,30 @@ def test_only_a_run_on_one_students_code_counts(tmp_path, solved):
     capstone.begin(run, solved, resume=True)
     assert "Not counted" in capstone.end(run, 0.1, record)
     trained(solved, tmp_path / "second", record)
-    capstone.begin(tmp_path / "second", None, resume=True)
-    assert "Not counted" in capstone.end(tmp_path / "second", 0.1, record)
+    with pytest.raises(ValueError, match="--student"):
+        capstone.begin(tmp_path / "second", None, resume=True)
+
+
+def test_the_best_run_of_a_code_counts(tmp_path, solved):
+    record = tmp_path / "record.json"
+    for number, gap in enumerate((0.1, 5.9)):
+        trained(solved, tmp_path / f"run{number}", record, gap=gap)
+    other = tmp_path / "other"
+    shutil.copytree(solved, other)
+    (other / chapters()["ch10"].file).write_text("# nothing\n", encoding="utf-8")
+    trained(other, tmp_path / "theirs", record, gap=2.0)
+    assert "the floor: 0.100" in text(capstone.standing(solved, results(), record=record))
 
 
 def test_a_text_without_a_floor_and_a_broken_record(tmp_path, solved):
     record = tmp_path / "record.json"
     assert "a text of known floor" in trained(solved, tmp_path / "run", record, gap=None)
     assert not record.exists()
-    for content in ("{", "[]", '{"digest": 1}'):
+    for number, content in enumerate(("{", "[]", '{"digest": "x"}')):
         record.write_text(content, encoding="utf-8")
-        assert "cannot be read" in text(capstone.standing(solved, results(), record=record))
+        assert "· a model of your code" in text(capstone.standing(solved, results(), record=record))
+        trained(solved, tmp_path / f"again{number}", record)
+        assert "✓ a model of your code" in text(capstone.standing(solved, results(), record=record))
 
 
 def test_the_trainer_runs_on_the_students_chapter_10(tmp_path):

@@ -295,7 +295,7 @@ def test_the_whole_way_of_a_student(tmp_path):
         losses[name] = [json.loads(line)["loss"] for line in lines]
     assert len(losses["student"]) == 6
     assert losses["student"] == pytest.approx(losses["library"], rel=1e-5)
-    told = re.search(r"your code in the model: (.*)", printed).group(1).split(", ")
+    told = re.search(r"yours, wherever the run uses it: (.*)", printed).group(1).split(", ")
     assert set(told) == {name for chapter in chapters().values() for name in chapter.assigned}
 
 

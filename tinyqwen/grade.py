@@ -16,7 +16,10 @@ def main():
         "pytest tests/assignments --submission DIR",
     )
     parser.add_argument(
-        "submissions", nargs="?", metavar="SUBMISSIONS", help="a folder or a file for each student"
+        "submissions",
+        nargs="?",
+        metavar="SUBMISSIONS",
+        help="a folder with a folder (ada/ch04_swiglu.py) or a file (ada_ch04.py) for each student",
     )
     parser.add_argument("--out", metavar="FILE.csv", help="gradebook; the reports go beside it")
     parser.add_argument("--jobs", type=int, default=1, help="students graded at once (1)")

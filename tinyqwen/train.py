@@ -62,7 +62,7 @@ def main(arguments=None):
         from tinyqwen.course import swap
 
         with swap(options.student) as names:
-            print("your code in the model:", ", ".join(names) or "nothing written yet")
+            print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
             return train(config, options.resume, options.student)
     return train(config, options.resume)
 
@@ -79,9 +79,10 @@ def train(config, resume, student=None):
         try:
             summary = trainer.train()
         except Stopped as stop:
+            code = f" --student {student}" if student else ""
             print(
                 f"\n{stop} of {trainer.config.steps}, saved. Go on with:\n"
-                f"    python -m tinyqwen.train --out {trainer.folder} --resume",
+                f"    python -m tinyqwen.train --out {trainer.folder} --resume{code}",
                 file=sys.stderr,
             )
             return 128 + (stop.signum or signal.SIGINT)

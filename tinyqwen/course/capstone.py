@@ -6,10 +6,11 @@ per token above the floor, the entropy of the validation text. It is worth no po
 scoreboard says how things stand.
 
 A run on a student's code keeps student.json in its folder: the functions, and a digest of their
-files. What it reached is put into runs/capstone.json, and counts until the files change.
+files. The best that each digest has reached is in runs/capstone.json.
 """
 
 import hashlib
+import math
 from pathlib import Path
 
 from tinyqwen.course.registry import ROOT, chapters, functions_in, is_written
@@ -59,13 +60,17 @@ def _files(folder):
 def begin(run, student, resume):
     """Mark a run folder as made of a student's code; called before the first step.
 
-    student: the folder of assignments, or None. A run resumed on other code than it began with,
-    or on the library's, loses its mark.
+    student: the folder of assignments, or None. A run resumed on other code than it began with
+    loses its mark. Raises ValueError for one that is resumed on the library's.
     """
     mark = Path(run) / MARK
     if student and not resume:
         write_json(mark, {"functions": written(student), "digest": digest(student)})
-    elif mark.exists() and (not student or read_json(mark).get("digest") != digest(student)):
+    elif mark.exists() and not student:
+        raise ValueError(
+            f"{run} is a run on a student's code; go on with --resume --student FOLDER"
+        )
+    elif mark.exists() and read_json(mark).get("digest") != digest(student):
         mark.unlink()
 
 
@@ -84,10 +89,20 @@ def end(run, gap, record=None) -> str:
     count = len(begun["functions"])
     record = Path(record or RECORD)
     record.parent.mkdir(parents=True, exist_ok=True)
-    write_json(record, {"digest": begun["digest"], "functions": count, "gap": gap})
+    runs = _runs(record)
+    if gap < runs.get(begun["digest"], math.inf):
+        write_json(record, runs | {begun["digest"]: gap})
     reached = "reached" if gap <= LIMIT else "not reached; train longer"
     told = f"Capstone: {count} of {total} functions yours, {gap:.3f} nats above the floor "
     return told + f"({LIMIT} allowed): {reached if count == total else 'functions are missing'}."
+
+
+def _runs(record):
+    """{digest: nats above the floor} of the record; empty where it cannot be read."""
+    try:
+        return {key: float(gap) for key, gap in read_json(record).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -126,16 +141,12 @@ def _trained(folder, total, record):
     record = Path(record or RECORD)
     how = f"a model of your code, at most {LIMIT} nats above the floor"
     command = f"python -m tinyqwen.train --student {_shown(folder)}"
-    if not record.exists():
-        return False, f"{how}: {command}"
-    try:
-        reached = read_json(record)
-        known, count, gap = reached["digest"], reached["functions"], float(reached["gap"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False, f"{how}: {record.name} cannot be read; {command}"
-    if known != digest(folder):
-        return False, f"{how}: the code has changed since the last run; {command}"
-    return count == total and gap <= LIMIT, f"{how}: {gap:.3f}"
+    runs = _runs(record)
+    if digest(folder) not in runs:
+        other = "the runs so far were of other code; " if runs else ""
+        return False, f"{how}: {other}{command}"
+    gap = runs[digest(folder)]
+    return len(written(folder)) == total and gap <= LIMIT, f"{how}: {gap:.3f}"
 
 
 def _shown(folder):

@@ -21,11 +21,13 @@ array for each shape; a single argument needs no second pair of parentheses: `sh
 import ast
 import doctest
 import inspect
+import re
 
 import numpy as np
 
-from tinyqwen.course.calls import StudentError, StudentFunction
+from tinyqwen.course.calls import StudentError, StudentFunction, ToDo
 from tinyqwen.course.cases import made_cases, normal
+from tinyqwen.course.clock import TimeLimit
 from tinyqwen.course.diagnosis import CheckFailed, agrees, compare
 from tinyqwen.course.registry import chapters, functions_in, reference
 
@@ -283,9 +285,16 @@ def check_example(fn):
         )
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     try:
-        doctest.DebugRunner(verbose=False, optionflags=options).run(parsed, clear_globs=False)
+        runner = doctest.DebugRunner(_PlainNumbers(), verbose=False, optionflags=options)
+        runner.run(parsed, clear_globs=False)
     except doctest.UnexpectedException as error:
-        raise error.exc_info[1] from None
+        _, inner, _ = error.exc_info
+        if isinstance(inner, (ToDo, StudentError, TimeLimit, CheckFailed)):
+            raise inner from None
+        raise CheckFailed(
+            f"{fn.__name__}: the example in the docstring cannot go on with what came "
+            f"({type(inner).__name__}: {inner}).\n  >>> {error.example.source.strip()}"
+        ) from None
     except doctest.DocTestFailure as error:
         source, want, got = (
             text.strip().replace("\n", "\n" + 12 * " ")
@@ -295,6 +304,18 @@ def check_example(fn):
             f"{fn.__name__}: the example in the docstring gives something else.\n"
             f"  >>> {source}\n  expected  {want}\n  yours     {got}"
         ) from None
+
+
+class _PlainNumbers(doctest.OutputChecker):
+    """To an example, np.True_ is True and np.float64(5.0) is 5.0."""
+
+    def check_output(self, want, got, optionflags):
+        return super().check_output(_printed(want), _printed(got), optionflags)
+
+
+def _printed(text):
+    text = re.sub(r"\bnp\.(True|False)_", r"\1", text)
+    return re.sub(r"\bnp\.u?(?:int|float)\d+\(([^()]*)\)", r"\1", text)
 
 
 def check(condition, message, mistake=None):

@@ -106,7 +106,7 @@ def _class(out, beside, seed, keys):
     if known and known["graders"] == made["graders"]:
         made["weak"] = known["weak"]
     else:
-        bar = tqdm(keys, desc="tests that a table of answers could pass", unit="chapter")
+        bar = tqdm(keys, desc="preparing the graders, once", unit="chapter")
         made["weak"] = {key: weak_tests(chapter(key)) for key in bar}
     (beside / "results").mkdir(parents=True, exist_ok=True)
     write_json(beside / "class.json", made)

@@ -111,7 +111,10 @@ def run(test, submission, result, seed=0, most=float("inf")) -> Result:
         result.status, result.message = "failed", str(failure) or f"{result.title}: not so"
     except TimeLimit as limit:
         result.status = "failed"
-        result.message = f"{result.title}: not done within {limit}; the function is too slow."
+        result.message = (
+            f"{result.title}: not done within {limit}: the function is too slow, or the machine "
+            "was busy and a second run will say so."
+        )
     except Exception:
         result.status = "error"
         result.message = (
