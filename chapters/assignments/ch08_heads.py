@@ -3,12 +3,17 @@
 The first four functions return two things: the value, and `vjp`, a function that takes the gradient
 g of the loss with respect to the value and returns a tuple with the gradient of each array, in
 order. The last one returns a number.
-Write plain NumPy; replace `raise NotImplementedError` by your code.
+Write plain NumPy; replace `raise NotImplementedError` by your code. Of the library you may use the
+softmax of chapter 07, `F.softmax.raw`; it returns (out, vjp), as yours did.
 
     pytest tests/assignments -k ch08          grades this file
 """
 
+import math  # noqa: F401
+
 import numpy as np  # noqa: F401
+
+from tinyqwen import functional as F  # noqa: F401
 
 
 def split_heads(x, head_dim):
@@ -108,7 +113,8 @@ def grouped_query_attention(query, key, value, mask=None, dropout=0.0):
            [2., 2.]])
 
     Hint 1. With K and V repeated it is chapter 07's attention, head by head; `F.repeat_kv.raw` and
-    `F.softmax.raw` both return (out, vjp).
+    `F.softmax.raw` both return (out, vjp). For √D take `math.sqrt`, not `np.sqrt`: a float64 number
+    of NumPy's would make float32 arrays float64.
     Hint 2. Without copies: heads that share K stand side by side, so (B, H, T, D) can be folded to
     (B, H_kv, groups·T, D), by `reshape` alone. One product with Kᵀ then serves the whole group.
     The scores, unfolded, are (B, H, T, S).
