@@ -8,6 +8,8 @@ Write plain NumPy; replace `raise NotImplementedError` by your code.
     pytest tests/assignments -k ch07          grades this file
 """
 
+import math  # noqa: F401
+
 import numpy as np  # noqa: F401
 
 
@@ -108,7 +110,8 @@ def scaled_dot_product_attention(
     array([[0.75, 0.  ],
            [0.25, 0.  ]])
 
-    Hint 1. `key.swapaxes(-1, -2)` is Kᵀ for every head at once, and `@` multiplies them all.
+    Hint 1. `key.swapaxes(-1, -2)` is Kᵀ for every head at once, and `@` multiplies them all. For √D
+    take `math.sqrt`, not `np.sqrt`: a float64 number of NumPy's would make float32 arrays float64.
     Hint 2. A score that is not allowed becomes -inf before the softmax: `np.where(mask, …)`. Your
     `causal_mask(T, S, window)` is one more mask.
     Hint 3. Backward, with P the weights and S the scores: dV = Pᵀ g, dP = g Vᵀ, and by the VJP of
