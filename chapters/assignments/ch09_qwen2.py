@@ -7,6 +7,8 @@ Write plain Python; replace `raise NotImplementedError` by your code.
     pytest tests/assignments -k ch09          grades this file
 """
 
+import numpy as np  # noqa: F401
+
 
 def decoder_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
     """One layer of Qwen2: attention, then the feed-forward block, each around a residual stream.

@@ -212,6 +212,16 @@ def counts_biases_anyway(config):
     return right_counts({**config, "attention_bias": config.get("attention_bias") or True})
 
 
+@counts_mutant("published", "attention_bias is False: there are no biases")
+def counts_biases_of_llama(config):
+    return counts_biases_anyway(config)
+
+
+@counts_mutant("published", "the biases of q, k and v are missing")
+def counts_no_biases_of_qwen(config):
+    return right_counts({**config, "attention_bias": config.get("attention_bias", False)})
+
+
 @counts_mutant("defaults", "TypeError")
 def counts_with_a_default_of_get(config):
     """`get` with a default gives None where the field is there and None."""
