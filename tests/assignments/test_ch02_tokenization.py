@@ -277,7 +277,15 @@ def test_merge_pair_runs(submission):
 def test_merge_pair_manners(submission):
     """A list works as a tuple does and is not changed; tokens may be strings of any length."""
     fn = submission.merge_pair
-    check_equal(fn([1, 2, 1], [1, 2], 9), (9, 1), "merge_pair of a list", case="[1, 2, 1], [1, 2]")
+    check_equal(
+        fn([1, 2, 1], (1, 2), 9),
+        (9, 1),
+        "merge_pair of a list",
+        case="merge_pair([1, 2, 1], (1, 2), 9)",
+        mistakes={
+            "a slice of a list is a list, and equals no tuple: tuple(word[i : i + 2])": (1, 2, 1)
+        },
+    )
     check_unchanged(fn, "word")
     check_equal(
         fn(("##a", "##bc", "##a"), ("##a", "##bc"), "##abc"),

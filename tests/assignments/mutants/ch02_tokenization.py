@@ -140,7 +140,7 @@ def merge_pair_in_place(word, pair, new):
     return result
 
 
-@mutant(of="merge_pair", killed_by="test_merge_pair_manners", named="merge_pair of a list")
+@mutant(of="merge_pair", killed_by="test_merge_pair_manners", named="equals no tuple")
 def merge_pair_tuples_only(word, pair, new):
     merged, i = [], 0
     while i < len(word):
