@@ -173,6 +173,16 @@ def test_sinusoidal_table_shift(submission):
 # ---------------------------------------------------------------------------------------------
 
 
+def each_twice(p, dim, theta=1e4, **_):
+    a = np.repeat(angles(p, dim, theta), 2, axis=-1)
+    return np.cos(a), np.sin(a)
+
+
+INTERLEAVED = {
+    "this is the layout of interleaved RoPE, c₀ c₀ c₁ c₁; halves need c₀ c₁ c₀ c₁": each_twice
+}
+
+
 @points(1, "rope_tables: the example")
 def test_rope_tables_example(submission):
     """The example in the docstring, with the frequencies 1 and 0.1."""
@@ -187,19 +197,13 @@ def test_rope_tables_value(submission):
         a = p[..., None] * 1e4 ** (-np.arange(dim) / dim)
         return np.cos(a), np.sin(a)
 
-    def pairwise(p, dim):
-        a = np.repeat(angles(p, dim), 2, axis=-1)
-        return np.cos(a), np.sin(a)
-
     check_value(
         submission.rope_tables,
         table_cases(),
         axes=TABLE_AXES,
         outputs=("cos", "sin"),
         mistakes={
-            "this is the layout of interleaved RoPE, c₀ c₀ c₁ c₁; halves need c₀ c₁ c₀ c₁": (
-                lambda p, dim, **_: pairwise(p, dim)
-            ),
+            **INTERLEAVED,
             "the tables are half as wide: the dim/2 values belong there twice": (
                 lambda p, dim, **_: (np.cos(angles(p, dim)), np.sin(angles(p, dim)))
             ),
@@ -235,10 +239,13 @@ def test_rope_tables_options(submission):
         table_cases(theta=1e6) + table_cases(theta=50.0),
         axes=TABLE_AXES,
         outputs=("cos", "sin"),
-        mistakes={"the argument theta is not used": lambda p, dim, **_: twice(angles(p, dim))},
+        mistakes={
+            "the argument theta is not used": lambda p, dim, **_: twice(angles(p, dim)),
+            **INTERLEAVED,
+        },
     )
     one = case(np.int64(3), 6, dtype=np.float64, label="one position")
-    check_value(fn, [one], outputs=("cos", "sin"))
+    check_value(fn, [one], outputs=("cos", "sin"), mistakes=INTERLEAVED)
     p = np.arange(4)
     check_dtypes(
         [
@@ -260,6 +267,7 @@ def test_rope_tables_far(submission):
             axes=TABLE_AXES,
             outputs=("cos", "sin"),
             rtol=1e-6,
+            mistakes=INTERLEAVED,
         )
 
 

@@ -110,6 +110,16 @@ def rope_tables_interleaved(positions, dim, theta=10000.0, dtype=np.float32):
     return tables(np.asarray(positions)[..., None] * np.repeat(frequencies(dim, theta), 2), dtype)
 
 
+@mutant(of="rope_tables", killed_by="test_rope_tables_options", named="interleaved")
+def rope_tables_interleaved_with_theta(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables_interleaved(positions, dim, theta, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_far", named="interleaved")
+def rope_tables_interleaved_far(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables_interleaved(positions, dim, theta, dtype)
+
+
 @mutant(of="rope_tables", killed_by="test_rope_tables_value", named="half as wide")
 def rope_tables_half_width(positions, dim, theta=10000.0, dtype=np.float32):
     return tables(np.asarray(positions)[..., None] * frequencies(dim, theta), dtype)
