@@ -38,6 +38,8 @@ def cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, num_it
     Hint 3. d loss / dz = (p - y) / num_items, y being 1 at the label and 0 elsewhere, for rows that
     count.
     Hint 4. `reshape(-1, V)` makes rows of any logits.
+    Hint 5. `mask.sum()` is an integer of NumPy's, and a float32 divided by it becomes a float64:
+    divide by `int(mask.sum())`.
     """
     raise NotImplementedError
 

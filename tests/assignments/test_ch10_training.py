@@ -20,6 +20,8 @@ from tinyqwen.course import (
     points,
     rng,
 )
+from tinyqwen.course.checks import gradients_of, pulled_back
+from tinyqwen.course.diagnosis import as_array
 
 TITLE = "Training"
 ASSIGNED = {
@@ -122,12 +124,53 @@ def test_cross_entropy_value(submission):
     )
 
 
+def check_ignored_gradient(fn, one):
+    """The gradient is that of the rows that count, given alone, and 0 in the others.
+
+    The first is the student's own, so that its mistakes cost the points of the gradient only.
+    """
+    (z, y), words = one.args, f"logits {one.args[0].shape}, labels {one.args[1].tolist()}"
+    keep, g = counted(y, **one.options), normal()
+
+    def pulled(z, y):
+        grads = pulled_back(fn(z, y, **one.options)[1], g, words)
+        what = "the gradient of cross_entropy"
+        mine = as_array(gradients_of("cross_entropy", grads, (z,), words)[0], z, what, words)
+        check(mine.size == z.size, f"{what} has shape {mine.shape}, the logits {z.shape}.")
+        return mine.reshape(z.shape)
+
+    yours, expected = pulled(z, y), np.zeros_like(z)
+    check(
+        1 not in fn.edited,
+        f"cross_entropy changed its argument labels.\n  input     {words}",
+        "labels is changed in place: work on a copy",
+    )
+    expected[keep] = pulled(z[keep], y[keep])
+    p, hot = p_and_y(z, y)
+    n, rows = keep.sum(), keep[..., None]
+    check_close(
+        yours,
+        expected,
+        "the gradient of cross_entropy, compared with yours of the rows that count alone,",
+        case=words,
+        axes=AXES["logits"],
+        mistakes={
+            "rows that do not count have a gradient; theirs is 0": g * (p - hot * rows) / n,
+            "rows that do not count have the gradient p - y; theirs is 0": g * (p - hot) / n,
+            "p - y is divided by all rows; only those that count belong in the divisor": (
+                expected * n / keep.size
+            ),
+        },
+    )
+
+
 @points(2, "cross_entropy: rows that do not count")
 def test_cross_entropy_ignore(submission):
-    """A row labeled ignore_index adds nothing, and is not counted in the mean."""
+    """A row labeled ignore_index adds nothing, is not counted in the mean, has no gradient."""
+    cases = ignoring_cases()
     check_value(
         submission.cross_entropy,
-        ignoring_cases(),
+        cases,
         mistakes={
             "the mean is taken over all rows; only those that count belong in it": (
                 lambda z, y, ignore_index=-100: (
@@ -150,6 +193,8 @@ def test_cross_entropy_ignore(submission):
     none = np.full((2, 3), -100)
     with likely("a division by zero: where no row counts, the loss is 0"):
         check_value(submission.cross_entropy, [case(normal(2, 3, 4), none, label="none counts")])
+    for one in cases:
+        check_ignored_gradient(submission.cross_entropy, one)
 
 
 @points(1, "cross_entropy: num_items")
@@ -160,16 +205,14 @@ def test_cross_entropy_num_items(submission):
         submission.cross_entropy,
         [
             case(normal(2, 3, 5), labels_for(2, 3, classes=5), **options),
-            case(normal(2, 6, 5), labels_for(2, 6, classes=5, ignored=0.4), **options),
+            case(normal(4, 6), labels_for(4, classes=6), **options),
         ],
         mistakes={
             "num_items is not used: it replaces the number of rows that count": (
-                lambda z, y, num_items: (row_losses(z, y) * counted(y)).sum() / counted(y).sum()
+                lambda z, y, num_items: row_losses(z, y).mean()
             ),
             "the mean is divided by num_items once more; it is the sum that is": (
-                lambda z, y, num_items: (
-                    (row_losses(z, y) * counted(y)).sum() / counted(y).sum() / num_items
-                )
+                lambda z, y, num_items: row_losses(z, y).mean() / num_items
             ),
         },
     )
@@ -207,45 +250,30 @@ def test_cross_entropy_large(submission):
 
 @points(4, "cross_entropy: gradient")
 def test_cross_entropy_vjp(submission):
-    """(p - y) / num_items for rows that count, 0 for the others, times g."""
+    """(p - y) / num_items, times g, where every row counts."""
 
     def rows(change):
-        def gradient(z, y, g, ignore_index=-100, num_items=None):
-            p, hot = p_and_y(z, y)
-            keep = counted(y, ignore_index)[..., None]
-            return (g * change(p, hot, keep, num_items or max(1, keep.sum())),)
+        def gradient(z, y, g, num_items=None):
+            return (g * change(*p_and_y(z, y), num_items or y.size),)
 
         return gradient
 
     check_vjp(
         submission.cross_entropy,
-        plain_cases()
-        + ignoring_cases()
-        + [case(normal(2, 3, 4), np.array([[1, 0, -100], [3, -100, 3]]), num_items=10)],
+        [*plain_cases(), case(normal(2, 3, 4), labels_for(2, 3, classes=4), num_items=10)],
         axes=AXES,
         mistakes={
-            "p - y is not divided by the number of rows that count": rows(
-                lambda p, y, keep, n: (p - y) * keep
-            ),
-            "y is missing: the label's entry is p - 1": rows(lambda p, y, keep, n: p * keep / n),
+            "p - y is not divided by the number of rows that count": rows(lambda p, y, n: p - y),
+            "y is missing: the label's entry is p - 1": rows(lambda p, y, n: p / n),
             "only the label's entry has a gradient here; all logits take part in ln Σ e^z": rows(
-                lambda p, y, keep, n: (p - y) * y * keep / n
+                lambda p, y, n: (p - y) * y / n
             ),
-            "this is y - p; the gradient is p - y": rows(lambda p, y, keep, n: (y - p) * keep / n),
-            "rows that do not count have a gradient; theirs is 0": rows(
-                lambda p, y, keep, n: (p - y * keep) / n
-            ),
-            "rows that do not count have the gradient p - y; theirs is 0": rows(
-                lambda p, y, keep, n: (p - y) / n
-            ),
-            "p - y is divided by all rows; only those that count belong in the divisor": rows(
-                lambda p, y, keep, n: (p - y) * keep / keep.size
-            ),
+            "this is y - p; the gradient is p - y": rows(lambda p, y, n: (y - p) / n),
             "num_items is not used on the way back": rows(
-                lambda p, y, keep, n: (p - y) * keep / max(1, keep.sum())
+                lambda p, y, n: (p - y) / (y.size // y.shape[-1])
             ),
             "the gradient is of the loss by p, -1 / p, and has not gone through the softmax": rows(
-                lambda p, y, keep, n: -y / p * keep / n
+                lambda p, y, n: -y / p / n
             ),
         },
     )
@@ -254,7 +282,15 @@ def test_cross_entropy_vjp(submission):
 @points(1, "cross_entropy: fit for the model")
 def test_cross_entropy_manners(submission):
     """float32 in, float32 out; logits and labels are not changed; views work."""
-    check_manners(submission.cross_entropy, plain_cases()[:2] + ignoring_cases()[:1])
+    logits, labels = normal(2, 5, 7).astype(np.float32), labels_for(2, 5, classes=7)
+    loss = submission.cross_entropy(logits, labels)[0]
+    check(
+        getattr(loss, "dtype", None) != np.float64,
+        "cross_entropy: the loss is float64; the logits were float32.",
+        "float64 comes out where float32 went in: a number of NumPy's takes part, such as "
+        "np.sqrt(2.0), or an integer of NumPy's, such as mask.sum(); int(…) makes it Python's",
+    )
+    check_manners(submission.cross_entropy, plain_cases()[:3])
 
 
 # ---------------------------------------------------------------------------------------------

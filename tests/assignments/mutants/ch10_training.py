@@ -150,12 +150,18 @@ def cross_entropy_vjp_at_the_label_only(p, y, keep, count):
     return (p - y) * y * keep / count
 
 
-@gradient_mutant("rows that do not count have a gradient")
+@gradient_mutant("rows that do not count have a gradient", "test_cross_entropy_ignore")
 def cross_entropy_vjp_of_ignored_rows(p, y, keep, count):
     return (p - y * keep) / count
 
 
-@gradient_mutant("the divisor")
+@gradient_mutant("rows that do not count have the gradient", "test_cross_entropy_ignore")
+def cross_entropy_vjp_ignores_nothing(p, y, keep, count):
+    """As if the label of such a row were 0."""
+    return (p - y) / count
+
+
+@gradient_mutant("the divisor", "test_cross_entropy_ignore")
 def cross_entropy_vjp_divided_by_all(p, y, keep, count):
     return (p - y) * keep / len(keep)
 
@@ -178,11 +184,26 @@ def cross_entropy_edits_logits(logits, labels, **options):
     return loss, vjp
 
 
-@mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="labels is changed")
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="IndexError")
+def cross_entropy_picks_minus_100(logits, labels, ignore_index=-100, **options):
+    """-100 is used as an index; it costs the points of that test alone."""
+    rows = logits.reshape(-1, logits.shape[-1])
+    rows[np.arange(len(rows)), labels.reshape(-1)]
+    return cross_entropy(logits, labels, ignore_index, **options)
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="labels is changed")
 def cross_entropy_edits_labels(logits, labels, ignore_index=-100, **options):
     loss, vjp = cross_entropy(logits, labels.copy(), ignore_index, **options)
     labels[labels == ignore_index] = 0
     return loss, vjp
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="such as mask.sum()")
+def cross_entropy_counts_in_numpy(logits, labels, ignore_index=-100, num_items=None, **_):
+    loss, vjp = cross_entropy(logits, labels, ignore_index, num_items=1)
+    count = num_items or max(1, (labels != ignore_index).sum())
+    return loss[()] / count, lambda g: (vjp(g)[0] / count,)
 
 
 @mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="float64 comes out")
