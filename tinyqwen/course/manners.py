@@ -100,7 +100,7 @@ def _check_float32(mine, right, what, words, rtol=None, variants=()):
         array.dtype == np.float32 or array.dtype.kind in "biu",
         f"{what} has dtype {array.dtype}; float32 went in.\n  input     {words}",
         f"{array.dtype} comes out where float32 went in: an array of another dtype takes part, "
-        "or a number of NumPy's, such as np.sqrt(2.0), which is a float64",
+        "or a number of NumPy's, such as np.sqrt(2.0), a float64, or mask.sum(), an integer",
     )
     what = f"{what} in float32 (expected: yours in float64)"
     like = np.float32(0.1)  # near a root of the function the output is smaller than its rounding
