@@ -245,10 +245,14 @@ def test_a_disk_that_fills_up_during_a_save(corpus, whole, tmp_path):
 def test_two_runs_in_one_folder(corpus, whole, tmp_path):
     out = tmp_path / "run"
     first = start(corpus, out)
-    Moments(out, seed=0).wait(first, "time")
+    moments = Moments(out, seed=0)
+    moments._until(first, moments._steps)
+    first.send_signal(signal.SIGSTOP)  # else it may end before the others begin
+    assert first.poll() is None
     for resume in (True, False):
         status, errors = finish(start(corpus, out, resume=resume))
         assert status == 2 and errors.count("\n") == 1 and "in use by another run" in errors
+    first.send_signal(signal.SIGCONT)
     assert finish(first)[0] == 0
     assert_equal_runs(out, whole)
 
