@@ -34,7 +34,10 @@ FILES = ["link_to_neighbor", "link_to_solution", "pipe_for_file", "folder_for_fi
 HONEST = ["aaa_honest", "zzz_honest"]
 SECRET = "grader-secret-5b1f"
 
-pytestmark = pytest.mark.skipif(not available(), reason="no worker processes on this platform")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not available(), reason="no worker processes on this platform"),
+]
 
 
 def visible_inputs():
