@@ -18,7 +18,7 @@ import tinyqwen as tq
 from tinyqwen.course import patients
 from tinyqwen.data import open_corpus, prepare_corpus
 from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
-from tinyqwen.parallel import keep_memory
+from tinyqwen.resources import keep_memory
 from tinyqwen.text import split_files
 
 DATA = Path(__file__).parent

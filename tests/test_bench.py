@@ -16,8 +16,8 @@ from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import Worker, repeat, take_turns
 from tinyqwen.budget import parameter_counts
-from tinyqwen.parallel import default_threads
 from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.resources import default_threads
 from tinyqwen.tensor import Tensor, grad
 from tinyqwen.viz.bench import benchmark
 

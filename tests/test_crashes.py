@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and li
 SETTINGS = {
     **{"steps": 60, "batch-size": 4, "seq-len": 16, "warmup-steps": 2, "learning-rate": 1e-2},
     **{"hidden-size": 16, "num-hidden-layers": 1, "intermediate-size": 24, "vocab-size": 290},
-    **{"eval-interval": 4, "save-interval": 2, "threads": 1},
+    **{"eval-interval": 4, "save-interval": 2, "threads": 2},
 }
 COMMAND = [sys.executable, "-m", "tinyqwen.train"]
 

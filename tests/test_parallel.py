@@ -1,10 +1,26 @@
 """Gradients on several cores equal those on one, in an order that timing cannot change."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 
 import tinyqwen as tq
-from tinyqwen.parallel import DataParallel, keep_memory
+from tinyqwen import workers
+from tinyqwen.optim import AdamW
+from tinyqwen.parallel import DataParallel
+from tinyqwen.random import default_rng
+from tinyqwen.resources import keep_memory
+from tinyqwen.trainer import clipped_gradients
+
+
+@pytest.fixture(params=["processes", "threads"], autouse=True)
+def kind(request, monkeypatch):
+    if request.param == "processes" and not workers.FORK:
+        pytest.skip("no fork here")
+    monkeypatch.setattr(workers, "FORK", request.param == "processes")
+    return request.param
 
 
 @pytest.fixture
@@ -73,9 +89,85 @@ def test_evaluation_is_a_mean_over_labels(model, rng):
     assert found == pytest.approx(model(ids, labels=labels).loss.item(), rel=1e-5)
 
 
-def test_an_error_in_a_thread_is_told(model):
-    with pytest.raises(ValueError, match="out of range"):
-        gradients(model, np.full((4, 3), 50), 2)
+def test_evaluation_is_without_dropout(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    expected = model(ids, labels=ids).loss.item()
+    model.config.attention_dropout = 0.5
+    with DataParallel(model, 2) as parallel:
+        gradients = [np.empty(p.shape, np.float32) for p in model.parameters()]
+        loss = parallel.gradients(ids, ids, list(model.parameters()), gradients, num_items=32)
+        found = parallel.loss([(ids[:2], ids[:2]), (ids[2:], ids[2:])])
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert abs(loss - expected) > 1e-4
+    assert model.training
+
+
+def test_dropout_is_a_function_of_the_seed(model, rng):
+    model.config.attention_dropout = 0.5
+    ids = np.repeat(rng.integers(0, 50, (1, 9)), 2, axis=0)  # two equal rows, one for each worker
+    tq.manual_seed(7)
+    losses = [gradients(model, ids, 2, seed=(seed,))[0] for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    state = tq.manual_seed(7).bit_generator.state
+    gradients(model, ids, 2, seed=(3,))
+    assert default_rng().bit_generator.state == state  # the caller's generator is left alone
+
+
+def test_workers_see_each_update(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    with DataParallel(model, 2) as parallel:
+        first = list(parallel._workers)
+        optimizer = AdamW(model.parameters(), lr=0.1)  # moves the parameters
+        for step in range(3):
+            expected = model(ids, labels=ids).loss.item()
+            loss, _ = clipped_gradients(parallel, optimizer, [ids], 32, 1.0)
+            assert loss == pytest.approx(expected, rel=1e-5)
+            optimizer.step()
+            if step == 0:
+                second = list(parallel._workers)
+        assert second != first and parallel._workers == second  # made anew once, not every step
+        embeddings = model.model.embed_tokens.weight
+        embeddings.data = np.zeros_like(embeddings.data)  # so the logits are all equal
+        assert parallel.loss([(ids[:2], ids[:2]), (ids, ids)]) == pytest.approx(np.log(50))
+
+
+def test_frozen_parameters(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    params = list(model.parameters())
+    frozen, trained = params[:5], params[5:]
+    out = [np.empty(p.shape, np.float32) for p in trained]
+    with DataParallel(model, 2) as parallel:
+        for parameter in frozen:
+            parameter.requires_grad = False
+        parallel.gradients(ids, ids, trained, out, num_items=32)
+        for parameter in frozen:
+            parameter.requires_grad = True
+        whole = [np.empty(p.shape, np.float32) for p in params]
+        parallel.gradients(ids, ids, params, whole, num_items=32)
+    for a, b in zip(out, whole[5:]):
+        np.testing.assert_array_equal(a, b)
+    assert all(np.any(gradient) for gradient in whole[:5])
+
+
+def test_an_error_in_a_worker_is_told(model):
+    ids = np.zeros((4, 3), int)
+    ids[3] = 50
+    out = [np.empty(p.shape, np.float32) for p in model.parameters()]
+    with DataParallel(model, 2) as parallel:
+        for _ in range(2):  # and what came of it is not taken for the answer to what comes next
+            with pytest.raises(ValueError, match="token id 50 is out of range"):
+                parallel.gradients(ids, ids, list(model.parameters()), out, num_items=8)
+            assert parallel.loss([(ids[:1], ids[:1]), (ids[1:2], ids[1:2])]) > 0
+
+
+def test_a_killed_worker(model, kind):
+    if kind == "threads":
+        pytest.skip("threads are not killed")
+    ids = np.zeros((4, 3), int)
+    with DataParallel(model, 2) as parallel:
+        os.kill(parallel._workers[0]._pid, signal.SIGKILL)
+        with pytest.raises(MemoryError, match="a worker process was killed"):
+            parallel.loss([(ids, ids)] * 2)
 
 
 def test_memory_setting_can_be_switched_off(monkeypatch):

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from tinyqwen.resources import shared_zeros
+
 PIECE = 1 << 15  # numbers updated at a time: eight arrays of 128 KB stay in a core's L2 cache
 
 
@@ -66,9 +68,9 @@ class AdamW:
             raise TypeError("AdamW: all parameters must have one dtype")
         ends = np.cumsum([p.size for p in self.params]).tolist()
         self._spans = list(zip([0, *ends[:-1]], ends))
-        self._data, self._grad, self._m, self._v = (
-            np.zeros(ends[-1], self.params[0].dtype) for _ in range(4)
-        )
+        size, dtype = ends[-1], self.params[0].dtype
+        self._data = shared_zeros(size, dtype)  # with the workers of DataParallel
+        self._grad, self._m, self._v = (np.zeros(size, dtype) for _ in range(3))
         self._steps = [0] * len(self.params)
         self._homes = [self._view(self._data, i) for i in range(len(self.params))]
         self.gradient_buffers = [self._view(self._grad, i) for i in range(len(self.params))]

@@ -1,65 +1,26 @@
-"""One step's gradient on several cores, and two settings of the machine that training wants.
+"""One step's gradient on several cores.
 
-NumPy lets go of Python's global lock inside matrix products and elementwise functions. So the rows
-of a batch are split among threads, each with a tape of its own and BLAS held to one core: all of
-the model's arithmetic runs on all cores, not the matrix products alone. The threads' gradients are
-added in a fixed order, so the result does not depend on which finished first.
+The rows of a batch are split among this process and its workers, each with a tape of its own and
+BLAS held to one core: so all of the model's arithmetic runs on all cores, not the matrix products
+alone. The gradients are added in a fixed order: the result does not depend on who was first.
 """
-
-import ctypes
-import math
-import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tinyqwen.random import manual_seed
+from tinyqwen.random import seeded
+from tinyqwen.resources import default_threads, is_shared, keep_memory, shared_zeros
 from tinyqwen.tensor import grad, no_grad
-
-
-def default_threads():
-    """The number of cores this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
-
-
-def physical_memory():
-    """Bytes of memory that this machine has; infinity where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return math.inf
-
-
-def keep_memory():
-    """Ask glibc to keep freed memory for the next allocation; elsewhere do nothing.
-
-    By default glibc gives every large array back to the kernel when it is freed, and the next one
-    is faulted in again page by page: half the time of a training step. Here it is told to keep what
-    the process has once used, and in one arena, for the arenas of threads are given back whenever
-    they run empty, whatever the thresholds. TINYQWEN_KEEP_MEMORY=0 switches this off.
-    Returns whether the setting was made.
-    """
-    if not sys.platform.startswith("linux") or os.environ.get("TINYQWEN_KEEP_MEMORY") == "0":
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
-        return False
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
-    settings = ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, 1 << 30), (M_ARENA_MAX, 1))
-    return all(mallopt(parameter, value) for parameter, value in settings)
+from tinyqwen.workers import start_worker
 
 
 class DataParallel:
-    """Losses and gradients of batches, computed by `threads` threads; a context manager.
+    """Losses and gradients of batches, computed on `threads` cores; a context manager.
 
     model: called as model(input_ids, labels=…, num_items_in_batch=…, skip_logits=True).
-    Inside the `with`, BLAS is limited to one core for each thread.
+    Inside the `with`, BLAS is limited to one core, and the parameters lie in shared memory. The
+    workers have the model as it was when the `with` began; what they see of later changes is the
+    parameters and whether it trains or evaluates.
     """
 
     def __init__(self, model, threads=None):
@@ -69,62 +30,127 @@ class DataParallel:
     def __enter__(self):
         keep_memory()
         self._limits = threadpool_limits(1, user_api="blas")
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="tinyqwen")
+        self._start()
         return self
 
     def __exit__(self, *exception):
-        self._pool.shutdown()
+        self._stop()
         self._limits.restore_original_limits()
 
-    def _map(self, fn, *columns):
-        """[fn(row) for row in zip(*columns)], all at once; the first exception is raised."""
-        futures = [self._pool.submit(fn, *row) for row in zip(*columns)]
-        return [future.result() for future in futures]
+    def _start(self):
+        """Make the workers, and for each of them gradients that it shares with this process."""
+        parameters = list(self.model.parameters())
+        for parameter in parameters:
+            if self.threads > 1 and not is_shared(parameter.data):
+                parameter.data, old = _shared_like(parameter), parameter.data
+                parameter.data[...] = old
+        self._seen = [(p, p.data, p.requires_grad) for p in parameters]
+        self._trained = [p for p in parameters if p.requires_grad]
+        self._workers, self._gradients = [], []
+        for _ in range(self.threads - 1):
+            gradients = [_shared_like(parameter) for parameter in self._trained]
+            self._workers.append(start_worker(self._work_into(gradients)))
+            self._gradients.append(gradients)
 
-    def _shards(self, *arrays):
-        """The rows split among the threads: a list for each array, without empty shards."""
-        parts = min(self.threads, len(arrays[0]))
-        return [np.array_split(a, parts) for a in arrays]
+    def _stop(self):
+        for worker in self._workers[::-1]:  # the later ones hold the earlier ones' pipes open
+            worker.close()
+        self._workers = []
+
+    def _start_again_if_changed(self):
+        """Workers cannot see that a parameter got another array (an optimizer's), or was frozen."""
+        if any(p.data is not data or p.requires_grad != trained for p, data, trained in self._seen):
+            self._stop()
+            self._start()
+
+    # -----------------------------------------------------------------------------------------
+    # What this process and every worker does
+    # -----------------------------------------------------------------------------------------
+
+    def _work_into(self, gradients):
+        """A worker's function: a batch (2, B, T) of ids and labels -> its loss."""
+
+        def work(task, batch, training, **options):
+            if self.model.training != training:
+                self.model.train(training)
+            if task == "evaluate":
+                return self._evaluate(batch)
+            loss, found = self._differentiate(batch, **options)
+            for home, gradient in zip(gradients, found):
+                home[...] = 0 if gradient is None else gradient
+            return loss
+
+        return work
+
+    def _differentiate(self, batch, num_items, seed):
+        ids, labels = batch
+        with seeded(seed):
+            loss = self._loss(ids, labels, num_items)
+            return loss.item(), grad(loss, self._trained)
+
+    def _evaluate(self, batch):
+        ids, labels = batch
+        with no_grad():
+            return self._loss(ids, labels, 1).item()
+
+    def _loss(self, ids, labels, num_items):
+        return self.model(ids, labels=labels, num_items_in_batch=num_items, skip_logits=True).loss
+
+    # -----------------------------------------------------------------------------------------
+    # Who does which part
+    # -----------------------------------------------------------------------------------------
+
+    def _together(self, task, batches, options):
+        """[task of a batch] for one batch a core; this process takes the first."""
+        workers = self._workers[: len(batches) - 1]
+        for worker, batch, its in zip(workers, batches[1:], options[1:]):
+            worker.submit(task, batch, training=self.model.training, **its)
+        try:
+            own = getattr(self, f"_{task}")(batches[0], **options[0])
+        finally:  # an answer that nobody fetched would be taken for the next one's
+            others = [worker.result() for worker in workers]
+        return [own, *others]
 
     def gradients(self, input_ids, labels, params, out, num_items, seed=(), add=False):
         """Loss of a batch; its gradients are written to `out`, or added to what is there.
 
-        input_ids, labels (B, T); params: the Parameters; out: an array for each of them.
+        input_ids, labels (B, T); params: the model's Parameters; out: an array for each of them.
         num_items: the number of labels that count, by which losses and gradients are divided.
-        seed: integers for this step's random numbers (dropout); each shard appends its own.
+        seed: integers for this step's random numbers (dropout); each part appends its own.
         Returns the loss as a float.
         """
-
-        def shard(number, ids, labels):
-            manual_seed([*seed, number])
-            loss = self.model(
-                ids, labels=labels, num_items_in_batch=num_items, skip_logits=True
-            ).loss
-            return loss.item(), grad(loss, params)
-
-        def reduce(indices):
-            for i in indices:
-                parts = [gradients[i] for _, gradients in results if gradients[i] is not None]
-                if not add and not parts:
-                    out[i][...] = 0
-                elif not add:
-                    out[i][...] = parts.pop(0)
-                for part in parts:
-                    out[i] += part
-
-        ids, targets = self._shards(input_ids, labels)
-        results = self._map(shard, range(len(ids)), ids, targets)
-        self._map(reduce, [range(n, len(params), self.threads) for n in range(self.threads)])
-        return sum(loss for loss, _ in results)
+        self._start_again_if_changed()
+        parts = min(self.threads, len(input_ids))
+        batches = np.array_split(np.stack([input_ids, labels]), parts, axis=1)
+        options = [{"num_items": num_items, "seed": [*seed, i]} for i in range(parts)]
+        (loss, own), *losses = self._together("differentiate", batches, options)
+        columns = zip(own, *self._gradients[: parts - 1])
+        found = {id(p): gradients for p, gradients in zip(self._trained, columns)}
+        for parameter, total in zip(params, out):
+            own_part, *parts = found[id(parameter)]
+            if not add:
+                total[...] = 0 if own_part is None else own_part
+            elif own_part is not None:
+                total += own_part
+            for part in parts:
+                total += part
+        return loss + sum(losses)
 
     def loss(self, batches):
-        """Mean loss in nats over all labels that count of (input_ids, labels) batches."""
+        """Mean loss in nats over all labels that count of (ids, labels) batches; no dropout."""
+        self._start_again_if_changed()
+        pairs = [np.stack(batch) for batch in batches]
+        count = sum(int(np.count_nonzero(labels[:, 1:] != -100)) for _, labels in pairs)
+        training, total = self.model.training, 0.0
+        self.model.eval()
+        try:
+            for first in range(0, len(pairs), self.threads):
+                group = pairs[first : first + self.threads]
+                total += sum(self._together("evaluate", group, [{}] * len(group)))
+        finally:
+            self.model.train(training)
+        return total / max(1, count)
 
-        def one(ids, labels):
-            with no_grad():
-                return self.model(
-                    ids, labels=labels, num_items_in_batch=1, skip_logits=True
-                ).loss.item(), int(np.count_nonzero(labels[:, 1:] != -100))
 
-        results = self._map(one, *zip(*batches))
-        return sum(loss for loss, _ in results) / max(1, sum(count for _, count in results))
+def _shared_like(parameter):
+    return shared_zeros(parameter.size, parameter.dtype).reshape(parameter.shape)

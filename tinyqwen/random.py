@@ -1,6 +1,7 @@
 """Random numbers: one generator for each thread, for initialization and dropout."""
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -14,6 +15,17 @@ def manual_seed(seed) -> np.random.Generator:
     """
     _state.rng = np.random.default_rng(seed)
     return _state.rng
+
+
+@contextmanager
+def seeded(seed):
+    """Inside, this thread draws from a generator of that seed; afterwards from its own again."""
+    before = getattr(_state, "rng", None)
+    manual_seed(seed)
+    try:
+        yield
+    finally:
+        _state.rng = before
 
 
 def default_rng() -> np.random.Generator:

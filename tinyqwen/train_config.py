@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tinyqwen.budget import training_memory
-from tinyqwen.parallel import default_threads, physical_memory
 from tinyqwen.qwen2 import Qwen2Config
+from tinyqwen.resources import default_threads, physical_memory
 
 STORIES = Path(__file__).parent.parent / "data" / "stories"
 

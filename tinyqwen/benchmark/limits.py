@@ -12,8 +12,8 @@ from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import repeat
 from tinyqwen.losses import ROWS
 from tinyqwen.nn import empty_parameters
-from tinyqwen.parallel import default_threads, keep_memory
 from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.resources import default_threads, keep_memory
 
 # A product is (times, A's shape, B's shape): A @ B as NumPy multiplies stacks of matrices.
 

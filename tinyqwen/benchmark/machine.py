@@ -19,7 +19,7 @@ def describe():
     import numpy  # noqa: F401  (so that its BLAS is there to be asked)
     from threadpoolctl import threadpool_info
 
-    from tinyqwen.parallel import default_threads
+    from tinyqwen.resources import default_threads
 
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     return {
@@ -86,10 +86,15 @@ def _version(name):
 
 
 def peak_mib():
-    """The most memory this process has held so far, in MiB (resident), None where unknown."""
-    status = Path("/proc/self/status")  # Linux's ru_maxrss begins with the parent's at the fork
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**10
+    """The most memory this process and its children have held, in MiB (resident), None if unknown.
+
+    What a child shares with its parent counts for each of them.
+    """
+    own = Path("/proc/self/status")  # Linux's ru_maxrss begins with the parent's at the fork
+    if own.exists():
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        statuses = [own, *(Path(f"/proc/{pid}/status") for pid in children)]
+        return sum(int(re.search(r"VmHWM:\s+(\d+) kB", s.read_text())[1]) for s in statuses) / 2**10
     try:
         import resource
     except ImportError:  # Windows

@@ -12,7 +12,7 @@ from tinyqwen import functional as F
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.masks import causal_mask
 from tinyqwen.ops import concat, masked_fill, where
-from tinyqwen.parallel import keep_memory
+from tinyqwen.resources import keep_memory
 from tinyqwen.tensor import Tensor, grad
 
 EPS = 1e-6

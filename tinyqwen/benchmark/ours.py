@@ -1,6 +1,7 @@
 """tinyqwen's side of every comparison; `peers.py` has the other one, method by method the same."""
 
 import functools
+import threading
 import time
 
 from tinyqwen import functional as F
@@ -44,7 +45,7 @@ class Training:
         return repeat(self.step, seconds)
 
     def attention_round(self, seconds):
-        """Milliseconds of a step, and how many of them each thread spends in attention."""
+        """Milliseconds of a step, and how many of them this process spends in attention."""
         spent, attention = [], F.scaled_dot_product_attention
         attention.raw = _timed(attention.raw, spent)
         try:
@@ -53,23 +54,26 @@ class Training:
         finally:
             attention.raw = attention.raw.__wrapped__
         first, last = counted[0][1], counted[-1][1]
-        share = sum(spent[first:last]) / (len(counted) - 1) / self.parallel.threads
-        return [step, 1e3 * share]
+        return [step, 1e3 * sum(spent[first:last]) / (len(counted) - 1)]
 
     def memory(self, steps):
-        """Peak memory in MiB before the first step and after some."""
+        """Peak memory in MiB, the workers' included, before the first step and after some."""
         before = peak_mib()
         self.losses(steps)
         return [before, peak_mib()]
 
 
 def _timed(fn, spent):
-    """fn, a primitive's NumPy function, that adds the seconds of each call and VJP to a list."""
+    """fn, a primitive's NumPy function, that adds the seconds of each call and VJP to a list.
+
+    Of the main thread's calls alone: the workers do as much again, at the same time.
+    """
 
     def call(inner, *args, **kwargs):
         start = time.perf_counter()
         result = inner(*args, **kwargs)
-        spent.append(time.perf_counter() - start)
+        if threading.current_thread() is threading.main_thread():
+            spent.append(time.perf_counter() - start)
         return result
 
     @functools.wraps(fn)
