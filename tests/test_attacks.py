@@ -78,7 +78,8 @@ def hand_in(folder, constants):
     (folder / "source_too_large" / FILE).write_text(large)
     (folder / "source_not_utf8" / FILE).write_bytes(b"def silu(x):\n    return '\xff\xfe'\n")
     (folder / "link_to_neighbor" / FILE).symlink_to(folder / HONEST[0] / FILE)
-    (folder / "link_to_solution" / FILE).symlink_to(ROOT / "tinyqwen" / "ops" / "entries.py")
+    solution = (ROOT / "tinyqwen" / "ops.py").resolve(strict=True)  # a link to nothing is no attack
+    (folder / "link_to_solution" / FILE).symlink_to(solution)
     os.mkfifo(folder / "pipe_for_file" / FILE)
     (folder / "folder_for_file" / FILE).mkdir()
     (folder / "link_for_folder").symlink_to(folder / HONEST[0])
