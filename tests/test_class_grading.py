@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -549,9 +550,8 @@ def test_a_class_from_the_command_line(submissions, tmp_path):
     seed = classroom.seed_of(5, "bo b")
     assert "swiglu: value" in page and "likely" in page and f"--grading-seed {seed}" in page
     index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
-    assert (
-        "seed of the class\n5" in index and "landlock" in index and "中文.html" in index
-    ) or "%" in index
+    assert "seed of the class\n5" in index and "landlock" in index
+    assert f'href="{quote("中文.html")}"' in index
     # again: nothing is left to do, unless a submission has changed
     before = book.read_bytes()
     code, out, errors = finished(command(submissions, "--out", book, "--chapters", "ch04"))
