@@ -1,6 +1,5 @@
 """The plain-Python BPE and WordPiece against the `tokenizers` library, and against hand counts."""
 
-import doctest
 import json
 import unicodedata
 from fractions import Fraction
@@ -46,12 +45,6 @@ def shown(merges):
     display = bpe.bytes_to_unicode()
     tokens = ["".join(display[byte] for byte in token) for token in bpe.bpe_vocabulary(merges)]
     return tokens, [[tokens[left], tokens[right]] for left, right in merges]
-
-
-def test_docstring_examples():
-    result = doctest.testmod(bpe)
-    assert result.attempted > 20
-    assert result.failed == 0
 
 
 # -- words and bytes ------------------------------------------------------------------------------
