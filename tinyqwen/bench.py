@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+from tinyqwen.benchmark import machine, subjects
+from tinyqwen.benchmark.rows import fits, table
+from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.files import atomic_write, write_json
+from tinyqwen.viz.bench import benchmark
 
 SUBJECTS = {
     "train": "a training step, and its peak memory",
@@ -16,8 +21,6 @@ SUBJECTS = {
 
 def parse_arguments(arguments=None):
     """Command line -> argparse.Namespace."""
-    from tinyqwen.benchmark.sizes import SIZES
-
     parser = ArgumentParser(
         prog="python -m tinyqwen.bench",
         description="Measure tinyqwen, side by side with transformers where it is installed, and "
@@ -62,10 +65,6 @@ def parse_arguments(arguments=None):
 def main(arguments=None):
     """The command; returns the exit status."""
     options = parse_arguments(arguments)
-    from tinyqwen.benchmark import machine, subjects
-    from tinyqwen.benchmark.rows import fits, table
-    from tinyqwen.files import atomic_write, write_json
-
     described = machine.describe()
     print(machine.summary(described))
     settings = subjects.Settings(
@@ -81,8 +80,6 @@ def main(arguments=None):
     if options.json:
         write_json(options.json, {"machine": described, "rows": rows})
     if options.plot:
-        from tinyqwen.viz.bench import benchmark
-
         with atomic_write(options.plot) as file:
             benchmark(rows, described).savefig(file, format=options.plot.suffix[1:])
     return 0

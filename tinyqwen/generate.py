@@ -4,7 +4,12 @@ import os
 import sys
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.generation import TextStreamer, as_list, pad_left
+from tinyqwen.qwen2 import Qwen2ForCausalLM
+from tinyqwen.tokenizer import Tokenizer
 
 BUNDLED = Path(__file__).resolve().parents[1] / "data" / "model"
 TEMPERATURE = 0.8  # where neither the caller nor the checkpoint names one
@@ -70,9 +75,6 @@ class Writer:
     """A model, its tokenizer, and how the command line wants them to write."""
 
     def __init__(self, folder, options):
-        from tinyqwen.qwen2 import Qwen2ForCausalLM
-        from tinyqwen.tokenizer import Tokenizer
-
         self.tokenizer = Tokenizer.from_pretrained(folder)
         self.model = Qwen2ForCausalLM.from_pretrained(folder).eval()
         self.options = options
@@ -84,8 +86,6 @@ class Writer:
         return {name: value for name, value in stored.items() if value is not None}
 
     def _special_tokens(self):
-        from tinyqwen.generation import as_list
-
         stored, config, tokenizer = self._stored(), self.model.config, self.tokenizer
         eos = as_list(stored.get("eos_token_id", config.eos_token_id))
         eos = eos or as_list(tokenizer.eos_token_id)
@@ -129,16 +129,12 @@ class Writer:
 
     def stream(self, ids, skip_prompt):
         """Write one text to the terminal as it comes; return what was written."""
-        from tinyqwen.generation import TextStreamer
-
         streamer = TextStreamer(self.tokenizer, skip_prompt=skip_prompt)
         self.model.generate([ids], streamer=streamer, **self.settings)
         return streamer.text.removesuffix("\n")
 
     def write(self, prompts, skip_prompt):
         """Texts of several prompts (lists of ids), generated together."""
-        from tinyqwen.generation import pad_left
-
         ids, mask = pad_left(prompts, self.pad)
         out = self.model.generate(ids, attention_mask=mask, **self.settings)
         ends = {*self.eos, self.pad}
@@ -175,8 +171,6 @@ def main(arguments=None):
             raise ValueError('no PROMPT; for example: python -m tinyqwen.generate "Once upon"')
         prompts = [sys.stdin.read().rstrip("\n")]
     if options.threads:
-        from threadpoolctl import threadpool_limits
-
         threadpool_limits(options.threads)
     writer = Writer(folder, options)
     system = [{"role": "system", "content": options.system}] if options.system is not None else []

@@ -6,6 +6,12 @@ python -m tinyqwen.grade --make-gradescope FILE.zip     an autograder to upload 
 """
 
 from tinyqwen import cli
+from tinyqwen.course.classroom import grade_class
+from tinyqwen.course.gradescope import make_zip
+from tinyqwen.course.mutants import kill_matrix, self_test
+from tinyqwen.course.pages import unbound
+from tinyqwen.course.registry import chapter, chapters
+from tinyqwen.course.scoreboard import total
 
 
 def main():
@@ -51,8 +57,6 @@ def main():
     if options.self_test is not None:
         return _self_test(options)
     if options.make_gradescope:
-        from tinyqwen.course.gradescope import make_zip
-
         print(f"{make_zip(options.make_gradescope)}: upload it as the autograder")
         return 0
     if options.submissions and options.out:
@@ -63,10 +67,6 @@ def main():
 
 
 def _class(options):
-    from tinyqwen.course.classroom import grade_class
-    from tinyqwen.course.pages import unbound
-    from tinyqwen.course.scoreboard import total
-
     students = grade_class(
         options.submissions,
         options.out,
@@ -89,9 +89,6 @@ def _class(options):
 
 
 def _self_test(options):
-    from tinyqwen.course.mutants import kill_matrix, self_test
-    from tinyqwen.course.registry import chapter, chapters
-
     faults = mutants = 0
     for key in options.self_test or chapters():
         report = self_test(chapter(key), options.seed or 0)

@@ -5,6 +5,7 @@ No weights are read and no memory is used for them: a model of any size is told 
 
 from pathlib import Path
 
+from tinyqwen import nn, qwen2
 from tinyqwen.budget import (
     flops_per_token,
     kv_cache_table,
@@ -13,7 +14,10 @@ from tinyqwen.budget import (
     rule_of_thumb_corrections,
     six_n,
 )
+from tinyqwen.checkpoint import read_config
 from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.viz.budget import budget
+from tinyqwen.viz.style import save
 
 
 def parse_arguments(arguments=None):
@@ -35,9 +39,6 @@ def parse_arguments(arguments=None):
 
 def build(path):
     """The model of a folder or config.json, in shape only; its class as the config names it."""
-    from tinyqwen import nn, qwen2
-    from tinyqwen.checkpoint import read_config
-
     config = read_config(path, qwen2.Qwen2Config)
     named = config.extra.get("architectures") or ["Qwen2ForCausalLM"]
     known = (
@@ -136,9 +137,6 @@ def main(arguments=None):
         for line in lines:
             print(line if title == "Modules" else f"  {line}")
     if options.plot:
-        from tinyqwen.viz.budget import budget
-        from tinyqwen.viz.style import save
-
         save(budget(model.config, length), options.plot)
 
 

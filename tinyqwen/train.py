@@ -3,9 +3,19 @@
 import argparse
 import signal
 import sys
+import textwrap
+import time
 from dataclasses import fields
 
+import numpy as np
+
+from tinyqwen.budget import flops_per_token, parameter_counts, six_n, training_memory
 from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.optim import AdamW
+from tinyqwen.parallel import DataParallel
+from tinyqwen.qwen2 import Qwen2ForCausalLM
+from tinyqwen.train_config import STORIES, TrainConfig
+from tinyqwen.trainer import Stopped, Trainer, clipped_gradients
 
 HELP = {
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
@@ -26,8 +36,6 @@ HELP = {
 
 def parse_arguments(arguments=None):
     """Command line -> (TrainConfig, argparse.Namespace)."""
-    from tinyqwen.train_config import STORIES, TrainConfig
-
     parser = ArgumentParser(
         prog="python -m tinyqwen.train",
         description="Train a Qwen2 model in NumPy. Without arguments: on the bundled stories.",
@@ -59,7 +67,7 @@ def main(arguments=None):
     if config.steps == 0:
         return dry_run(config)
     if options.student:
-        from tinyqwen.course import swap
+        from tinyqwen.course import swap  # a tenth of the start-up time, for these runs alone
 
         with swap(options.student) as names:
             print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
@@ -69,8 +77,6 @@ def main(arguments=None):
 
 def train(config, resume, student=None):
     """Train and print the summary; student: the folder whose functions are swapped in, or None."""
-    from tinyqwen.trainer import Stopped, Trainer
-
     with Trainer(config, resume) as trainer:
         if student or resume:
             from tinyqwen.course import capstone
@@ -94,11 +100,6 @@ def train(config, resume, student=None):
 
 def dry_run(config):
     """Print the model, its budget, and what the training would take; write nothing."""
-    import numpy as np
-
-    from tinyqwen.budget import flops_per_token, parameter_counts, six_n, training_memory
-    from tinyqwen.qwen2 import Qwen2ForCausalLM
-
     model_config = config.model_config(config.vocab_size or 512)
     if config.init_from:
         model = Qwen2ForCausalLM.from_pretrained(config.init_from)
@@ -132,13 +133,6 @@ def dry_run(config):
 
 def _seconds_per_step(model, config, rng):
     """Median time of an update on random tokens."""
-    import statistics
-    import time
-
-    from tinyqwen.optim import AdamW
-    from tinyqwen.parallel import DataParallel
-    from tinyqwen.trainer import clipped_gradients
-
     optimizer = AdamW(model.parameters())
     rows, times = config.batch_size * config.grad_accumulation, []
     with DataParallel(model, config.threads) as parallel:
@@ -149,7 +143,7 @@ def _seconds_per_step(model, config, rng):
             clipped_gradients(parallel, optimizer, batches, rows * config.seq_len, config.grad_clip)
             optimizer.step()
             times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return float(np.median(times[1:]))
 
 
 def print_summary(trainer, summary):
@@ -187,8 +181,6 @@ def sample(model, tokenizer, max_new_tokens=120, seed=0):
 
 
 def _indented(text, width=88):
-    import textwrap
-
     lines = [textwrap.wrap(line, width) or [""] for line in text.splitlines()]
     return "\n".join("    " + line for wrapped in lines for line in wrapped)
 

@@ -1,5 +1,6 @@
 """Pictures of the benchmark: how fast beside transformers, and how time grows."""
 
+from tinyqwen.benchmark.rows import curves, line
 from tinyqwen.viz.style import BLUE, GRAY, ORANGE, RED, style
 
 AXES = {
@@ -21,8 +22,6 @@ def benchmark(rows, machine=None):
     machine: `tinyqwen.benchmark.machine.describe()`, for the title.
     """
     from matplotlib.figure import Figure
-
-    from tinyqwen.benchmark.rows import curves
 
     compared, label = [(r, r["speedup"]) for r in rows if r["speedup"]], FASTER
     if not compared:
@@ -83,8 +82,6 @@ def _colors(values):
 
 
 def _curve(axes, axis, xs, steps, attention):
-    from tinyqwen.benchmark.rows import line
-
     label, title = AXES[axis]
     ends = [0, max(xs)]
     series = [("whole step", steps, BLUE), ("attention", attention, ORANGE)]

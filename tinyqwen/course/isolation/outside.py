@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -257,10 +258,7 @@ def _stop(process, descriptors, folder):
     except subprocess.TimeoutExpired:  # a supervisor that was itself stopped or killed
         process.kill()
         process.wait()
-    if os.path.isdir(folder):
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checked(failure):
