@@ -6,8 +6,9 @@ from tinyqwen.benchmark import machine, subjects
 from tinyqwen.benchmark.rows import fits, table
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.cli import ArgumentParser, run
-from tinyqwen.files import atomic_write, write_json
+from tinyqwen.files import write_json
 from tinyqwen.viz.bench import benchmark
+from tinyqwen.viz.style import save
 
 SUBJECTS = {
     "train": "a training step, and its peak memory",
@@ -80,8 +81,7 @@ def main(arguments=None):
     if options.json:
         write_json(options.json, {"machine": described, "rows": rows})
     if options.plot:
-        with atomic_write(options.plot) as file:
-            benchmark(rows, described).savefig(file, format=options.plot.suffix[1:])
+        save(benchmark(rows, described), options.plot)
     return 0
 
 

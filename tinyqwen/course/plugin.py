@@ -23,6 +23,8 @@ from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.scoreboard import scoreboard
 from tinyqwen.course.submission import submitted
 from tinyqwen.course.swapping import swap, written_functions
+from tinyqwen.viz.comparison import comparison
+from tinyqwen.viz.style import save
 
 PICTURES = ROOT / "runs" / "grading"
 _grading = pytest.StashKey()
@@ -113,13 +115,11 @@ def is_grader(item):
 
 def picture_of(result, folder=None) -> str:
     """Draw yours, expected and their difference; returns a line for the message."""
-    from tinyqwen.viz.comparison import comparison
-
     yours, expected, axes = result.picture
     path = Path(folder or PICTURES) / f"{result.chapter}_{result.name}.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        comparison(yours, expected, axes).savefig(path)
+        save(comparison(yours, expected, axes), path)
     except (OSError, ValueError):
         return ""  # a read-only folder, say: the numbers have told it already
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
