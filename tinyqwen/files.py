@@ -30,19 +30,18 @@ _REASONS = {
 
 
 @contextmanager
-def atomic_write(path, mode="wb"):
-    """Open a file that takes the place of `path` when the block ends without an error.
+def atomic_write(path):
+    """Open a file for bytes that takes the place of `path` when the block ends without an error.
 
-    mode: "wb", or "w" for text in UTF-8. Until then the bytes go to a hidden temporary file in the
-    same folder, which an error removes; at the end it is flushed to the disk and renamed, and the
-    rename is flushed too. A symbolic link at `path` is replaced, not followed. Raises OSError that
-    names `path` and says what to do; the old file, if there was one, is then untouched.
+    Until then they go to a hidden temporary file in the same folder, which an error removes; at the
+    end it is flushed to the disk and renamed, and the rename is flushed too. A symbolic link at
+    `path` is replaced, not followed. Raises OSError that names `path` and says what to do; the old
+    file, if there was one, is then untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with open(temporary, mode.replace("w", "x"), **text) as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -160,11 +159,15 @@ def _unique_keys(pairs):
     return value
 
 
+def write_text(path, text):
+    """Write `text` in UTF-8, atomically."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
 def write_json(path, value):
     """Write `value` as readable JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    with atomic_write(path, "w") as file:
-        file.write(text + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 class FolderLock:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinyqwen import safetensors
-from tinyqwen.files import atomic_write, file_in, parse_json_object
+from tinyqwen.files import file_in, parse_json_object, write_text
 
 STATE, METRICS = "trainer_state.safetensors", "metrics.jsonl"
 MEASURED = ("loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
@@ -86,8 +86,8 @@ def read_metrics(folder, last_step):
                 entry = _entry(line)
                 if entry and (metrics[-1]["step"] if metrics else 0) < entry["step"] <= last_step:
                     metrics.append(entry)
-    with atomic_write(folder / METRICS, "w") as file:  # in the place of whatever was there, a link?
-        file.writelines(json.dumps(entry) + "\n" for entry in metrics)
+    text = "".join(json.dumps(entry) + "\n" for entry in metrics)
+    write_text(folder / METRICS, text)  # in the place of whatever was there, a link?
     return metrics
 
 

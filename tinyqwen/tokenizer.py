@@ -21,7 +21,7 @@ from tokenizers import AddedToken
 from tokenizers.decoders import DecodeStream
 
 from tinyqwen.chat_template import CHATML, render, render_isolated
-from tinyqwen.files import atomic_write, file_in, read_json, write_json
+from tinyqwen.files import file_in, read_json, write_json, write_text
 from tinyqwen.tokenizer_checks import (
     check_text,
     library_errors,
@@ -297,8 +297,7 @@ class Tokenizer:
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / "tokenizer.json", "w") as file:
-            file.write(self.backend.to_str(pretty=True))
+        write_text(folder / "tokenizer.json", self.backend.to_str(pretty=True))
         write_json(folder / "tokenizer_config.json", self.config)
 
 

@@ -33,7 +33,7 @@ from tinyqwen.course.isolation.wire import printable
 from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, result_of
-from tinyqwen.files import atomic_write, read_json, write_json
+from tinyqwen.files import read_json, write_json, write_text
 
 STARTING = 60  # seconds for a sitting to start, and for each chapter's worker
 
@@ -286,12 +286,7 @@ def _report(students, one_class, out, beside):
         for key in one_class["chapters"]:
             confirm([r for r in student.results if r.chapter == key], one_class["weak"][key])
         book = reports.gradebook(student.results, student.name, book)
-        _write(beside / f"{student.slug}.html", pages.student_page(student))
+        write_text(beside / f"{student.slug}.html", pages.student_page(student))
     if book:
-        _write(out, book)
-    _write(beside / "index.html", pages.class_page(students, one_class))
-
-
-def _write(path, text):
-    with atomic_write(path, "w") as file:
-        file.write(text)
+        write_text(out, book)
+    write_text(beside / "index.html", pages.class_page(students, one_class))

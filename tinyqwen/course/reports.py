@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tinyqwen.course.registry import chapters
 from tinyqwen.course.scoreboard import by_chapter, count, scoreboard, total
-from tinyqwen.files import atomic_write
+from tinyqwen.files import write_text
 
 
 def gradescope(results) -> dict:
@@ -175,8 +175,7 @@ class Reports:
 def _write(path, text):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "w") as file:
-        file.write(text)
+    write_text(path, text)
 
 
 def _json(value):
