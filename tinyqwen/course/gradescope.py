@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from tinyqwen.course.registry import ROOT
+from tinyqwen.files import atomic_write
 
 # What grading needs of the repository, and nothing a submission could profit from besides.
 CONTENTS = (
@@ -39,7 +40,7 @@ fi
 def make_zip(path) -> Path:
     """Write the autograder's zip and return its path."""
     path = Path(path)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(path) as target, zipfile.ZipFile(target, "w") as archive:
         for name, text in (("setup.sh", SETUP), ("run_autograder", RUN)):
             _add(archive, name, text.encode(), 0o755)
         for top in CONTENTS:
