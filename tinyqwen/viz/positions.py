@@ -55,10 +55,8 @@ def similarities(tables):
     with style():
         fig, panels = figure(1, len(tables), size=(4.6 * len(tables), 3.5), squeeze=False)
         for ax, (title, vectors) in zip(panels[0], tables.items()):
-            unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-            image = ax.imshow(
-                unit @ unit.T, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest"
-            )
+            cosines = F.cosine_similarity(vectors[:, None], vectors[None])
+            image = ax.imshow(cosines, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
             ax.set(title=title, xlabel="position", ylabel="position")
         fig.colorbar(image, ax=panels[0], label="cosine")
     return fig
