@@ -10,10 +10,11 @@ In notebooks and scripts:
 
 The rooms: `registry` (which chapters, which functions), `submission` (a student's file, loaded),
 `calls` (the one door between grader and student), `isolation` (the same door with a worker process
-behind it), `runner` and `clock` (points, time limit), `checks` and `diagnosis` (what is compared,
-and what it means), `mutants` (graders, graded), `swapping`, `plugin` (pytest), `classroom`,
-`sitting` and `pages` (a class), `impostors` (points for nothing), `reports` (Gradescope, GitHub,
-Classroom 50, CSV), `scoreboard`, `notebook`.
+behind it), `runner` and `clock` (points, time limit), `cases` (inputs), `checks`, `manners` and
+`diagnosis` (what is compared, and what it means), `mutants` (graders, graded), `swapping`, `plugin`
+(pytest), `classroom`, `sitting` and `pages` (a class), `impostors` (points for nothing), `reports`
+(Gradescope, GitHub, Classroom 50, CSV), `gradescope` (its autograder), `scoreboard`, `notebook`,
+`capstone` (a model of one's own code), `patients` (chapter 12's ill models).
 
 
 How to add a chapter's assignment
