@@ -136,6 +136,8 @@ def test_a_parameter_shared_by_two_modules_is_one():
     both = nn.ModuleList([shared, shared])
     assert [name for name, _ in both.named_parameters()] == ["0.weight", "0.bias"]
     assert list(both.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    every = [name for name, _ in both.named_parameters(remove_duplicate=False)]
+    assert every == list(both.state_dict())
     assert both.num_parameters() == 12
 
 

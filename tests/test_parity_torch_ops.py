@@ -104,7 +104,9 @@ def test_names_are_torchs():
         return Block()
 
     mine, theirs = build(tq.nn), build(torch.nn)
-    assert [n for n, _ in mine.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+    for once in (True, False):
+        names = [[n for n, _ in m.named_parameters(remove_duplicate=once)] for m in (mine, theirs)]
+        assert names[0] == names[1]
     assert list(mine.state_dict()) == list(theirs.state_dict())
     assert [n for n, _ in mine.named_modules()] == [n for n, _ in theirs.named_modules()]
     assert repr(mine) == repr(theirs)

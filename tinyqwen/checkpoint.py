@@ -233,7 +233,7 @@ def _warn_unused(model, path, names):
 def _match(model, path, entries):
     """(parameter, entry) pairs; all that does not match is told at once."""
     names = {}  # parameter id -> its names, several if it is tied
-    own = dict(model._all_parameters())
+    own = dict(model.named_parameters(remove_duplicate=False))
     for name, parameter in own.items():
         names.setdefault(id(parameter), []).append(name)
 

@@ -97,19 +97,14 @@ class Module:
         """This module and all inside."""
         return (module for _, module in self.named_modules())
 
-    def _all_parameters(self):
+    def named_parameters(self, remove_duplicate=True):
+        """(path, parameter); one used twice (tied weights) is given once, or under each name."""
+        seen = set()
         for path, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and not (remove_duplicate and value in seen):
+                    seen.add(value)
                     yield (f"{path}.{name}" if path else name), value
-
-    def named_parameters(self):
-        """(path, parameter); one that is used twice (tied weights) is given once."""
-        seen = set()
-        for name, parameter in self._all_parameters():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
 
     def parameters(self):
         """The parameters, each once."""
@@ -126,7 +121,7 @@ class Module:
 
     def state_dict(self):
         """{path: array}, the parameters' own arrays; a tied one stands under each of its names."""
-        return {name: parameter.data for name, parameter in self._all_parameters()}
+        return {name: p.data for name, p in self.named_parameters(remove_duplicate=False)}
 
     def load_state_dict(self, state_dict, strict=True):
         """Copy arrays into the parameters, converted to their dtype.
@@ -134,7 +129,7 @@ class Module:
         Raises ValueError that lists every missing, unexpected or misshapen array by its name (with
         strict=False only misshapen ones); nothing is copied then.
         """
-        own = dict(self._all_parameters())
+        own = dict(self.named_parameters(remove_duplicate=False))
         problems = [
             f"{name} has shape {np.shape(state_dict[name])}, expected {own[name].shape}"
             for name in own
