@@ -71,6 +71,7 @@ def library_errors(what: str):
 
 
 def check_text(text) -> None:
+    """Raise TypeError for what is no str, ValueError for half a surrogate pair in it."""
     if not isinstance(text, str):
         raise TypeError(f"text must be a str; got {type(text).__name__}")
     try:

@@ -63,6 +63,7 @@ def in_words(name, value):
 
 
 def is_pair(result):
+    """True for (out, vjp)."""
     return type(result) is tuple and len(result) == 2 and callable(result[1])
 
 
@@ -79,10 +80,12 @@ def pair_of(fn, result, words):
 
 
 def value_of(fn, result, expects_pair, words):
+    """The output alone of a student's result, or CheckFailed."""
     return pair_of(fn, result, words)[0] if expects_pair else result
 
 
 def several(out):
+    """The outputs as a tuple, also where there is one."""
     return out if isinstance(out, tuple) else (out,)
 
 
@@ -144,6 +147,7 @@ def check_value(
 
 
 def output_of(wrong, case, position):
+    """The output at `position` of a wrong variant."""
     result = wrong(*case.args, **case.options)
     return several(result[0] if is_pair(result) else result)[position]
 
@@ -196,11 +200,13 @@ def _first(out):
 
 
 def upstream(out):
+    """A random g for each output, as the VJP takes it."""
     drawn = tuple(normal(*np.shape(o)) for o in several(out))
     return drawn if isinstance(out, tuple) else drawn[0]
 
 
 def gradients_of(name, grads, expected, words):
+    """The tuple that a student's vjp returned, or CheckFailed."""
     if grads is None:
         raise CheckFailed(f"{name}: vjp returned None.", "vjp's return statement is missing")
     if type(grads) is not tuple:
