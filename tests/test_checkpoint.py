@@ -49,12 +49,6 @@ def saved(tmp_path):
     return model, tmp_path
 
 
-def header_of(path):
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
 def write_raw(path, header, data=b""):
     content = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(content)) + content + data)

@@ -99,16 +99,6 @@ def pairs_across(words):
     return dict(Counter(pairwise(stream)))
 
 
-def pairs_apart(word):
-    """Neighbors without overlap: in "aaa" only one."""
-    i, last = 0, None
-    while i + 1 < len(word):
-        pair = word[i], word[i + 1]
-        yield pair
-        i += 2 if pair == last or pair[0] == pair[1] else 1
-        last = pair
-
-
 @points(1, "count_pairs: the example")
 def test_count_pairs_example(submission):
     """The example in the docstring, counted by hand."""

@@ -58,11 +58,6 @@ def split(x, d):
     return x.reshape(*x.shape[:2], -1 if x.size else x.shape[2] // d, d).swapaxes(1, 2)
 
 
-def merge(x):
-    b, h, t, d = x.shape
-    return x.swapaxes(1, 2).reshape(b, t, h * d)
-
-
 def merged_without_exchange(x):
     b, h, t, d = x.shape
     return x.reshape(b, t, h * d)
