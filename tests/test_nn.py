@@ -1,5 +1,7 @@
 """Modules: names, state, modes, and what they print."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -281,6 +283,24 @@ def test_empty_parameters():
     assert not any(nn.has_memory(p) for p in huge.parameters())
     assert {p.dtype for p in huge.parameters()} == {np.dtype(np.float16)}
     assert nn.has_memory(nn.Linear(2, 2).weight)  # outside again
+
+
+def test_empty_parameters_are_a_matter_of_one_thread():
+    """A model that is built while another thread loads one has memory, and so have all later."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def load():
+        with nn.empty_parameters():
+            inside.set()
+            assert leave.wait(20)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    assert inside.wait(20) and nn.has_memory(nn.Linear(2, 2).weight)
+    with nn.empty_parameters():
+        leave.set()
+        thread.join()
+    assert nn.has_memory(nn.Linear(2, 2).weight)
 
 
 def test_empty_parameters_are_filled_from_a_state_dict():

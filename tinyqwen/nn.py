@@ -1,5 +1,6 @@
 """Modules: named trees of parameters, in PyTorch's manner."""
 
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,22 +19,29 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad)
 
 
-_allocate = np.empty
+class _ThreadState(threading.local):
+    empty = False
+
+
+_state = _ThreadState()
 
 
 @contextmanager
 def empty_parameters():
-    """Inside, modules are built with parameters that have a shape and no memory.
+    """Inside, this thread builds modules with parameters that have a shape and no memory.
 
     For models whose weights come from a file, or never: a 70-billion-parameter model is printed and
     counted in no time. Such a parameter is a read-only view of a single zero.
     """
-    global _allocate
-    before, _allocate = _allocate, lambda shape, dtype: np.broadcast_to(np.zeros((), dtype), shape)
+    before, _state.empty = _state.empty, True
     try:
         yield
     finally:
-        _allocate = before
+        _state.empty = before
+
+
+def _no_memory(shape, dtype):
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def has_memory(parameter) -> bool:
@@ -53,7 +61,7 @@ def new_memory(parameters, dtype):
 
 
 def _parameter(shape, fill=None):
-    parameter = Parameter(_allocate(shape, np.float32))
+    parameter = Parameter((_no_memory if _state.empty else np.empty)(shape, np.float32))
     if fill is not None and has_memory(parameter):
         parameter.data[...] = fill
     return parameter
@@ -177,7 +185,7 @@ class Module:
             parameter.data = array
         for parameter in self.parameters():
             if not has_memory(parameter):
-                parameter.data = np.broadcast_to(np.zeros((), dtype), parameter.shape)
+                parameter.data = _no_memory(parameter.shape, dtype)
             parameter.grad = None
         return self
 
