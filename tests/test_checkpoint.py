@@ -523,8 +523,9 @@ def test_what_is_not_there(tmp_path):
     make().save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     refused(tmp_path, r"no model\.safetensors", FileNotFoundError)
-    with pytest.raises(ValueError, match="dtype must be float32 or float64"):
-        tq.Qwen2ForCausalLM.from_pretrained(tmp_path, dtype=np.int32)
+    for dtype in (np.int32, "auto", "bfloat16", None):
+        with pytest.raises(ValueError, match="dtype must be float32 or float64"):
+            tq.Qwen2ForCausalLM.from_pretrained(tmp_path, dtype=dtype)
     with pytest.raises(ValueError, match="max_shard_size"):
         make().save_pretrained(tmp_path, max_shard_size="a lot")
     with tq.nn.empty_parameters():

@@ -55,9 +55,9 @@ class PreTrainedModel(nn.Module):
         damaged or cut off; links and shard names that lead out of the folder; weights only as
         pickles.
         """
-        path, dtype = Path(path), np.dtype(dtype)
-        if dtype not in (np.float32, np.float64):
+        if dtype not in (np.float32, np.float64, float, "float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64, not {dtype}")
+        path, dtype = Path(path), np.dtype(dtype)
         config = read_config(path, cls.config_class)
         entries = find_weights(path)
         with nn.empty_parameters():
