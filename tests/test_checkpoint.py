@@ -397,7 +397,7 @@ CONFIGS = {
     "kv heads": ({"num_key_value_heads": 2}, "num_attention_heads 3 is not divisible"),
     "yarn": ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_type 'yarn'"),
     "rope by layer": ({"rope_parameters": {"full_attention": {"rope_theta": 1}}}, "layer type"),
-    "rope list": ({"rope_parameters": [1]}, "list"),
+    "rope list": ({"rope_parameters": [1]}, "rope_parameters must be an object"),
     "string": ({"hidden_size": "12"}, "hidden_size must be"),
     "huge": ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
     "huge number": ({"vocab_size": 10**30}, "vocab_size must be"),
@@ -408,9 +408,11 @@ CONFIGS = {
     "text for a truth": ({"tie_word_embeddings": "false"}, "tie_word_embeddings must be true"),
     "layer types": ({"layer_types": ["full_attention", "chunked"]}, "layer_types has 'chunked'"),
     "layer types' number": ({"layer_types": ["full_attention"]}, "layer_types has 1 entries"),
-    "layer types' kind": ({"layer_types": 5}, "config.json"),
-    "dropout": ({"attention_dropout": "a"}, "config.json"),
+    "layer types' kind": ({"layer_types": 5}, "layer_types must be a list"),
+    "dropout": ({"attention_dropout": "a"}, "attention_dropout must be a number"),
+    "classifier's dropout": ({"classifier_dropout": 1.5}, "classifier_dropout must be a number"),
     "pad": ({"pad_token_id": 20}, "pad_token_id 20 is not in"),
+    "pad's kind": ({"pad_token_id": "a"}, "pad_token_id 'a' is not in"),
     "activation": ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
 }
 

@@ -314,8 +314,9 @@ def test_sequence_classification_without_a_padding_token(rng):
         theirs(torch.tensor(ids))
 
 
-def test_token_classification(rng):
-    ours, theirs = pair("ForTokenClassification", num_labels=4)
+@pytest.mark.parametrize("dropout", [None, 0.3])  # None, null in config.json, stands for 0.1
+def test_token_classification(rng, dropout):
+    ours, theirs = pair("ForTokenClassification", num_labels=4, classifier_dropout=dropout)
     assert str(ours) == str(theirs)
     ids = tokens(rng)
     labels = np.where(rng.random(ids.shape) < 0.3, -100, rng.integers(0, 4, ids.shape))

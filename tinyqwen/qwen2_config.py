@@ -44,6 +44,8 @@ class Qwen2Config:
     def __post_init__(self):
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
+        if self.classifier_dropout is None:
+            self.classifier_dropout = type(self).classifier_dropout
         self._check()
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
@@ -60,6 +62,8 @@ class Qwen2Config:
                 else "full_attention"
                 for i in range(self.num_hidden_layers)
             ]
+        if not isinstance(self.layer_types, (list, tuple)):
+            raise ValueError(f"layer_types must be a list, not {self.layer_types!r:.100}")
         if len(self.layer_types) != self.num_hidden_layers:
             raise ValueError(
                 f"layer_types has {len(self.layer_types)} entries, "
@@ -111,12 +115,13 @@ class Qwen2Config:
             )
         if self.hidden_act != "silu":
             raise ValueError(f"hidden_act {self.hidden_act!r} is not Qwen2's; expected 'silu'")
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(
-                f"pad_token_id {self.pad_token_id} is not in the vocabulary of {self.vocab_size}"
-            )
-        if not 0 <= self.attention_dropout < 1:
-            raise ValueError(f"attention_dropout must be in [0, 1), not {self.attention_dropout}")
+        pad = self.pad_token_id
+        if pad is not None and not (isinstance(pad, int) and 0 <= pad < self.vocab_size):
+            raise ValueError(f"pad_token_id {pad!r} is not in the vocabulary of {self.vocab_size}")
+        for name in ("attention_dropout", "classifier_dropout"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+                raise ValueError(f"{name} must be a number in [0, 1), not {value!r}")
         if self.attn_implementation not in ("sdpa", "eager"):
             raise ValueError(
                 f"attn_implementation must be 'sdpa' or 'eager', not {self.attn_implementation!r}"
@@ -130,6 +135,8 @@ class Qwen2Config:
         if model_type != "qwen2":
             raise ValueError(f"model_type is {model_type!r}; only 'qwen2' can be loaded")
         rope = values.pop("rope_parameters", None) or values.pop("rope_scaling", None) or {}
+        if not isinstance(rope, dict):
+            raise ValueError(f"rope_parameters must be an object, not {rope!r:.100}")
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
             raise ValueError(f"rope_type {kind!r} is not supported; expected 'default'")
