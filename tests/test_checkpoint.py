@@ -631,8 +631,10 @@ except OSError as error:
 
 def test_write_into_what_is_no_folder(saved):
     model, path = saved
-    with pytest.raises(OSError, match=r"config\.json"):
-        model.save_pretrained(path / "config.json")
+    for folder in (path / "config.json", path / "config.json" / "new" / "folder"):
+        with pytest.raises(OSError, match="a file, not a folder; choose another") as caught:
+            model.save_pretrained(folder)
+        assert caught.value.filename == str(folder)
     with (
         pytest.raises(OSError, match="there is no such folder"),
         files.atomic_write(path / "nowhere" / "file"),

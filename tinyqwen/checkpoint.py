@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tinyqwen import nn, safetensors
-from tinyqwen.files import file_in, read_json, write_json
+from tinyqwen.files import file_in, make_folder, read_json, write_json
 
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -87,7 +87,7 @@ class PreTrainedModel(nn.Module):
         for name, parameter in self.named_parameters():
             if not nn.has_memory(parameter):
                 raise ValueError(f"{name} has a shape but no values; there is nothing to save")
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         config = self.config.to_dict()
         config.pop("torch_dtype", None)  # the old name of dtype, perhaps with another value
         dtype = next(iter(arrays.values())).dtype.name

@@ -25,7 +25,8 @@ _REASONS = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "no permission to write there; choose another folder, or change its permissions",
     errno.ENOENT: "there is no such folder; create it first",
-    errno.ENOTDIR: "its parent is a file, not a folder",
+    errno.ENOTDIR: "its parent is a file, not a folder; choose another folder",
+    errno.EEXIST: "it is a file, not a folder; choose another folder",
 }
 
 
@@ -66,6 +67,16 @@ def named_errors(path):
             raise
         reason = _REASONS.get(error.errno, error.strerror or str(error))
         raise OSError(error.errno, f"cannot be written: {reason}", str(path)) from error
+
+
+def make_folder(path):
+    """Make a folder, and its parents, if it is not there; OSError names it and says what to do."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        error.filename = None  # it may name a parent
+        with named_errors(path):
+            raise
 
 
 def _sync_folder(folder):

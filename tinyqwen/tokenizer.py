@@ -21,7 +21,7 @@ from tokenizers import AddedToken
 from tokenizers.decoders import DecodeStream
 
 from tinyqwen.chat_template import CHATML, render, render_isolated
-from tinyqwen.files import file_in, read_json, write_json, write_text
+from tinyqwen.files import file_in, make_folder, read_json, write_json, write_text
 from tinyqwen.tokenizer_checks import (
     check_text,
     library_errors,
@@ -296,7 +296,7 @@ class Tokenizer:
         Each is written beside its place and then moved there: a crash leaves the old or the new.
         """
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_text(folder / "tokenizer.json", self.backend.to_str(pretty=True))
         write_json(folder / "tokenizer_config.json", self.config)
 
