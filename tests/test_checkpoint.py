@@ -520,7 +520,7 @@ def test_nothing_is_unpickled(saved, name, monkeypatch):
 
 
 def test_what_is_not_there(tmp_path):
-    refused(tmp_path / "nowhere", "no such", FileNotFoundError)
+    refused(tmp_path / "nowhere", "no such folder .*hf download", FileNotFoundError)
     refused(tmp_path, "config.json: there is no such file", FileNotFoundError)
     make().save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()

@@ -106,7 +106,7 @@ class PreTrainedModel(nn.Module):
 def read_config(path, config_class):
     """The config of a folder, or of a config.json itself; errors begin with the file's name."""
     path = Path(path)
-    file = file_in(path, CONFIG) if path.is_dir() else path
+    file = path if path.is_file() or path.suffix == ".json" else file_in(path, CONFIG)
     try:
         return config_class.from_dict(read_json(file))
     except (TypeError, AttributeError) as error:  # a value of a kind that no config has

@@ -107,7 +107,10 @@ def file_in(folder, name):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such folder")
+        raise FileNotFoundError(
+            f"{folder}: there is no such folder (a model of the Hugging Face hub is downloaded "
+            "first: hf download NAME --local-dir FOLDER)"
+        )
     if (
         not isinstance(name, str)
         or name in ("", "..")
