@@ -14,7 +14,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen.run_state import STATE
 from tinyqwen.train import main
-from tinyqwen.train_config import TrainConfig
+from tinyqwen.train_config import STORIES, TrainConfig
 from tinyqwen.trainer import Stopped, Trainer
 
 TINY = {
@@ -310,6 +310,17 @@ def test_plan_writes_nothing(text, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "Qwen2ForCausalLM(" in out and "parameters" in out and "6N" in out and "time:" in out
     assert not (tmp_path / "run").exists()
+
+
+def test_plan_is_of_the_run_that_would_be(tmp_path, capsys):
+    """The vocabulary is the tokenizer's; a model that fits in no memory is told, and refused."""
+    bundled = str(STORIES.parent / "model")
+    for tokenizer, size in (("wordpiece", 300), (bundled, 512)):
+        main(["--steps", "0", "--tokenizer", tokenizer])
+        assert f"(embed_tokens): Embedding({size}, 128)" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="GB of memory, the machine has"):
+        main(["--steps", "0", "--hidden-size", "40000", "--num-hidden-layers", "900"])
+    assert "Embedding(512, 40000)" in capsys.readouterr().out
 
 
 def test_resume_takes_no_other_settings(text, tmp_path, capsys):

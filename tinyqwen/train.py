@@ -9,13 +9,16 @@ from dataclasses import fields
 
 import numpy as np
 
+from tinyqwen import nn
 from tinyqwen.budget import flops_per_token, parameter_counts, six_n, training_memory
+from tinyqwen.checkpoint import read_config
 from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.optim import AdamW
 from tinyqwen.parallel import DataParallel
-from tinyqwen.qwen2 import Qwen2ForCausalLM
+from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.train_config import STORIES, TrainConfig
-from tinyqwen.trainer import Stopped, Trainer, clipped_gradients
+from tinyqwen.trainer import DEFAULT_VOCABULARY, Stopped, Trainer, clipped_gradients
 
 HELP = {
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
@@ -100,13 +103,12 @@ def train(config, resume, student=None):
 
 def dry_run(config):
     """Print the model, its budget, and what the training would take; write nothing."""
-    model_config = config.model_config(config.vocab_size or 512)
     if config.init_from:
-        model = Qwen2ForCausalLM.from_pretrained(config.init_from)
-        model_config = model.config
+        model_config = read_config(config.init_from, Qwen2Config)
     else:
-        model = Qwen2ForCausalLM(model_config)
-    print(model, "\n")
+        model_config = config.model_config(_vocabulary(config))
+    with nn.empty_parameters():  # so that what is too large to train is told as well
+        print(Qwen2ForCausalLM(model_config), "\n")
 
     counts = parameter_counts(model_config)
     print(f"{sum(counts.values()):,} parameters:")
@@ -121,7 +123,9 @@ def dry_run(config):
     parts = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in memory.items())
     print(f"memory: about {sum(memory.values()) / 1e6:,.0f} MB ({parts})")
 
+    config.refuse_too_large()
     steps = type(config).steps  # --steps 0 asked for this plan; the default tells the scale
+    model = Qwen2ForCausalLM(model_config)
     seconds = _seconds_per_step(model, config, np.random.default_rng(0))
     tokens = rows * config.seq_len
     print(
@@ -129,6 +133,13 @@ def dry_run(config):
         f"GFLOP/s; {steps:,} steps, the default, take about {steps * seconds:,.0f} s"
     )
     return 0
+
+
+def _vocabulary(config):
+    """The number of tokens; of characters, which the text decides, a guess."""
+    if config.tokenizer in DEFAULT_VOCABULARY:
+        return config.vocab_size or DEFAULT_VOCABULARY[config.tokenizer] or 512
+    return Tokenizer.from_pretrained(config.tokenizer).vocab_size
 
 
 def _seconds_per_step(model, config, rng):
