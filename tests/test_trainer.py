@@ -211,8 +211,12 @@ def test_an_empty_folder_is_taken_and_left_empty(text, tmp_path):
 
 
 def test_a_run_larger_than_the_machine_is_refused(text, tmp_path):
+    (tmp_path / "base").mkdir()
+    config = tq.Qwen2Config(hidden_size=1 << 20).to_dict()
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
     for settings in (
         {"hidden_size": 1 << 20},
+        {"init_from": str(tmp_path / "base")},
         {"seq_len": 1 << 30},
         {"grad_accumulation": 1 << 40},
     ):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tinyqwen.budget import training_memory
+from tinyqwen.checkpoint import read_config
 from tinyqwen.qwen2 import Qwen2Config
 from tinyqwen.resources import default_threads, physical_memory
 
@@ -79,7 +80,9 @@ class TrainConfig:
         batch = {"batch": 8 * self.batch_size * self.grad_accumulation * self.seq_len}
         if self.init_from is None:
             model = self.model_config(self.vocab_size or 512)
-            batch |= training_memory(model, self.batch_size, self.seq_len)
+        else:
+            model = read_config(self.init_from, Qwen2Config)
+        batch |= training_memory(model, self.batch_size, self.seq_len)
         need, have = sum(batch.values()), physical_memory()
         if need > have:
             raise ValueError(
