@@ -225,6 +225,14 @@ def test_a_run_larger_than_the_machine_is_refused(text, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+def test_rows_longer_than_the_model_can_read(text, tmp_path):
+    run(text, tmp_path / "base", steps=1)
+    base = str(tmp_path / "base")
+    with pytest.raises(ValueError, match="seq_len 513 is past max_position_embeddings 512"):
+        run(text, tmp_path / "run", seq_len=513, init_from=base, tokenizer=base)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["train.bin", "train_starts.bin", "validation.bin", "validation_starts.bin"]
 )
