@@ -225,6 +225,13 @@ def test_a_run_larger_than_the_machine_is_refused(text, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_cannot_be_made(text, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OSError, match="a file, not a folder; choose another folder"):
+            run(text, out)
+
+
 def test_rows_longer_than_the_model_can_read(text, tmp_path):
     run(text, tmp_path / "base", steps=1)
     base = str(tmp_path / "base")

@@ -32,6 +32,7 @@ from tinyqwen.files import (
     FolderLock,
     atomic_write,
     file_in,
+    make_folder,
     named_errors,
     read_json,
     remove_temporaries,
@@ -96,7 +97,7 @@ class Trainer:
 
     def __enter__(self):
         made = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._lock = FolderLock(self.folder)
         try:
             self._sweep()
