@@ -280,6 +280,10 @@ def test_gradient_checkpointing(case, rng):
     got.loss.backward()
     expected.loss.backward()
     close_gradients(ours, dict(theirs.named_parameters()))
+    weights = ours(ids, output_attentions=True).attentions
+    ours.gradient_checkpointing_enable(False)
+    for got, plain in zip(weights, ours(ids, output_attentions=True).attentions, strict=True):
+        np.testing.assert_array_equal(got.data, plain.data)
 
 
 @pytest.mark.parametrize("labels", [2, 5])

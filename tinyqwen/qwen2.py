@@ -269,8 +269,10 @@ class Qwen2Model(Qwen2PreTrainedModel):
         x = self.embed_tokens(input_ids)  # (B, T) -> (B, T, C)
         rope = self.rotary_emb(position_ids, x.dtype)
         hidden_states, attentions = [x], []
+        # A recomputed layer gives its output alone: no cache, no weights.
+        plain = past_key_values is None and not output_attentions
         for layer in self.layers:
-            if self._checkpointing and is_grad_enabled() and past_key_values is None:
+            if self._checkpointing and is_grad_enabled() and plain:
                 x, weights = self._recomputed(layer, x, rope, mask), None
             else:
                 x, weights = layer(x, rope, mask, past_key_values, output_attentions)
