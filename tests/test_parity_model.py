@@ -308,6 +308,15 @@ def test_sequence_classification(labels, rng):
     close(ours(ids, attention_mask=ids != 0).logits, expected.logits, "padded on the left")
 
 
+def test_a_single_label_is_no_class(rng):
+    """transformers takes one label for a regression; softmax over one class has no loss."""
+    ours, theirs = pair("ForSequenceClassification", num_labels=1)
+    ids = tokens(rng)[:1]
+    close(ours(ids).logits, theirs(torch.tensor(ids)).logits)
+    with pytest.raises(ValueError, match="num_labels is 1"):
+        ours(ids, labels=np.array([0]))
+
+
 def test_sequence_classification_without_a_padding_token(rng):
     ours, theirs = pair("ForSequenceClassification")
     ids = tokens(rng)

@@ -387,6 +387,8 @@ class Qwen2ForSequenceClassification(Qwen2PreTrainedModel):
         logits = self.score(hidden)  # (B, T, num_labels)
         out.logits = logits[np.arange(len(ids)), self._last_token(ids)]
         if labels is not None:
+            if self.config.num_labels == 1:
+                raise ValueError("num_labels is 1: there is no class to choose; use the logits")
             out.loss = F.cross_entropy(out.logits, np.asarray(_array(labels)).reshape(-1))
         return out
 
