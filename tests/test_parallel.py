@@ -9,10 +9,9 @@ import pytest
 import tinyqwen as tq
 from tinyqwen import workers
 from tinyqwen.optim import AdamW
-from tinyqwen.parallel import DataParallel
+from tinyqwen.parallel import DataParallel, clipped_gradients
 from tinyqwen.random import default_rng
 from tinyqwen.resources import keep_memory
-from tinyqwen.trainer import clipped_gradients
 
 
 @pytest.fixture(params=["processes", "threads"], autouse=True)

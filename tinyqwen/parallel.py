@@ -8,6 +8,7 @@ alone. The gradients are added in a fixed order: the result does not depend on w
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tinyqwen.optim import clip_grad_norm_
 from tinyqwen.random import seeded
 from tinyqwen.resources import default_threads, is_shared, keep_memory, shared_zeros
 from tinyqwen.tensor import grad, no_grad
@@ -150,6 +151,28 @@ class DataParallel:
         finally:
             self.model.train(training)
         return total / max(1, count)
+
+
+def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()):
+    """Gradients of one update, in the `.grad` of the optimizer's parameters, clipped to max_norm.
+
+    parallel: a DataParallel; batches: arrays (B, T) of token ids, whose gradients are added;
+    num_items: labels in all of them. Returns the loss and the gradients' norm before clipping.
+    """
+    loss = 0.0
+    for i, ids in enumerate(batches):
+        loss += parallel.gradients(
+            ids,
+            ids,
+            optimizer.params,
+            out=optimizer.gradient_buffers,
+            num_items=num_items,
+            seed=(*seed, i),
+            add=i > 0,
+        )
+    for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
+        parameter.grad = gradient
+    return loss, clip_grad_norm_(optimizer.params, max_norm)
 
 
 def _shared_like(parameter):

@@ -14,11 +14,11 @@ from tinyqwen.budget import flops_per_token, parameter_counts, six_n, training_m
 from tinyqwen.checkpoint import read_config
 from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.optim import AdamW
-from tinyqwen.parallel import DataParallel
+from tinyqwen.parallel import DataParallel, clipped_gradients
 from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.train_config import STORIES, TrainConfig
-from tinyqwen.trainer import DEFAULT_VOCABULARY, Stopped, Trainer, clipped_gradients
+from tinyqwen.trainer import DEFAULT_VOCABULARY, Stopped, Trainer
 
 HELP = {
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",

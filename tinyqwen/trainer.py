@@ -30,7 +30,6 @@ from tinyqwen.cli import Signals
 from tinyqwen.data import open_corpus, prepare_corpus
 from tinyqwen.files import (
     FolderLock,
-    atomic_write,
     file_in,
     make_folder,
     named_errors,
@@ -38,8 +37,8 @@ from tinyqwen.files import (
     remove_temporaries,
     write_json,
 )
-from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
-from tinyqwen.parallel import DataParallel
+from tinyqwen.optim import AdamW, cosine_with_warmup, decay_groups
+from tinyqwen.parallel import DataParallel, clipped_gradients
 from tinyqwen.qwen2 import Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
 from tinyqwen.run_state import (
@@ -56,6 +55,7 @@ from tinyqwen.text import documents, split_files
 from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.tokenizer_training import train_tokenizer
 from tinyqwen.train_config import TrainConfig
+from tinyqwen.viz.style import save
 from tinyqwen.viz.training import loss_curve
 
 CONFIG = "train_config.json"
@@ -342,8 +342,7 @@ class Trainer:
 
     def _plot(self):
         if self.metrics:
-            with atomic_write(self.folder / "loss.png") as file:
-                loss_curve(self.metrics, self.floor).savefig(file, format="png")
+            save(loss_curve(self.metrics, self.floor), self.folder / "loss.png")
 
     def summary(self):
         """The run in figures: losses, the floor and the distance to it, speed, steps, time."""
@@ -361,25 +360,3 @@ class Trainer:
             "tokens_per_second": float(np.median(speeds)) if speeds else None,
             "elapsed": self.elapsed,
         }
-
-
-def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()):
-    """Gradients of one update, in the `.grad` of the optimizer's parameters, clipped to max_norm.
-
-    parallel: a DataParallel; batches: arrays (B, T) of token ids, whose gradients are added;
-    num_items: labels in all of them. Returns the loss and the gradients' norm before clipping.
-    """
-    loss = 0.0
-    for i, ids in enumerate(batches):
-        loss += parallel.gradients(
-            ids,
-            ids,
-            optimizer.params,
-            out=optimizer.gradient_buffers,
-            num_items=num_items,
-            seed=(*seed, i),
-            add=i > 0,
-        )
-    for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
-        parameter.grad = gradient
-    return loss, clip_grad_norm_(optimizer.params, max_norm)

@@ -9,11 +9,10 @@ from tinyqwen.benchmark.machine import peak_mib
 from tinyqwen.benchmark.sizes import SIZES, ids_for
 from tinyqwen.benchmark.worker import repeat
 from tinyqwen.optim import AdamW, decay_groups
-from tinyqwen.parallel import DataParallel
+from tinyqwen.parallel import DataParallel, clipped_gradients
 from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
 from tinyqwen.tensor import no_grad
-from tinyqwen.trainer import clipped_gradients
 
 
 class Training:
