@@ -611,6 +611,25 @@ def test_a_stopped_run_goes_on(submissions, tmp_path):
     assert len(totals) == 8 and totals["ada"] == "0" and totals["z3"] == "30"
 
 
+def test_no_submission_stops_the_class(tmp_path):
+    """A terabyte that is not there, a file that nobody may read, names that do not fit or fall
+    together: whoever is graded later keeps the points, and a row."""
+    folder, book = tmp_path / "submissions", tmp_path / "grades.csv"
+    names = ["holes", "locked", "中" * 80, "=1+1", "'=1+1", "zoe"]
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / FILE).write_text("")
+    with open(folder / "holes" / FILE, "wb") as file:
+        file.truncate(1 << 40)
+    (folder / "locked" / FILE).chmod(0)
+    (folder / "zoe" / FILE).write_text(HONEST.read_text())
+    students = classroom.grade_class(folder, book, 2, keys=["ch04"])
+    assert [s.name for s in students if s.trouble] == []
+    assert "larger than 1 MB" in next(s for s in students if s.name == "holes").results[0].text
+    rows = {row["student"]: row["total"] for row in csv.DictReader(book.open(encoding="utf-8"))}
+    assert len(rows) == len(names) and rows.pop("zoe") == "30" and set(rows.values()) == {"0"}
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -619,6 +638,7 @@ def test_a_stopped_run_goes_on(submissions, tmp_path):
         (["empty", "--out", "grades.csv"], "no submission"),
         (["empty", "--out", "grades.txt"], "must end in .csv"),
         (["some", "--out", "taken.csv", "--chapters", "ch04"], "taken.csv exists"),
+        (["some", "--out", "some/grades.csv", "--chapters", "ch04"], "choose another place"),
         (["some", "--out", "grades.csv"], "which chapter is this?"),
         (["some", "--out", "grades.csv", "--chapters", "ch99"], "no assignment 'ch99'"),
         (["some", "--out", "grades.csv", "--jobs", "0"], "--jobs 0"),

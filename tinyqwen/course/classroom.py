@@ -28,13 +28,14 @@ from tqdm import tqdm
 
 from tinyqwen.course import pages, reports
 from tinyqwen.course.impostors import confirm, weak_tests
-from tinyqwen.course.isolation.outside import available
+from tinyqwen.course.isolation.outside import available, read_source
 from tinyqwen.course.isolation.wire import printable
 from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, result_of
 from tinyqwen.files import read_json, write_json, write_text
 
+MAX_NAME = 50  # characters: of four bytes each they still fit into the name of a file
 STARTING = 60  # seconds for a sitting to start, and for each chapter's worker
 
 
@@ -76,6 +77,8 @@ def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0
     out = Path(out)
     if out.suffix != ".csv":
         raise ValueError(f"--out {out}: the gradebook's name must end in .csv")
+    if out.resolve().is_relative_to(Path(folder).resolve()):
+        raise ValueError(f"--out {out}: {folder} is the students'; choose another place")
     beside = out.with_suffix("")
     keys = [chapter(key).key for key in keys] or list(chapters())
     students = _students(Path(folder), keys)
@@ -130,7 +133,7 @@ def _students(folder, keys):
                 f"{path}: which chapter is this? Put its number into the name, as in ada_ch04.py, "
                 "or say --chapters ch04"
             )
-        name = printable(path.stem if path.is_file() else path.name, 80)
+        name = printable(path.stem if path.is_file() else path.name, MAX_NAME)
         while (slug := re.sub(r"[^\w.-]", "_", name)).lower() in taken:
             name += "_"
         taken.add(slug.lower())
@@ -165,7 +168,8 @@ def _digest(student, graders):
     for file in files:
         digest.update(file.name.encode("utf-8", "surrogateescape"))
         if file.is_file() and not file.is_symlink():
-            digest.update(file.read_bytes())
+            with contextlib.suppress(OSError, ValueError):  # a file that is not graded either
+                digest.update(read_source(file))
     return digest.hexdigest()
 
 

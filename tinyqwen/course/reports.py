@@ -136,8 +136,8 @@ def gradebook(results, student, before="") -> str:
 
 
 def _harmless(name):
-    """A spreadsheet takes cells that begin so for formulas."""
-    return f"'{name}" if name[:1] in "=+-@\t\r" else name
+    """A spreadsheet takes cells that begin so for formulas.  Two names never become one."""
+    return f"'{name}" if name[:1] in "'=+-@\t\r" else name
 
 
 class Reports:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enclosing_loop
 from tinyqwen.course.isolation import copies, wire
-from tinyqwen.course.isolation.outside import Worker
+from tinyqwen.course.isolation.outside import Worker, read_source
 from tinyqwen.course.registry import (
     Chapter,
     chapter,
@@ -144,7 +144,7 @@ def submitted(chapter: Chapter, path, around=None, isolated=False, **settings) -
     if file is None:
         return Submission({}, str(path))
     try:
-        trees = functions_in(file.read_bytes())
+        trees = functions_in(read_source(file))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Submission({}, str(file), _unreadable(file, copies.failure_of(error, None)))
     names = [n for n, tree in trees.items() if n in chapter.assigned and not is_stub(tree)]

@@ -36,6 +36,15 @@ class Lost(wire.Raised):
     """The worker is gone or not to be believed; `failure` says why, as for an exception."""
 
 
+def read_source(path) -> bytes:
+    """A student's file.  Raises ValueError for one that nobody can have written by hand."""
+    with open(path, "rb") as file:
+        source = file.read(MAX_SOURCE + 1)  # a file with holes can be larger than any memory
+    if len(source) > MAX_SOURCE:
+        raise ValueError("the file is larger than 1 MB")
+    return source
+
+
 def available() -> bool:
     """True where workers can be started: Linux and macOS."""
     return hasattr(os, "fork") and hasattr(select, "poll")
@@ -119,7 +128,8 @@ class Worker:
 
     functions: {name: Remote};  fences: {fence: what it does}, as the worker reports them;
     folder: where it runs
-    Raises wire.Raised if the file cannot be loaded, Lost if the worker does not survive it.
+    Raises wire.Raised if the file cannot be loaded, Lost if the worker does not survive it,
+    ValueError if it is too large.
     """
 
     def __init__(self, path, names, library=(), memory=MEMORY, fences="all"):
@@ -138,9 +148,7 @@ class Worker:
     # -----------------------------------------------------------------------------------------
 
     def _start(self):
-        source = self._path.read_bytes()
-        if len(source) > MAX_SOURCE:
-            raise Lost(_checked({"kind": "Lost", "message": "the file is larger than 1 MB"}))
+        source = read_source(self._path)
         self.folder = folder = os.path.realpath(tempfile.mkdtemp(prefix="tinyqwen-"))
         Path(folder, self._path.name).write_bytes(source)
         numpy = Path(importlib.util.find_spec("numpy").origin).parents[1]
