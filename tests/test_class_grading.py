@@ -547,7 +547,7 @@ def test_a_class_from_the_command_line(submissions, tmp_path):
     assert rows["ada"]["possible"] == rows["中文"]["possible"] == "30"
     assert "ada" in out and "30/30" in out and "4/4" in errors
     page = (tmp_path / "grades" / "bo_b.html").read_text(encoding="utf-8")
-    seed = classroom.seed_of(5, "bo b")
+    seed = classroom.seed_of(5, "bo b", classroom.content_of(submissions / "bo b"))
     assert "swiglu: value" in page and "likely" in page and f"--grading-seed {seed}" in page
     index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
     assert "seed of the class\n5" in index and "landlock" in index
@@ -583,6 +583,20 @@ def test_inputs_differ_by_student_and_come_again_with_the_seed(submissions, tmp_
     assert result.text == next(r.text for r in worse.results if r.name == test.__name__)
     other = submitted(chapter("ch04"), worse.path)
     assert run(test, other, result_of(test, "ch04"), worse.seed + 1).text != result.text
+
+
+def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
+    """The seed that the first report prints is worth nothing to the second submission."""
+
+    def seeds():
+        folder = submissions.parent / "grades.csv"
+        return {s.name: s.seed for s in classroom.grade_class(submissions, folder, keys=["ch03"])}
+
+    first = seeds()
+    assert seeds() == first
+    (submissions / "ada" / FILE).write_text("# with a table of answers\n" + HONEST.read_text())
+    second = seeds()
+    assert second.pop("ada") != first.pop("ada") and second == first
 
 
 def test_a_stopped_run_goes_on(submissions, tmp_path):

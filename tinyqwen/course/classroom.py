@@ -3,9 +3,10 @@
     python -m tinyqwen.grade SUBMISSIONS/ --out gradebook.csv --jobs 2
 
 Every student is graded in processes of their own (`sitting`, and `isolation` under it), with inputs
-of their own: the seed of a student follows from the seed of the class and the student's name. What
-is done is kept, so that a run that was stopped goes on where it was, and a submission that has
-changed is graded again. Beside gradebook.csv stands the folder gradebook/:
+of their own: the seed of a student follows from the seed of the class, the student's name and what
+was handed in. What is done is kept, so that a run that was stopped goes on where it was, and a
+submission that has changed is graded again, with other inputs than those that its author has read
+of. Beside gradebook.csv stands the folder gradebook/:
 
     index.html       for the teacher: the class, what the platform enforced, what to look at
     NAME.html        for each student: what they see
@@ -43,13 +44,14 @@ STARTING = 60  # seconds for a sitting to start, and for each chapter's worker
 class Student:
     """A submission, its seed, and what came of it.
 
-    results: of all tests;  fences: {fence: what it does} of the platform;  trouble: what a teacher
-    should look at, in words
+    content: a digest of what was handed in;  results: of all tests;  fences: {fence: what it does}
+    of the platform;  trouble: what a teacher should look at, in words
     """
 
     name: str
     path: Path
     slug: str
+    content: str = ""
     seed: int = 0
     results: list = field(default_factory=list)
     fences: dict = field(default_factory=dict)
@@ -84,7 +86,8 @@ def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0
     students = _students(Path(folder), keys)
     one_class = _class(out, beside, seed, keys)
     for student in students:
-        student.seed = seed_of(one_class["seed"], student.name)
+        student.content = content_of(student.path)
+        student.seed = seed_of(one_class["seed"], student.name, student.content)
     graders = one_class["graders"]
     waiting = [s for s in students if again or not _reload(s, beside, graders, one_class)]
     if len(waiting) < len(students):
@@ -103,7 +106,7 @@ def _class(out, beside, seed, keys):
     known = read_json(beside / "class.json") if (beside / "class.json").exists() else None
     if known is None and out.exists():
         raise FileExistsError(f"{out} exists and is not of an earlier run; choose another name")
-    drawn = known["seed"] if known else secrets.randbelow(2**31)
+    drawn = known["seed"] if known else secrets.randbits(63)
     made = {"seed": drawn if seed is None else seed, "chapters": keys}
     made["graders"] = _graders_digest(keys)
     if known and known["graders"] == made["graders"]:
@@ -143,9 +146,13 @@ def _students(folder, keys):
     return students
 
 
-def seed_of(class_seed, name) -> int:
-    """A student's seed, which nobody knows who does not know the class's."""
-    digest = hashlib.sha256(f"{class_seed}:{name}".encode()).digest()
+def seed_of(class_seed, name, content) -> int:
+    """A submission's seed, which nobody knows who does not know the class's.
+
+    Reports print it, so a table of the answers to its inputs can be made: in vain, for a submission
+    with that table in it is another one.
+    """
+    digest = hashlib.sha256(f"{class_seed}:{name}:{content}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
@@ -161,16 +168,20 @@ def _graders_digest(keys):
     return digest.hexdigest()
 
 
-def _digest(student, graders):
-    """Changes with the submission, the seed and the graders."""
-    digest = hashlib.sha256(f"{graders} {student.seed}".encode())
-    files = [student.path] if student.path.is_file() else sorted(student.path.glob("*.py"))
+def content_of(path) -> str:
+    """A digest of a submission: of the names and texts of its Python files."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(path.glob("*.py"))
     for file in files:
         digest.update(file.name.encode("utf-8", "surrogateescape"))
         if file.is_file() and not file.is_symlink():
             with contextlib.suppress(OSError, ValueError):  # a file that is not graded either
                 digest.update(read_source(file))
     return digest.hexdigest()
+
+
+def _digest(student, graders):
+    return f"{graders} {student.content} {student.seed}"
 
 
 def _saved(student, beside):

@@ -62,7 +62,8 @@ CLASS = """<p>{{ graded|length }} of {{ students|length }} students graded; seed
 <td>{{ name }}</td><td>{{ does }}</td>
 </tr>{% endfor %}</table>
 {% for sentence in warnings %}<p class="failed">{{ sentence }}</p>{% endfor %}
-<p class="small">Each student's inputs follow from the seed of the class and the student's name.
+<p class="small">Each student's inputs follow from the seed of the class, the student's name and
+what was handed in.
 Tests that could be passed with a table of known answers count only beside one of the same function
 that cannot.</p>
 """
