@@ -12,6 +12,7 @@ import ctypes
 import os
 import platform
 import struct
+import subprocess
 import sys
 
 try:
@@ -166,23 +167,24 @@ AARCH64 = {
     "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16, "setpriority": 140,
     "sched_setaffinity": 122, "sched_setscheduler": 119,
 }  # fmt: skip
-# (AUDIT_ARCH, the forbidden, clone, clone3, tgkill, prlimit64)
+# (AUDIT_ARCH, the forbidden, clone, clone3, tgkill, prlimit64, fcntl)
 MACHINES = {
-    "x86_64": (0xC000003E, X86_64, 56, 435, 234, 302),
-    "aarch64": (0xC00000B7, AARCH64, 220, 435, 131, 261),
+    "x86_64": (0xC000003E, X86_64, 56, 435, 234, 302, 72),
+    "aarch64": (0xC00000B7, AARCH64, 220, 435, 131, 261, 25),
 }
-NUMBER, ARCH, FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data
+NUMBER, ARCH, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24  # offsets in struct seccomp_data
+F_SETOWN, F_SETOWN_EX = 8, 15
 LOAD, EQUAL, GREATER, ALL_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE, NO_SUCH_CALL, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 
 
 def seccomp():
     """Refuse the system calls above.  Threads may be made, processes not; `tgkill` and `prlimit64`
-    reach nobody but the process itself."""
+    reach nobody but the process itself, and no descriptor signals to another."""
     on_linux()
     if platform.machine() not in MACHINES:
         raise OSError(f"not known for {platform.machine()}")
-    arch, forbidden, clone, clone3, tgkill, prlimit = MACHINES[platform.machine()]
+    arch, forbidden, clone, clone3, tgkill, prlimit, fcntl = MACHINES[platform.machine()]
     program = [(LOAD, 0, 0, ARCH), (EQUAL, 1, 0, arch), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
 
     def rule(number, *then):
@@ -198,6 +200,9 @@ def seccomp():
     rule(clone, argument, (ALL_BITS, 1, 0, thread), (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW))
     for number, own in ((tgkill, os.getpid()), (prlimit, 0)):
         rule(number, argument, (EQUAL, 1, 0, own), (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW))
+    command, refuse = (LOAD, 0, 0, SECOND_ARGUMENT), (RETURN, 0, 0, REFUSE)
+    owners = [line for c in (F_SETOWN, F_SETOWN_EX) for line in ((EQUAL, 0, 1, c), refuse)]
+    rule(fcntl, command, *owners, (RETURN, 0, 0, ALLOW))
     program.append((RETURN, 0, 0, ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
     filter_ = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(code)))
@@ -218,16 +223,19 @@ FORBIDDEN = (
     *("os.chmod", "os.chown", "os.chflags", "os.lchmod", "os.lchflags", "os.lockf", "os.link"),
     *("os.symlink", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.utime"),
     *("os.setxattr", "os.removexattr", "signal.pthread_kill", "sys.remote_exec"),
-    *("resource.setrlimit", "resource.prlimit"),
+    *("resource.setrlimit", "resource.prlimit", "fcntl."),
 )
+# Functions that no event tells of, and modules full of them: they write files, start programs, or
+# make interpreters without this hook.
 UNWATCHED = (
-    "mkfifo",
-    "mknod",
-    "setsid",
-    "setpgid",
-    "sched_setaffinity",
-    "setpriority",
-    "copy_file_range",
+    *("mkfifo", "mknod", "setsid", "setpgid", "setpriority", "nice", "copy_file_range"),
+    *("sched_setaffinity", "sched_setscheduler", "sched_setparam", "pidfd_open"),
+    *("fork_exec", "_fork_exec"),
+)
+UNSEEN = (
+    *("posix", "_posixsubprocess", "_posixshmem", "_multiprocessing", "readline", "_gdbm", "_dbm"),
+    *("_interpreters", "_xxsubinterpreters", "_testcapi", "_testinternalcapi", "_tkinter"),
+    *("_curses",),
 )
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -238,15 +246,19 @@ def audit(readable):
     readable: folders and files that may be opened for reading
     """
     inside = tuple(os.path.realpath(path) for path in readable)
-    realpath, isinstance_, startswith = os.path.realpath, isinstance, str.startswith
+    realpath, isinstance_ = os.path.realpath, isinstance
+    startswith, split = str.startswith, str.split
     folders = tuple(path + os.sep for path in inside)
-    fsdecode, forbidden, writes = os.fsdecode, FORBIDDEN, WRITES
+    fsdecode, forbidden, unseen, writes = os.fsdecode, FORBIDDEN, UNSEEN, WRITES
     refused = PermissionError
 
     def may_read(path):
         if isinstance_(path, int):
             return True
-        path = realpath(fsdecode(path))
+        path = fsdecode(path)
+        if not startswith(path, os.sep) and ".." in split(path, os.sep):
+            return False  # relative to a folder that the event does not name, it may be
+        path = realpath(path)
         return path in inside or startswith(path, folders)
 
     def hook(event, arguments):
@@ -257,11 +269,15 @@ def audit(readable):
         elif event in ("os.listdir", "os.scandir", "os.walk", "os.chdir", "glob.glob"):
             if not may_read(arguments[0] or "."):
                 raise refused(1, "graded code may not look into folders", arguments[0])
-        elif startswith(event, forbidden) or (event == "import" and arguments[0] == "posix"):
+        elif event == "import" and arguments[0] in unseen:
+            raise refused(1, f"graded code may not import {arguments[0]}")
+        elif startswith(event, forbidden):
             raise refused(1, f"graded code may not do this ({event})")
 
-    for name in UNWATCHED:  # no event tells of these
-        for module in (os, sys.modules.get("posix")):
+    for name in UNWATCHED:
+        for module in (os, subprocess, *map(sys.modules.get, ("posix", "_posixsubprocess"))):
             vars(module).pop(name, None)
+    for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+        functions -= {f for f in functions if f.__name__ in UNWATCHED}
     sys.addaudithook(hook)
     return "inside Python: no files, processes, sockets, foreign functions"
