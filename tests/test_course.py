@@ -19,7 +19,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen import course, ops, tensor
 from tinyqwen import functional as F
-from tinyqwen.course import clock, diagnosis, registry, reports, runner
+from tinyqwen.course import clock, diagnosis, mutants, registry, reports, runner
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, enclosing_loop
 from tinyqwen.course.checks import Call
 from tinyqwen.course.gradescope import make_zip
@@ -70,6 +70,74 @@ def test_points_of_a_chapter_sum_to_a_round_number(key):
     possible = sum(result.possible for result in report.reference.values())
     assert possible and possible % 5 == 0
     assert report.faults == []
+
+
+ODD = [None, "text", [1, "a"], {}, (), 3, np.ones((1 << 16, 1)), lambda g: None]
+
+
+def check_no_answer_breaks_a_grader(key):
+    """Right answers up to a call, of a function or its VJP, and something else from there on."""
+
+    def until(name, calls, answer):
+        def asked(function):
+            def counted(*args, **options):
+                nonlocal calls
+                calls -= 1
+                result = function(*args, **options)
+                if calls < 0:
+                    return answer
+                pair = type(result) is tuple and len(result) == 2 and callable(result[1])
+                return (result[0], asked(result[1])) if pair else result
+
+            return counted
+
+        return asked(reference(name))
+
+    one = chapter(key)
+    for test in mutants.graders_of(one):
+        right = solution(one)
+        run = [test, right, runner.result_of(test, key)]
+        runner.run(*run)
+        for name in right.used:
+            for calls in range(3):
+                for answer in ODD:
+                    run[1] = solution(one, **{name: until(name, calls, answer)})
+                    result = runner.run(*run)
+                    assert result.status in ("passed", "failed"), result.text
+
+
+def test_no_answer_breaks_a_grader():
+    check_no_answer_breaks_a_grader("ch05")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", chapters())
+def test_no_answer_breaks_a_grader_in_any_chapter(key):
+    check_no_answer_breaks_a_grader(key)
+
+
+def test_a_vjp_with_too_few_gradients_is_told_so(tmp_path):
+    code = """
+        def rms_norm(x, weight, eps=1e-6):
+            scale = 1 / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps)
+            return x * scale * weight, lambda g: (g,)
+    """
+    submission = submitted(chapter("ch05"), student(tmp_path, "ch05", code))
+    (test,) = (t for t in mutants.graders_of(chapter("ch05")) if t.__name__ == "test_rms_norm_vjp")
+    result = runner.run(test, submission, runner.result_of(test, "ch05"))
+    assert result.status == "failed" and "vjp returned 1 of 2 gradients" in result.message
+
+
+def test_a_grader_that_breaks_on_the_right_answer_is_not_the_students_mistake():
+    @course.points(1, "broken")
+    def test_broken(submission):
+        submission.silu(np.ones(2))
+        raise KeyError("no such thing")
+
+    result = runner.run(
+        test_broken, solution(chapter("ch04")), runner.result_of(test_broken, "ch04")
+    )
+    assert result.status == "error" and "a mistake of the course" in result.message
 
 
 def test_self_test_notices_a_survivor_a_wrong_name_and_a_refused_reference(monkeypatch):

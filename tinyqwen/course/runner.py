@@ -16,6 +16,8 @@ import numpy as np
 from tinyqwen.course.calls import StudentError, ToDo
 from tinyqwen.course.clock import TimeLimit, time_limit
 from tinyqwen.course.diagnosis import CheckFailed
+from tinyqwen.course.registry import chapter
+from tinyqwen.course.submission import solution
 
 _current = threading.local()
 
@@ -95,7 +97,7 @@ def run(test, submission, result, seed=0, most=float("inf")) -> Result:
     most: seconds that no test may exceed, whatever it declares
     """
     seconds = min(test.points.seconds if hasattr(test, "points") else 5, most)
-    _current.rng = np.random.default_rng([seed, crc32(test.__name__.encode())])
+    _draw_anew(test, seed)
     began = time.perf_counter()
     try:
         with time_limit(seconds, submission.grace), warnings.catch_warnings():
@@ -115,13 +117,40 @@ def run(test, submission, result, seed=0, most=float("inf")) -> Result:
             f"{result.title}: not done within {limit}: the function is too slow, or the machine "
             "was busy and a second run will say so."
         )
-    except Exception:
-        result.status = "error"
-        result.message = (
-            "The grader itself broke. This is a mistake of the course, not yours; please report "
-            f"it.\n\n{traceback.format_exc()}"
-        )
+    except Exception as error:
+        if _is_sound(test, result.chapter, seed):  # then it is what came back that broke it
+            result.status, result.message = "failed", _stumble(test, result, error)
+        else:
+            result.status = "error"
+            result.message = (
+                "The grader itself broke. This is a mistake of the course, not yours; please "
+                f"report it.\n\n{traceback.format_exc()}"
+            )
     finally:
         result.seconds = time.perf_counter() - began
         _current.rng = None
     return result
+
+
+def _draw_anew(test, seed):
+    _current.rng = np.random.default_rng([seed, crc32(test.__name__.encode())])
+
+
+def _is_sound(test, key, seed):
+    """True if the grader is content with the right answer to the same inputs."""
+    _draw_anew(test, seed)
+    try:
+        test(solution(chapter(key)))
+    except Exception:
+        return False
+    return True
+
+
+def _stumble(test, result, error):
+    """What a student reads where a grader cannot do anything with what a function returned."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame.line for frame in frames if frame.filename == test.__code__.co_filename]
+    return (
+        f"{result.title}: the test cannot go on with what came back ({type(error).__name__}: "
+        f"{str(error)[:300]}).\n  in the test  {own[-1] if own else test.__name__}"
+    )
