@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyqwen.course import classroom, impostors
+from tinyqwen.course import classroom, clock, impostors
 from tinyqwen.course.calls import StudentFunction
 from tinyqwen.course.isolation import inside, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
@@ -328,6 +329,44 @@ def graded(path, key="ch04", **settings):
         return {t.__name__: run(t, submission, result_of(t, key), most=2.0) for t in tests}
     finally:
         submission.close()
+
+
+def test_a_machine_that_stands_still_costs_no_points(tmp_path):
+    path = written(tmp_path, HONEST.read_text())
+    submission = submitted(chapter("ch04"), path, isolated=True)
+    (test,) = (t for t in graders_of(chapter("ch04")) if t.__name__ == "test_silu_value")
+    (worker,) = inside.descendants(submission._worker._process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    on = threading.Timer(2.5, os.kill, (worker, signal.SIGCONT))
+    on.start()
+    try:
+        assert run(test, submission, result_of(test, "ch04"), most=1.0).status == "passed"
+    finally:
+        on.join()
+        submission.close()
+
+
+def test_a_worker_tells_how_long_it_worked(tmp_path):
+    code = """
+        import time
+
+        def wait(seconds):
+            time.sleep(seconds)
+
+        def work(seconds):
+            until = time.process_time() + seconds
+            while time.process_time() < until:
+                pass
+    """
+    with Worker(written(tmp_path, code), ["wait", "work"]) as worker, clock.time_limit(10):
+        worker.functions["wait"].run((1.0,), {}, 5)
+        assert clock.left() > 9.5
+        worker.functions["work"].run((0.5,), {}, 5)
+        assert 8.9 < clock.left() < 9.5
+        for name in ("wait", "work"):
+            with pytest.raises(wire.Raised) as caught:
+                worker.functions[name].run((9,), {}, 0.3)
+            assert caught.value.failure["kind"] == "TimeLimit"
 
 
 def test_broken_code_is_told_as_it_is_in_this_process(tmp_path):

@@ -270,6 +270,22 @@ def test_the_loop_that_is_named_is_the_one_that_may_not_end(tmp_path):
     assert enclosing_loop(file, 6) is None
 
 
+def test_time_limit_counts_work_and_a_quarter_of_waiting():
+    def seconds_until_the_limit(wait):
+        began = time.monotonic()
+        with pytest.raises(clock.TimeLimit), clock.time_limit(0.2):
+            while time.monotonic() < began + 20:
+                wait()
+        return time.monotonic() - began
+
+    with clock.time_limit(0.2):
+        time.sleep(0.4)
+    assert seconds_until_the_limit(lambda: time.sleep(5)) > 0.75
+    began = time.process_time()
+    assert seconds_until_the_limit(lambda: None) < 5
+    assert time.process_time() - began < 0.75
+
+
 def test_time_limit_in_another_thread():
     caught = []
 

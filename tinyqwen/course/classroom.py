@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from tinyqwen.course import pages, reports
 from tinyqwen.course.impostors import confirm, weak_tests
+from tinyqwen.course.isolation.limit import PATIENCE
 from tinyqwen.course.isolation.outside import available, read_source
 from tinyqwen.course.isolation.wire import printable
 from tinyqwen.course.mutants import graders_of
@@ -286,7 +287,7 @@ def _sitting(student, tests, settings, running, stopped, bar):
 def longest(tests) -> float:
     """Seconds that a sitting may take: all time limits together, and the starts."""
     limits = [test.points.seconds for graders in tests.values() for test in graders]
-    return STARTING * (1 + len(tests)) + sum(limits) + 4 * len(limits)
+    return STARTING * (1 + len(tests)) + PATIENCE * sum(limits) + 4 * len(limits)
 
 
 # ---------------------------------------------------------------------------------------------

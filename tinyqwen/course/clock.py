@@ -6,6 +6,8 @@ import threading
 import time
 from contextlib import contextmanager
 
+from tinyqwen.course.isolation.limit import Limit
+
 _current = threading.local()
 
 
@@ -15,44 +17,56 @@ class TimeLimit(BaseException):
 
 def allowed() -> float:
     """The time limit of the test that is running, in seconds."""
-    return getattr(_current, "seconds", 60.0)
+    return _limit().seconds
 
 
 def left() -> float:
     """Seconds that are left of it.  Raises TimeLimit if there are none."""
-    seconds = getattr(_current, "deadline", time.monotonic() + 60) - time.monotonic()
+    seconds = _limit().left()
     if seconds <= 0:
         raise TimeLimit(f"{allowed():g} s")
     return seconds
+
+
+def charge(seconds):
+    """Count what a worker has worked for the test that is running."""
+    _limit().elsewhere += seconds
+
+
+def _limit():
+    return getattr(_current, "limit", None) or Limit(60.0)
 
 
 @contextmanager
 def time_limit(seconds, grace=0.0):
     """Raise TimeLimit in this block after so many seconds, and again every second until it ends.
 
-    Python code is interrupted anywhere, a single call into C when it returns.
+    Seconds are counted as `Limit` says. Python code is interrupted anywhere, a single call into C
+    when it returns.
     grace: seconds more, for a limit that somebody else keeps by what `left` says
     """
     main = threading.current_thread() is threading.main_thread()
-    limit = _alarm if main and hasattr(signal, "setitimer") else _watcher
-    before = vars(_current).copy()
-    _current.seconds, _current.deadline = seconds, time.monotonic() + seconds
+    kept = _alarm if main and hasattr(signal, "setitimer") else _watcher
+    before = getattr(_current, "limit", None)
+    _current.limit = limit = Limit(seconds)
     try:
-        with limit(seconds + grace, f"{seconds:g} s"):
+        with kept(lambda: limit.left() + grace, f"{seconds:g} s"):
             yield
     finally:
-        vars(_current).clear()
-        vars(_current).update(before)
+        _current.limit = before
 
 
 @contextmanager
-def _alarm(seconds, words):
+def _alarm(more, words):
     def ring(signum, frame):
-        raise TimeLimit(words)
+        seconds = more()
+        signal.setitimer(signal.ITIMER_REAL, seconds if seconds > 0 else 1.0)
+        if seconds <= 0:
+            raise TimeLimit(words)
 
     handler = signal.signal(signal.SIGALRM, ring)
     began = time.monotonic()
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, max(more(), 1e-6))
     try:
         yield
     finally:
@@ -64,17 +78,19 @@ def _alarm(seconds, words):
 
 
 @contextmanager
-def _watcher(seconds, words):
+def _watcher(more, words):
     """The same where there are no signals: on Windows, and outside the main thread."""
     thread, done = ctypes.c_ulong(threading.get_ident()), threading.Event()
     ring = ctypes.pythonapi.PyThreadState_SetAsyncExc
     limit = type("TimeLimit", (TimeLimit,), {"__str__": lambda self: words})
 
     def watch():
-        wait = seconds
-        while not done.wait(wait):
-            ring(thread, ctypes.py_object(limit))
-            wait = 1.0
+        wait = more()
+        while not done.wait(max(wait, 0)):
+            wait = more()
+            if wait <= 0:
+                ring(thread, ctypes.py_object(limit))
+                wait = 1.0
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -21,7 +21,9 @@ import time
 import weakref
 from pathlib import Path
 
+from tinyqwen.course import clock
 from tinyqwen.course.isolation import copies, wire
+from tinyqwen.course.isolation.limit import PATIENCE
 
 INSIDE = Path(__file__).with_name("inside.py")
 MEMORY, PROCESSES = 1 << 30, 8  # bytes; processes that a worker may have started
@@ -212,9 +214,13 @@ class Worker:
         if not self._stop.alive:
             raise Lost(_checked({"kind": "Lost", "message": ENDS[""]}))
         peer.callbacks = 0
-        peer.deadline = time.monotonic() + seconds + GRACE
+        began = time.monotonic()
+        peer.deadline = began + PATIENCE * seconds + GRACE
         try:
-            result, edited, changed = peer.call(number, args, kwargs, seconds)
+            result, edited, changed, worked = peer.call(number, args, kwargs, seconds)
+            if type(worked) is not float:
+                raise wire.WireError("no time")
+            clock.charge(min(max(worked, 0.0), time.monotonic() - began))
             self._handed.refresh(changed)
             self._handed.add(result)
             return result, [e for e in edited if isinstance(e, (int, str))]

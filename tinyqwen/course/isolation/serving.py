@@ -8,9 +8,11 @@ import linecache
 import os
 import signal
 import sys
+import time
 import types
 
 from . import copies, wire
+from .limit import Limit
 
 BUILTIN_ERRORS = {
     name: kind
@@ -48,9 +50,10 @@ class Server(wire.Peer):
     def run(self, function, args, kwargs, seconds):
         before, before_options = copies.copied(args), copies.copied(kwargs)
         self._depth += 1
+        began = time.process_time()
         try:
             if self._depth == 1:
-                self._alarm(seconds)
+                self._alarm(Limit(seconds))
             result = function(*args, **kwargs)
         except (EOFError, BrokenPipeError, wire.WireError):
             raise
@@ -59,17 +62,21 @@ class Server(wire.Peer):
         finally:
             self._depth -= 1
             if self._depth == 0:
-                self._alarm(0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
         changed = self._handed.changed()
         self._handed.add(result)
-        return "returned", (result, copies.edited(before, before_options, args, kwargs), changed)
+        edited = copies.edited(before, before_options, args, kwargs)
+        return "returned", (result, edited, changed, time.process_time() - began)
 
-    def _alarm(self, seconds):
+    def _alarm(self, limit):
         def ring(number, frame):
-            raise TimeLimit
+            seconds = limit.left()
+            signal.setitimer(signal.ITIMER_REAL, seconds if seconds > 0 else 1.0)
+            if seconds <= 0:
+                raise TimeLimit
 
         signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0 if seconds else 0.0)
+        signal.setitimer(signal.ITIMER_REAL, max(limit.left(), 1e-6))
 
     def load(self, name, wanted, library):
         """Run the student's file; returns {name: function} of those wanted, and the fences.
