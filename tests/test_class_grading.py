@@ -511,6 +511,20 @@ def test_every_function_is_proved_by_a_test_that_no_table_passes(key):
     assert set(impostors.unproved(chapter(key))) <= given_away
 
 
+def test_an_input_that_comes_back_proves_nothing():
+    """Values that nobody mixes do not show the future, and are no attention."""
+
+    def values(query, key, value, mask=None, causal=False, scale=None):
+        return value, lambda g: (g, g, g)
+
+    one = chapter("ch07")
+    submission = Submission({"scaled_dot_product_attention": values})
+    results = [run(test, submission, result_of(test, "ch07")) for test in graders_of(one)]
+    assert sum(result.earned for result in results) > 0
+    impostors.confirm(results, impostors.weak_tests(one))
+    assert sum(result.earned for result in results) == 0
+
+
 def test_points_count_beside_proof():
     def results(*passed):
         names = ["test_f_example", "test_f_value", "test_g_example"]

@@ -32,11 +32,13 @@ def weak_tests(chapter: Chapter) -> dict:
         run(test, submission, result_of(test, chapter.key), KNOWN_SEED)
         asked[test.__name__] = sorted(submission.used)
     weak = set()
-    for otherwise in (_zeros, _first_argument, _refusal):
+    first, last = (partial(_argument, position=place) for place in (0, -1))
+    for otherwise in (_zeros, first, last, _refusal):
         submission = _submission(chapter, partial(_impostor, table=table, otherwise=otherwise))
         for test in tests:
-            result = run(test, submission, result_of(test, chapter.key), OTHER_SEED)
-            weak |= {test.__name__} if result.status == "passed" else set()
+            if test.__name__ not in weak:
+                result = run(test, submission, result_of(test, chapter.key), OTHER_SEED)
+                weak |= {test.__name__} if result.status == "passed" else set()
     return {name: (functions, name in weak) for name, functions in asked.items()}
 
 
@@ -119,13 +121,13 @@ def _zeros(result, args):
     return result
 
 
-def _first_argument(result, args):
-    """The input, as it came."""
+def _argument(result, args, position):
+    """An input, the first or the last, as it came."""
     if callable(result):
-        return lambda *g: (g[0],) * len(result(*g))
+        return lambda *g: (g[position],) * len(result(*g))
     if type(result) is tuple:
-        return tuple(_first_argument(part, args) for part in result)
-    return args[0] if args else None
+        return tuple(_argument(part, args, position) for part in result)
+    return args[position] if args else None
 
 
 def _refusal(result, args):
