@@ -616,6 +616,23 @@ def some_results():
     ]
 
 
+def test_an_autograder_counts_points_beside_proof_as_a_class_does(tmp_path):
+    code = """
+        def softmax(x, axis=-1):
+            return np.zeros_like(x), lambda g: (np.zeros_like(g),)
+    """
+    folder, report = student(tmp_path, "ch07", code), tmp_path / "results.json"
+    honest = (ROOT / "tests" / "attacks" / "honest.py").read_text(encoding="utf-8")
+    (folder / "ch04_swiglu.py").write_text(honest, encoding="utf-8")
+    options = ["-k", "softmax or silu", "--isolated", "--gradescope", report]
+    run_pytest(folder, *options)
+    results = json.loads(report.read_text())
+    zeros, right = ([t for t in results["tests"] if key in t["tags"]] for key in ("ch07", "ch04"))
+    assert sum(t["score"] for t in zeros) == 0
+    assert any("Its points count as soon as" in t["output"] for t in zeros)
+    assert results["score"] == sum(t["score"] for t in right) == sum(t["max_score"] for t in right)
+
+
 def test_gradescopes_format():
     report = reports.gradescope(some_results())
     assert report["score"] == 1 and [t["number"] for t in report["tests"]][:2] == ["4.1", "4.2"]

@@ -4,23 +4,25 @@
     pytest tests/assignments -k ch05                  one chapter
     pytest tests/assignments --submission DIR         somebody else's folder
     pytest tests/assignments --all-mine               your functions calling each other, too
-    pytest tests/assignments --isolated               in a worker process, as a class is graded
+    pytest tests/assignments --isolated               in a worker, and counted, as a class is
     … --gradescope FILE --classroom FILE --gradebook FILE       reports
 
 A function not written yet is "to do", which is no failure. Tests that fail show what the student
 needs and none of the grader's own code.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tinyqwen.course.capstone import standing
 from tinyqwen.course.clock import time_limit
+from tinyqwen.course.impostors import confirm, weak_tests
 from tinyqwen.course.registry import GRADERS, ROOT, STUBS, chapters
 from tinyqwen.course.reports import Reports
 from tinyqwen.course.runner import result_of, run
-from tinyqwen.course.scoreboard import scoreboard
+from tinyqwen.course.scoreboard import by_chapter, count, scoreboard
 from tinyqwen.course.submission import submitted
 from tinyqwen.course.swapping import swap, written_functions
 from tinyqwen.viz.comparison import comparison
@@ -61,7 +63,7 @@ class Grading:
             except ValueError as error:
                 raise pytest.UsageError(f"--all-mine: {error}") from None
             self.around = lambda: swap(functions)
-        self.submissions = {}
+        self.submissions, self._weak = {}, {}
         self.results = {
             item.nodeid: result_of(item.function, item.path.name[5:9])
             for item in items
@@ -74,7 +76,7 @@ class Grading:
                 option("classroom"),
                 option("gradebook"),
             )
-            self.reports.write(list(self.results.values()))
+            self.reports.write(self.counted())
         except (ValueError, OSError) as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -96,8 +98,20 @@ class Grading:
         if result.picture is not None:
             result.message += picture_of(result)
             result.picture = None
-        self.reports.write(list(self.results.values()))
+        self.reports.write(self.counted())
         return result
+
+    def counted(self):
+        """The results, as they count: of others' code as in a class, beside proof (`impostors`)."""
+        if not self.isolated:
+            return list(self.results.values())
+        results = [replace(result) for result in self.results.values()]
+        for key, group in by_chapter(results).items():
+            if count(group, "passed"):
+                if key not in self._weak:
+                    self._weak[key] = weak_tests(chapters()[key])
+                confirm(group, self._weak[key])
+        return results
 
 
 def folder_of(config) -> Path:
@@ -144,7 +158,7 @@ def pytest_deselected(items):
     if items and (grading := items[0].config.stash.get(_grading, None)):
         for item in items:
             grading.results.pop(item.nodeid, None)
-        grading.reports.write(list(grading.results.values()))
+        grading.reports.write(grading.counted())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -178,7 +192,7 @@ def pytest_terminal_summary(terminalreporter, config):
     if grading is None or not grading.results:
         return
     terminalreporter.section(f"scoreboard: {_shown(grading.folder)}")
-    results = list(grading.results.values())
+    results = grading.counted()
     sound = not terminalreporter.stats.get("failed")
     capstone = standing(grading.folder, results, grading.around is not None, sound)
     for line, color in scoreboard(results) + capstone:
