@@ -34,7 +34,7 @@ def run_pytest(folder, *arguments, cwd=ROOT, root=ROOT):
     command = [*command[:3], str(root / "tests" / "assignments"), *command[4:]]
     environment = {**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "--submission", str(folder), *map(str, arguments)],
+        [*command, f"--submission={folder}", *map(str, arguments)],
         cwd=cwd,
         env=environment,
         capture_output=True,
@@ -614,6 +614,17 @@ def some_results():
         runner.Result(f"test_{s}", "ch04", f"silu: {s}", i + 1, "looks", i, s, f"about {s}", "m")
         for i, s in enumerate(statuses)
     ]
+
+
+def test_a_conftest_in_a_submission_does_not_run(tmp_path):
+    """pytest would run it in the grader's process, if it took the submission for tests."""
+    zipped = zipfile.ZipFile(make_zip(tmp_path / "autograder.zip"))
+    assert " --submission=/autograder/submission " in zipped.read("run_autograder").decode()
+    mark = tmp_path / "mark"
+    (tmp_path / "conftest.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    code, _ = run_pytest(tmp_path, "-k", "ch03", "--isolated")
+    course.grade("ch03", tmp_path)
+    assert code == 0 and not mark.exists()
 
 
 def test_an_autograder_counts_points_beside_proof_as_a_class_does(tmp_path):

@@ -19,7 +19,7 @@ def main():
     parser = cli.ArgumentParser(
         prog="python -m tinyqwen.grade",
         description="Grade a class, test the graders, make autograders. To grade one folder: "
-        "pytest tests/assignments --submission DIR",
+        "pytest tests/assignments --submission=DIR",
     )
     parser.add_argument(
         "submissions",

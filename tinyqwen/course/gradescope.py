@@ -29,7 +29,7 @@ cd /autograder/source
 export PYTHONPATH=/autograder/source PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
 results=/autograder/results/results.json
 /autograder/environment/bin/python -m pytest tests/assignments -q -p no:cacheprovider \\
-    --submission /autograder/submission --isolated --gradescope "$results" \\
+    --submission=/autograder/submission --isolated --gradescope "$results" \\
     --grading-seed "$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')"
 if [ ! -s "$results" ]; then
     echo '{"score": 0, "output": "The grading did not run; ask your teacher."}' > "$results"

@@ -26,7 +26,7 @@ def grade(key, submission=None, all_mine=False):
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "results.json"
         command = [sys.executable, "-m", "pytest", str(GRADERS / one.graders.name), "-q"]
-        command += ["-p", "no:cacheprovider", "--submission", str(folder)]
+        command += ["-p", "no:cacheprovider", f"--submission={folder}"]
         command += ["--gradescope", str(report)] + ["--all-mine"] * all_mine
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": paths}

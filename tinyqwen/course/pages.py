@@ -43,7 +43,7 @@ STUDENT = """<p><b>{{ earned }} of {{ possible }} points.</b></p>
 </tr>{% endfor %}</table>
 {% endfor %}
 <p class="small">Your inputs were drawn with seed {{ seed }}. The same tests, the same inputs:<br>
-<code>pytest tests/assignments --submission FOLDER --isolated --grading-seed {{ seed }}</code></p>
+<code>pytest tests/assignments --submission=FOLDER --isolated --grading-seed {{ seed }}</code></p>
 """
 
 CLASS = """<p>{{ graded|length }} of {{ students|length }} students graded; seed of the class

@@ -2,13 +2,14 @@
 
     pytest tests/assignments                          grades chapters/assignments
     pytest tests/assignments -k ch05                  one chapter
-    pytest tests/assignments --submission DIR         somebody else's folder
+    pytest tests/assignments --submission=DIR         somebody else's folder
     pytest tests/assignments --all-mine               your functions calling each other, too
     pytest tests/assignments --isolated               in a worker, and counted, as a class is
     … --gradescope FILE --classroom FILE --gradebook FILE       reports
 
 A function not written yet is "to do", which is no failure. Tests that fail show what the student
-needs and none of the grader's own code.
+needs and none of the grader's own code. The = keeps strangers' code out: of two words, pytest takes
+DIR for a folder of tests, and runs a conftest.py in it.
 """
 
 from dataclasses import replace
