@@ -23,9 +23,9 @@ from tinyqwen.course import clock, diagnosis, mutants, registry, reports, runner
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, enclosing_loop
 from tinyqwen.course.checks import Call
 from tinyqwen.course.gradescope import make_zip
-from tinyqwen.course.mutants import self_test
+from tinyqwen.course.mutants import graders_of, self_test
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
-from tinyqwen.course.submission import solution, submitted, write_solution
+from tinyqwen.course.submission import Submission, solution, submitted, write_solution
 
 
 def run_pytest(folder, *arguments, cwd=ROOT, root=ROOT):
@@ -165,6 +165,46 @@ def test_self_test_notices_a_survivor_a_wrong_name_and_a_refused_reference(monke
     assert "test_silu_vjp fails the reference" in faults
 
 
+def flattened(result):
+    if isinstance(result, np.ndarray):
+        return result.ravel()
+    if type(result) is tuple:
+        return tuple(part if callable(part) else flattened(part) for part in result)
+    return repr(result)
+
+
+def last_gradient_missing(result):
+    if type(result) is tuple and len(result) == 2 and callable(result[1]):
+        return result[0], lambda g: result[1](g)[:-1]
+    return [result]
+
+
+STRANGE_RESULTS = {
+    "nothing": lambda result: None,
+    "a number": lambda result: 0,
+    "itself, three times": lambda result: (result, result, result),
+    "its arrays, flattened": flattened,
+    "its VJP, with the last gradient missing": last_gradient_missing,
+}
+
+
+@pytest.mark.parametrize("key", chapters())
+def test_no_grader_breaks_whatever_a_function_returns(key):
+    for grader in graders_of(chapter(key)):
+        nothing = Submission({})
+        runner.run(grader, nothing, runner.result_of(grader, key))
+        (name,) = nothing.used  # the first function that it asks for
+        right = reference(name)
+        for words, change in STRANGE_RESULTS.items():
+
+            def strange(*args, right=right, change=change, **options):
+                return change(right(*args, **options))
+
+            submission = Submission({name: strange})
+            result = runner.run(grader, submission, runner.result_of(grader, key))
+            assert result.status != "error", f"{name} returns {words}: {result.text}"
+
+
 # ---------------------------------------------------------------------------------------------
 # What a student sees
 # ---------------------------------------------------------------------------------------------
@@ -172,8 +212,6 @@ def test_self_test_notices_a_survivor_a_wrong_name_and_a_refused_reference(monke
 
 def graded(tmp_path, code, test, key="ch04"):
     """The Result of one grader on a student's code, in this process."""
-    from tinyqwen.course.mutants import graders_of
-
     submission = submitted(chapter(key), student(tmp_path, key, code))
     (grader,) = (t for t in graders_of(chapter(key)) if t.__name__ == test)
     return runner.run(grader, submission, runner.result_of(grader, key))

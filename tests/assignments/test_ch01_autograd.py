@@ -1,5 +1,7 @@
 """Graders of chapter 01: unbroadcast, topological_order, mul, exp, sum, matmul, getitem."""
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from tinyqwen.course import (
@@ -142,6 +144,8 @@ def check_order(yours, root, graph, name):
         "a return statement is missing" if yours is None else None,
     )
     told += f"\n  yours     {list(yours)}" if len(yours) < 20 else ""
+    stranger = next((vertex for vertex in yours if not isinstance(vertex, Hashable)), None)
+    check(stranger is None, f"topological_order lists {stranger!r}, which is no vertex.\n{told}")
     place = {vertex: i for i, vertex in enumerate(yours)}
     twice = next((v for i, v in enumerate(yours) if place[v] != i), None)
     check(

@@ -12,6 +12,7 @@ from tinyqwen.course import (
     check_vjp,
     likely,
     normal,
+    output,
     points,
     rng,
 )
@@ -102,8 +103,7 @@ def test_softmax_large(submission):
         },
     )
     x = normal(2, 5)
-    out, _ = submission.softmax(x)
-    shifted, _ = submission.softmax(x + 300)
+    out, shifted = (output(submission.softmax, z) for z in (x, x + 300))
     check_close(shifted, out, "softmax(x + 300), compared with your softmax(x),")
 
 
@@ -427,9 +427,9 @@ def test_attention_causal(submission):
 def test_attention_future(submission):
     """Other keys and values after position 2 leave the outputs up to position 2 as they were."""
     q, k, v = normal(2, 3, 6, 4), normal(2, 3, 6, 4), normal(2, 3, 6, 4)
-    out, _ = submission.scaled_dot_product_attention(q, k, v, causal=True)
+    out = output(submission.scaled_dot_product_attention, q, k, v, causal=True)
     k[:, :, 3:], v[:, :, 3:] = normal(2, 3, 3, 4), normal(2, 3, 3, 4)
-    other, _ = submission.scaled_dot_product_attention(q, k, v, causal=True)
+    other = output(submission.scaled_dot_product_attention, q, k, v, causal=True)
     with likely("a later token leaks into an earlier output"):
         check_close(
             other[:, :, :3],

@@ -64,6 +64,7 @@ follow.
        check_close(yours, expected, what, mistakes={name: array})          properties of arrays
        check_equal(yours, expected, what, mistakes={name: value})          tokens, merges, counts
        check(condition, message, mistake)                                  everything else
+       output(fn, …)                            fn's output, to compute a property with
        with likely(mistake): …                 the diagnosis if a check in the block finds none
        case(x, ids, causal=True, label="…")    an input with integers, options, a label
        rng(), normal(*shape, scale=1)          random inputs
@@ -106,6 +107,7 @@ from tinyqwen.course.checks import (
     check_example,
     check_value,
     check_vjp,
+    output,
 )
 from tinyqwen.course.diagnosis import CheckFailed, likely
 from tinyqwen.course.manners import check_manners
@@ -129,6 +131,7 @@ __all__ = [
     "likely",
     "mutant",
     "normal",
+    "output",
     "points",
     "reference",
     "rng",

@@ -5,6 +5,7 @@
     check_vjp(fn, shapes=…)          the right gradients: the reference's, and central differences
     check_manners(fn, shapes=…)      float32 stays float32, views work, nothing is changed in place
     check_close, check_equal, check  for properties, lists of tokens, and everything else
+    output(fn, …)                    an array of fn's, to compute a property with
 
 Each takes the student's function from `submission` and returns nothing, or raises `CheckFailed`
 with what was expected, what came, where, and the likely mistake.
@@ -26,9 +27,9 @@ import re
 import numpy as np
 
 from tinyqwen.course.calls import StudentError, StudentFunction, ToDo
-from tinyqwen.course.cases import made_cases, normal
+from tinyqwen.course.cases import Case, made_cases, normal
 from tinyqwen.course.clock import TimeLimit
-from tinyqwen.course.diagnosis import CheckFailed, agrees, compare
+from tinyqwen.course.diagnosis import CheckFailed, agrees, as_array, compare
 from tinyqwen.course.registry import chapters, functions_in, reference
 
 
@@ -71,17 +72,44 @@ def pair_of(fn, result, words):
     """(out, vjp) of a student's result, or CheckFailed."""
     if is_pair(result):
         return result
-    kind = type(result).__name__
+    came, mistake = f"a {type(result).__name__}", "`return out, vjp` is missing"
+    if result is None:
+        came, mistake = "nothing", "a return statement is missing"
+    elif type(result) is tuple:
+        came = f"a tuple of {len(result)}"
+        if len(result) > 2 and callable(result[-1]):
+            mistake = "several outputs make one tuple: `return (out, …), vjp`"
     raise CheckFailed(
-        f"{fn.__name__} must return two things, out and the function vjp; it returned "
-        f"{'nothing' if result is None else f'a {kind}'}.\n  input     {words}",
-        "a return statement is missing" if result is None else "`return out, vjp` is missing",
+        f"{fn.__name__} must return two things, out and the function vjp; it returned {came}."
+        f"\n  input     {words}",
+        mistake,
     )
 
 
 def value_of(fn, result, expects_pair, words):
     """The output alone of a student's result, or CheckFailed."""
     return pair_of(fn, result, words)[0] if expects_pair else result
+
+
+def output(fn, *args, **options):
+    """fn's output, without its VJP, for a property that is computed with it.
+
+    Raises CheckFailed where its form is not the reference's: then there is nothing to go on with.
+    """
+    call, one = Call(fn, None), Case(args, options)
+    words, right = call.words(one), call.reference(one)
+    paired = is_pair(right)
+    right = right[0] if paired else right
+    yours = value_of(fn, fn(*args, **options), paired, words)
+    what = f"{call.name}: the output"
+    if type(right) is tuple and (type(yours) is not tuple or len(yours) != len(right)):
+        raise CheckFailed(f"{what} must be a tuple of {len(right)}.\n  input     {words}")
+    arrays = []
+    for mine, wanted in zip(several(yours), several(right)):
+        arrays.append(as_array(mine, wanted, what, words))
+        if arrays[-1].shape != np.shape(wanted):
+            compare(arrays[-1], wanted, what, case=words)
+    return tuple(arrays) if type(right) is tuple else arrays[0]
 
 
 def several(out):

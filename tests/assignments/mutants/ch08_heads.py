@@ -179,6 +179,18 @@ def tile(query, *arrays):
     return (np.tile(x, (1, query.shape[1] // x.shape[1], 1, 1)) for x in arrays)
 
 
+@attention_mutant("limits", "several outputs make one tuple")
+def attention_three_results(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    return out, weights, vjp
+
+
+@attention_mutant("vjp", "vjp returned 2 of 3 gradients")
+def attention_vjp_forgets_the_value(query, key, value, mask=None, dropout=0.0):
+    outs, vjp = attention(query, key, value, mask)
+    return outs, lambda g: vjp(g)[:2]
+
+
 @attention_mutant("value", "K/V heads were tiled")
 def kv_tiled_not_repeated(query, key, value, mask=None, dropout=0.0):
     outs = attention(query, *tile(query, key, value), mask)[0]

@@ -199,7 +199,7 @@ def cross_entropy_edits_labels(logits, labels, ignore_index=-100, **options):
     return loss, vjp
 
 
-@mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="such as mask.sum()")
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_manners", named="or mask.sum()")
 def cross_entropy_counts_in_numpy(logits, labels, ignore_index=-100, num_items=None, **_):
     loss, vjp = cross_entropy(logits, labels, ignore_index, num_items=1)
     count = num_items or max(1, (labels != ignore_index).sum())

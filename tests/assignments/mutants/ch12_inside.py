@@ -237,7 +237,7 @@ def ablate_head_keeps_only_it(o_proj_weight, head, head_dim):
     return o_proj_weight - ablate_head(o_proj_weight, head, head_dim)
 
 
-@mutant(of="ablate_head", killed_by="test_ablate_head_effect", named="expected (5, 12)")
+@mutant(of="ablate_head", killed_by="test_ablate_head_effect", named="shape (5, 12)")
 def ablate_head_deletes(o_proj_weight, head, head_dim):
     return np.delete(o_proj_weight, np.s_[head * head_dim : (head + 1) * head_dim], axis=1)
 
