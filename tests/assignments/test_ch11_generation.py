@@ -839,6 +839,13 @@ class Counter:
 
     def step(self, ids):
         ids = np.array(ids)
+        if not ids.size:
+            raise ValueError("step was fed no token: is there one that it has not seen?")
+        if self.fed and len(ids) != len(self.fed[0]):
+            raise ValueError(
+                f"step was fed {len(ids)} rows, and {len(self.fed[0])} before: rows that have "
+                "ended go on to the end, with pads"
+            )
         self.fed.append(ids)
         if self.script is not None:
             at = min(len(self.fed), self.script.shape[1]) - 1

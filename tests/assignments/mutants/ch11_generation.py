@@ -732,3 +732,32 @@ def loop_emits_before_padding(step, input_ids, max_new_tokens, choose, emit, pad
         if finished.all():
             break
     return text
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="go on to the end, with pads")
+def loop_feeds_only_rows_that_go_on(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    text, start = input_ids, 0
+    finished = np.zeros(len(input_ids), bool)
+    for _ in range(max_new_tokens):
+        tokens = np.full(len(text), pad_token_id)
+        tokens[~finished] = choose(step(text[~finished, start:]), text[~finished])
+        start = text.shape[1]
+        text = np.concatenate([text, tokens[:, None]], 1)
+        finished = finished | emit(tokens)
+        if finished.all():
+            break
+    return text
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_cost", named="step was fed no token")
+def loop_skips_the_newest_token(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    text, start = input_ids, 0
+    finished = np.zeros(len(input_ids), bool)
+    for _ in range(max_new_tokens):
+        tokens = np.where(finished, pad_token_id, choose(step(text[:, start:]), text))
+        text = np.concatenate([text, tokens[:, None]], 1)
+        start = text.shape[1]
+        finished = finished | emit(tokens)
+        if finished.all():
+            break
+    return text
