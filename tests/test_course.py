@@ -239,6 +239,11 @@ def test_an_exception_shows_the_students_line(tmp_path):
         ("def silu(x):\n    return silu(x)", "a recursion without an end"),
         ("def silu(x)\n    return x", "line 4: expected ':'"),
         ("def silu(x):\n    return undefined", "NameError"),
+        (
+            "def silu(x):\n    return x / (1 + np.exp(-x)) + 0 * np.max(x), lambda g: (g,)",
+            "has no largest entry",
+        ),
+        ("def silu(x):\n    return np.exp((x, x[..., 0])), None", "unpack it first"),
         ("1 / 0\ndef silu(x):\n    return x", "line 4: ZeroDivisionError while the file was read"),
         (
             "import sys\nsys.exit(0)\ndef silu(x):\n    return x",

@@ -97,6 +97,13 @@ def test_softmax_large(submission):
             case(blind, label="the second row is all -inf"),
         ],
         mistakes={
+            "the largest of the whole array is subtracted; each row needs its own: keepdims=True": (
+                lambda x: (
+                    (e := np.exp(x - x.max())) / e.sum(-1, keepdims=True)
+                    if np.isfinite(x).all()
+                    else None
+                )
+            ),
             "a row of -inf has weights; nothing is allowed there, so all are 0": lambda x: np.where(
                 np.isneginf(x).all(-1, keepdims=True), 1 / x.shape[-1], weights_of(x)
             ),
@@ -513,6 +520,17 @@ def test_attention_vjp(submission):
                     (lambda p, dp, ds, s: (p * dp).swapaxes(-1, -2) @ q * s)(*parts(q, k, v, g, o)),
                     None,
                 )
+            ),
+            "the softmax's sum is Σ dP; it is Σ P dP": lambda q, k, v, g, **o: (
+                (lambda p, dp, ds, s: p * (dp - dp.sum(-1, keepdims=True)) @ k * s)(
+                    *parts(q, k, v, g, o)
+                ),
+                (
+                    lambda p, dp, ds, s: (
+                        (p * (dp - dp.sum(-1, keepdims=True))).swapaxes(-1, -2) @ q * s
+                    )
+                )(*parts(q, k, v, g, o)),
+                None,
             ),
             "the softmax is left out of the way back: dP stands where dS belongs": (
                 lambda q, k, v, g, **o: (

@@ -792,6 +792,8 @@ def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
         f"{told}\n  a row     {batch[0].tolist()[:8]}",
         "these are positions; the tokens that stand there are asked for"
         if np.array_equal(batch, first + line)
+        else "a row that runs over the end goes on at the beginning; it is moved back"
+        if np.array_equal(batch, tokens[(places + line) % len(tokens)])
         else None,
     )
     check(

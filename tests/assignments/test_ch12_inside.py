@@ -582,6 +582,7 @@ def check_others(fn):
 
 def check_scale(fn):
     """Arrays a million times as large, or as small: what is rounding depends on the size."""
+    check_patient(fn)  # or the size would be blamed for what has another cause
     own = fn.__name__[-1]
     mistake = "the tolerance is absolute: measure a difference by the largest entry"
     for factor in (1e6, 1e-6):

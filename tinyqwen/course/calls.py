@@ -27,6 +27,8 @@ LIKELY = {
     "cannot reshape array": "the new shape has another number of entries",
     "'NoneType'": "something is None here: an optional argument, or a missing return",
     "truth value of an array": "`if` and `and` need one truth value: use np.where, &, or .any()",
+    "inhomogeneous shape": "a tuple came where an array was expected: unpack it first",
+    "zero-size array to reduction": "an empty array has no largest entry: use max(axis=…)",
     "read-only": "a broadcast view cannot be written into: make a copy first",
 }
 
@@ -179,6 +181,8 @@ def described(args, kwargs=None):
 def _describe(value):
     if isinstance(value, np.ndarray):
         return f"{value.shape} {value.dtype}"
+    if type(value) is tuple and any(isinstance(part, np.ndarray) for part in value):
+        return f"({described(value)})"
     text = value.__name__ if hasattr(value, "__name__") else repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
 

@@ -26,7 +26,13 @@ def softmax_no_max(x, axis=-1):
     return ratio(e, axis), softmax(x, axis)[1]
 
 
-@mutant(of="softmax", killed_by="test_softmax_large", named="NaN")
+@mutant(of="softmax", killed_by="test_softmax_value", named="has no largest entry")
+def softmax_max_without_axis(x, axis=-1):
+    e = np.exp(x - np.max(x))
+    return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_large", named="each row needs its own")
 def softmax_global_max(x, axis=-1):
     e = np.exp(x - np.max(x, initial=-np.inf))
     return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
@@ -330,6 +336,16 @@ def attention_dkey_unscaled(query, key, value, **options):
 def attention_vjp_softmax_without_sum(query, key, value, **options):
     def gradients(p, k, v, scale, g):
         ds = p * (g @ v.swapaxes(-1, -2)) * scale
+        return ds @ k, ds.swapaxes(-1, -2) @ query, None
+
+    return with_gradients(query, key, value, options, gradients)
+
+
+@attention_mutant("test_attention_vjp", "it is Σ P dP")
+def attention_vjp_sum_without_weights(query, key, value, **options):
+    def gradients(p, k, v, scale, g):
+        dp = g @ v.swapaxes(-1, -2)
+        ds = p * (dp - dp.sum(-1, keepdims=True)) * scale
         return ds @ k, ds.swapaxes(-1, -2) @ query, None
 
     return with_gradients(query, key, value, options, gradients)

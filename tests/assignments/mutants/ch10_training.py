@@ -525,6 +525,14 @@ def batch_runs_over_the_end(tokens, starts, seq_len, batch_size, seed, step):
     return np.stack([tokens[starts[i] : starts[i] + seq_len] for i in picked]).astype(np.int64)
 
 
+@sampling_mutant("test_sample_batch_rows", "it is moved back")
+def batch_goes_on_at_the_beginning(tokens, starts, seq_len, batch_size, seed, step):
+    picked = np.arange(step * batch_size, (step + 1) * batch_size) % len(starts)
+    order = order_of(seed, 0, len(starts))
+    places = starts[order[picked]][:, None] + np.arange(seq_len)
+    return tokens[places % len(tokens)].astype(np.int64)
+
+
 @sampling_mutant("test_sample_batch_rows", "one token too many")
 def batch_with_targets(tokens, starts, seq_len, batch_size, seed, step):
     return sample_batch(tokens, starts, seq_len + 1, batch_size, seed, step)

@@ -332,6 +332,11 @@ def check_d_returns_nothing(model, inside, ids):
     patients.check_d(model, inside, ids)
 
 
+@mutant(of="check_a", killed_by="test_check_a_scale", named="fault of patient d")
+def check_a_of_patient_d(model, inside, ids):
+    return patients.check_d(model, inside, ids)
+
+
 @mutant(of="check_a", killed_by="test_check_a_patient", named="fault of patient b")
 def check_a_of_patient_b(model, inside, ids):
     return patients.check_b(model, inside, ids)
