@@ -45,7 +45,9 @@ def shares(rows, xlabel):
                 ax.barh(y, share, left=left, color=color, height=0.62, edgecolor="white")
                 if share > 0.035:
                     text = f"{part}\n{share:.0%}" if share > 0.09 else f"{share:.0%}"
-                    ax.text(left + share / 2, y, text, ha="center", va="center", fontsize=8.5)
+                    ink = "white" if color in (BLUE, RED) else "black"
+                    middle = left + share / 2
+                    ax.text(middle, y, text, ha="center", va="center", fontsize=8.5, color=ink)
                 left += share
         ax.set_yticks(range(len(rows)), list(rows))
         ax.invert_yaxis()
