@@ -128,13 +128,9 @@ class DataParallel:
         columns = zip(own, *self._gradients[: parts - 1])
         found = {id(p): gradients for p, gradients in zip(self._trained, columns)}
         for parameter, total in zip(params, out):
-            own_part, *parts = found[id(parameter)]
-            if not add:
-                total[...] = 0 if own_part is None else own_part
-            elif own_part is not None:
-                total += own_part
-            for part in parts:
-                total += part
+            parts = [total] if add else []
+            parts += [part for part in found[id(parameter)] if part is not None]
+            _add_up(parts, total)
         return loss + sum(losses)
 
     def loss(self, batches):
@@ -151,6 +147,16 @@ class DataParallel:
         finally:
             self.model.train(training)
         return total / max(1, count)
+
+
+def _add_up(parts, out):
+    """out = Σ parts, in their order; out itself may be the first of them."""
+    if len(parts) > 1:
+        np.add(parts[0], parts[1], out=out)
+    else:
+        out[...] = parts[0] if parts else 0
+    for part in parts[2:]:
+        out += part
 
 
 def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()):
