@@ -215,9 +215,11 @@ def test_topological_order_again(submission):
     with likely(KEPT):
         for _ in range(2):
             yours = submission.topological_order("c", graph.__getitem__)
+            listed = isinstance(yours, list)
             check(
-                isinstance(yours, list) and yours == ["a", "b", "c"],
+                listed and yours == ["a", "b", "c"],
                 f"topological_order, called again: expected ['a', 'b', 'c'], yours {yours}",
+                POST_ORDER if listed and sorted(map(str, yours)) == ["a", "b", "c"] else None,
             )
 
 

@@ -21,7 +21,9 @@ LIKELY = {
     "object has no attribute 'shape'": "a number or a list came where an array was expected",
     "could not be broadcast": "two shapes do not broadcast: is an axis missing, or one too many?",
     "non-broadcastable output": "+= cannot enlarge an array by broadcasting: write a + b",
-    "is out of bounds for array of dimension": "the array has fewer axes (keepdims=True keeps all)",
+    "is out of bounds for array of dimension": (
+        "the array has fewer axes (axis=-1 is always the last; keepdims=True keeps all)"
+    ),
     "does not have enough dimensions": "@ needs an axis that is not there: put it back first",
     "unhashable type": "a list can be no key of a dict and in no set: make it a tuple",
     "cannot reshape array": "the new shape has another number of entries",
@@ -132,13 +134,15 @@ class StudentFunction:
             lines.append(f"{self.__name__} was still running when the time limit of {limit} ended.")
             loop = frames and enclosing_loop(self._filename, frames[-1][0])
             if loop:
-                mistake = f"an infinite loop: {loop}"
+                mistake = f"an infinite loop, or one far too slow: {loop}"
         elif kind == "Lost":
             lines.append(f"{self.__name__} gave no answer: {message}.")
         elif kind == "SystemExit":
             lines.append(f"{self.__name__} ended the whole program; return a value instead.")
         elif kind == "RecursionError":
             mistake = "a recursion without an end, or deeper than Python allows: write a loop"
+            if hasattr(np, self.__name__):
+                mistake = f"{self.__name__} is what you are writing; NumPy's is np.{self.__name__}"
             lines.append(f"{self.__name__} called itself too often (RecursionError).")
         else:
             lines.append(f"{self.__name__} raised {kind}: {message}")

@@ -209,6 +209,18 @@ def topological_order_default_set(root, parents, seen=set()):  # noqa: B006
     return order
 
 
+@mutant(of=order_of, killed_by="test_topological_order_again", named="post-order")
+def topological_order_reversed_preorder(root, parents):
+    order, seen, stack = [], set(), [root]
+    while stack:
+        vertex = stack.pop()
+        if vertex not in seen:
+            seen.add(vertex)
+            order.append(vertex)
+            stack += parents(vertex)
+    return order[::-1]
+
+
 @mutant(of=order_of, killed_by=parents_first, named="a return statement is missing")
 def topological_order_no_return(root, parents):
     topological_order(root, parents)
@@ -372,6 +384,11 @@ def spread(g, x, axis, keepdims):
 @mutant(of="sum", killed_by="test_sum_value", named="axis is not used")
 def sum_ignores_axis(x, axis=None, keepdims=False):
     return np.sum(x, keepdims=keepdims), total(x, axis, keepdims)[1]
+
+
+@mutant(of="sum", killed_by="test_sum_value", named="NumPy's is np.sum")
+def sum_calls_itself(x, axis=None, keepdims=False):
+    return sum_calls_itself(x, axis=axis, keepdims=keepdims), total(x, axis, keepdims)[1]
 
 
 @mutant(of="sum", killed_by="test_sum_value", named="only the shape is not")
