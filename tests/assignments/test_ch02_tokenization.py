@@ -120,6 +120,9 @@ def test_count_pairs_value(submission):
                 "a pair that stands twice in a word is counted once": pairs_weighted(
                     words, lambda word: set(pairwise(word))
                 ),
+                "a word's count overwrites that of the words before; they belong added": {
+                    pair: count for word, count in words.items() for pair in pairwise(word)
+                },
                 "pairs reach from the end of a word into the next": lambda words=words: (
                     pairs_across(words)
                 ),
@@ -345,6 +348,9 @@ def test_train_bpe_merges(submission):
                 "there is one merge too many: vocab_size tokens are asked for": trained(
                     word_counts, size + 1
                 ),
+                "vocab_size is taken for the number of merges; the 256 bytes are in it": trained(
+                    word_counts, size + 256
+                ),
                 "new ids begin at 256, behind the bytes 0 to 255": trained(
                     word_counts, size, id0=257
                 ),
@@ -513,6 +519,13 @@ def check_encoded(fn, text, merges):
             "these are raw byte values; byte_ids(word) gives the vocabulary's ids": lambda: encoded(
                 text, merges, spell=lambda word: tuple(word.encode())
             ),
+            "each word's ids are in a tuple of their own; extend the list with them": lambda: [
+                reference("encode_word")(byte_ids(word), merges)
+                for word in pretokenize(unicodedata.normalize("NFC", text))
+            ],
+            "the words are spelled in bytes, but encode_word has not merged them": lambda: encoded(
+                text, {}
+            ),
             "the text is not brought to NFC first": lambda: encoded(text, merges, form=None),
             "the text is taken apart (NFD); NFC puts it together": lambda: encoded(
                 text, merges, form="NFD"
@@ -672,6 +685,9 @@ def check_scores(fn, words):
             ),
             "the counts of the pieces are added; they belong multiplied": scored(
                 words, lambda n, a, b: n / (a + b)
+            ),
+            "// throws away what is behind the point; the score is a fraction: /": scored(
+                words, lambda n, a, b: n // (a * b)
             ),
             "the pair's count is divided by the first piece's only": scored(
                 words, lambda n, a, b: n / a

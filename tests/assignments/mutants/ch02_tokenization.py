@@ -32,6 +32,11 @@ def count_pairs_once_a_word(words):
     return dict(counts)
 
 
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="overwrites that of the words")
+def count_pairs_overwritten(words):
+    return {pair: count for word, count in words.items() for pair in pairwise(word)}
+
+
 @mutant(of="count_pairs", killed_by="test_count_pairs_value", named="into the next")
 def count_pairs_across_words(words):
     return dict(Counter(pairwise(t for word, count in words.items() for t in word * count)))
@@ -213,6 +218,15 @@ def train_bpe_one_too_few(word_counts, vocab_size, min_frequency=1):
     return dict(list(merges.items())[:-1])
 
 
+@mutant(of="train_bpe", killed_by="test_train_bpe_merges", named="the 256 bytes are in it")
+def train_bpe_vocab_size_of_merges(word_counts, vocab_size, min_frequency=1):
+    for size in range(vocab_size + 256, 255, -1):
+        try:
+            return train_bpe(word_counts, size, min_frequency)
+        except ValueError:
+            continue
+
+
 @mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="min_frequency is not looked at")
 def train_bpe_ignores_min_frequency(word_counts, vocab_size, min_frequency=1):
     return train_bpe(word_counts, vocab_size)
@@ -322,6 +336,17 @@ def encode_split(text, merges):
 def encode_raw_bytes(text, merges):
     text = unicodedata.normalize("NFC", text)
     return encoded(text, merges, spell=lambda word: tuple(word.encode()))
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="a tuple of their own")
+def encode_appends_words(text, merges):
+    words = bpe.pretokenize(unicodedata.normalize("NFC", text))
+    return [encode_word(bpe.byte_ids(word), merges) for word in words]
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="has not merged them")
+def encode_without_merging(text, merges):
+    return encoded(unicodedata.normalize("NFC", text), {})
 
 
 @mutant(of="encode", killed_by="test_encode_text", named="is encoded once")
@@ -434,6 +459,11 @@ def wordpiece_scores_precedence(words):
 @mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="the logarithm")
 def wordpiece_scores_log(words):
     return scored(words, lambda n, a, b: math.log(n / (a * b)))
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="is a fraction: /")
+def wordpiece_scores_whole_numbers(words):
+    return scored(words, lambda n, a, b: n // (a * b))
 
 
 @mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="counts are left out")
