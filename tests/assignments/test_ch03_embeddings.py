@@ -129,6 +129,10 @@ def test_embedding_vjp(submission):
                 None,
                 averaged(ids, w, g),
             ),
+            "dweight[None] = 0 clears every row: is padding_idx None?": lambda ids, w, g: (
+                None,
+                np.zeros_like(w),
+            ),
             "dweight has a row for each row of weight, with zeros where no id pointed": (
                 lambda ids, w, g: (None, per_row(ids, w, g))
             ),

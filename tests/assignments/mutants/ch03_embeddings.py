@@ -41,6 +41,17 @@ def scatter_add_buffered(ids, weight, padding_idx=None):
     return embedding(ids, weight)[0], vjp
 
 
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="clears every row")
+def embedding_clears_row_none(ids, weight, padding_idx=None):
+    def vjp(g):
+        dweight = np.zeros_like(weight)
+        np.add.at(dweight, ids, g)
+        dweight[padding_idx] = 0
+        return None, dweight
+
+    return embedding(ids, weight)[0], vjp
+
+
 @mutant(of="embedding", killed_by="test_embedding_vjp", named="the mean over an id's places")
 def embedding_gradient_mean(ids, weight, padding_idx=None):
     out, vjp = embedding(ids, weight, padding_idx)
