@@ -150,6 +150,15 @@ def test_rms_norm_vjp(submission):
                 (g * w + hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
                 None,
             ),
+            "the second term of dx takes x; it is the normalized x̂, in both places": (
+                lambda x, w, g, eps: ((g * w - x * mean(g * w * x)) / rms(x, eps=eps), None)
+            ),
+            "the second term of dx takes x once; it is the normalized x̂, in both places": (
+                lambda x, w, g, eps: (
+                    (g * w - x * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+                    None,
+                )
+            ),
             "the weight's gradient takes x; it is the normalized x̂": lambda x, w, g, eps: (
                 None,
                 rows(g * x).sum(0),

@@ -85,6 +85,20 @@ def rms_norm_vjp_not_divided_by_d(x, weight, eps=1e-6):
     return out, wrong
 
 
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="takes x; it is the normalized")
+def rms_norm_vjp_not_normalized(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    r = 1 / np.sqrt(mean(x * x) + eps)
+    return out, lambda g: (r * (g * weight - x * mean(g * weight * x)), vjp(g)[1])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="takes x once")
+def rms_norm_vjp_half_normalized(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    r = 1 / np.sqrt(mean(x * x) + eps)
+    return out, lambda g: (r * (g * weight - r * x * mean(g * weight * x)), vjp(g)[1])
+
+
 @mutant(of="rms_norm", killed_by="test_rms_norm_scale", named="infinity")
 def rms_norm_by_float16_squares(x, weight, eps=1e-6):
     squares = np.square(x.astype(np.float16), dtype=np.float16).astype(x.dtype)
