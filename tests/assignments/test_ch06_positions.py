@@ -26,6 +26,7 @@ ASSIGNED = {
 
 TABLE_AXES = "batch position feature"
 HEAD_AXES = "batch head time feature"
+FLOAT32_ANGLES = "the angles are computed in float32: cast the sines and cosines, not the angles"
 LAST_OF_QWEN = np.array([0, 1, 8_191, 30_001, 32_767])
 
 
@@ -141,10 +142,10 @@ def test_sinusoidal_table_options(submission):
 @points(1, "sinusoidal_table: far positions")
 def test_sinusoidal_table_far(submission):
     """At position 32,767 float32 angles are off by a thousandth; those of float64 are not."""
-    with likely("the angles are computed in float32: cast the sines and cosines, not the angles"):
-        check_value(
-            submission.sinusoidal_table, [case(LAST_OF_QWEN, 62)], axes=TABLE_AXES, rtol=1e-6
-        )
+    fn, far = submission.sinusoidal_table, [case(LAST_OF_QWEN, 62)]
+    check_value(fn, far, axes=TABLE_AXES, rtol=0.1)  # what is off by more has another reason
+    with likely(FLOAT32_ANGLES):
+        check_value(fn, far, axes=TABLE_AXES, rtol=1e-6)
 
 
 @points(1, "sinusoidal_table: a shift is a rotation")
@@ -261,15 +262,11 @@ def test_rope_tables_options(submission):
 @points(1, "rope_tables: far positions")
 def test_rope_tables_far(submission):
     """At position 32,767 float32 angles are off by a thousandth; those of float64 are not."""
-    with likely("the angles are computed in float32: cast the sines and cosines, not the angles"):
-        check_value(
-            submission.rope_tables,
-            [case(LAST_OF_QWEN, 62)],
-            axes=TABLE_AXES,
-            outputs=("cos", "sin"),
-            rtol=1e-6,
-            mistakes=INTERLEAVED,
-        )
+    fn, far = submission.rope_tables, [case(LAST_OF_QWEN, 62)]
+    names = {"axes": TABLE_AXES, "outputs": ("cos", "sin")}
+    check_value(fn, far, rtol=0.1, mistakes=INTERLEAVED, **names)  # as for sinusoidal_table
+    with likely(FLOAT32_ANGLES):
+        check_value(fn, far, rtol=1e-6, **names)
 
 
 # ---------------------------------------------------------------------------------------------
