@@ -44,6 +44,15 @@ def test_curves_keep_the_floor_in_sight():
     assert first.get_xdata().tolist() == [61, 62]
 
 
+def test_smoothing_is_not_late(rng):
+    falling = np.linspace(5.0, 1.0, 101)
+    middle = slice(40, 61)
+    np.testing.assert_allclose(training.smoothed(list(falling), 0.8)[middle], falling[middle], 1e-3)
+    noisy = list(falling + 0.3 * rng.standard_normal(101))
+    assert np.std(np.diff(training.smoothed(noisy, 0.8))) < 0.3 * np.std(np.diff(noisy))
+    assert training.smoothed([3.0, 9.0, 1.0], 0.0) == [3.0, 9.0, 1.0]
+
+
 def test_a_power_law_is_a_line_with_plain_numbers():
     x = np.array([1.0, 10.0, 100.0])
     fig = scaling.power_line(x, 2 / x, {"2 / x": (2.0, -1.0)}, "x", "y", {"far": (1e4, 1.0)})

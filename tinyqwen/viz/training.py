@@ -102,6 +102,12 @@ def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)", floor=None, fir
 
 
 def smoothed(values, decay=0.95):
+    """Exponential moving average over both sides of each value: one over the past comes late, so
+    that a falling curve would lie above its own values."""
+    return [(a + b) / 2 for a, b in zip(_past(values, decay), _past(values[::-1], decay)[::-1])]
+
+
+def _past(values, decay):
     """Exponential moving average, corrected for its start."""
     average, out = 0.0, []
     for n, value in enumerate(values, 1):
