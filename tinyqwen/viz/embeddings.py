@@ -7,19 +7,17 @@ from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, ORANGE, PALETTE, figure, s
 
 
 def one_hot_product(ids, weight, names):
-    """One-hot rows times the table: every product is a row of the table.
+    """One-hot rows times the table: every product is a row of the table, in its word's color.
 
     ids (n,): integers; weight (num_embeddings, dim); names: one for each row of the table
     """
     one_hot = np.eye(len(weight))[ids]
-    labels = [names[i] for i in ids]
+    labels, every = [names[i] for i in ids], range(len(weight))
     with style():
         fig, panels = figure(1, 3, size=(9.6, 0.5 * max(len(ids), len(weight)) + 1.1))
-        _grid(panels[0], one_hot, labels, names, "one-hot rows", lit=one_hot == 1)
-        _grid(
-            panels[1], weight, names, None, "×  the table W", lit=np.isin(range(len(weight)), ids)
-        )
-        _grid(panels[2], one_hot @ weight, labels, None, "=  the rows looked up")
+        _grid(panels[0], one_hot, ids, labels, names, "one-hot rows", lit=one_hot == 1)
+        _grid(panels[1], weight, every, names, None, "×  the table W")
+        _grid(panels[2], one_hot @ weight, ids, labels, None, "=  the rows looked up")
     return fig
 
 
@@ -35,8 +33,9 @@ def scatter_add(ids, g, num_embeddings, names):
         fig, (left, gap, right) = figure(
             1, 3, size=(9.6, 0.55 * rows + 1.0), width_ratios=[3, 1.2, 3]
         )
-        _grid(left, g, [f"{names[i]} ({i})" for i in ids], None, "g, a row for each place")
-        _grid(right, dweight, names, None, "dW, a row for each id", lit=dweight.any(-1))
+        places = [f"{names[i]} ({i})" for i in ids]
+        _grid(left, g, ids, places, None, "g, a row for each place")
+        _grid(right, dweight, range(num_embeddings), names, None, "dW, a row for each id")
         for ax in (left, gap, right):
             ax.set_ylim(rows - 0.4, -0.6)
         gap.axis("off")
@@ -163,17 +162,21 @@ def row_gradients(panels):
     return fig
 
 
-def _grid(ax, values, row_names, column_names, title, lit=None):
-    """A small matrix with its numbers; `lit` rows or entries are orange."""
-    lit = np.zeros(values.shape, bool) if lit is None else np.asarray(lit)
-    lit = np.broadcast_to(lit[:, None] if lit.ndim == 1 else lit, values.shape)
-    ax.imshow(lit, cmap="Oranges", vmin=0, vmax=2.2, aspect="auto")
+def _grid(ax, values, ids, row_names, column_names, title, lit=None):
+    """A small matrix with its numbers; each row, or its `lit` entries, in the color of its id."""
+    from matplotlib.colors import to_rgb
+
+    lit = np.ones(values.shape, bool) if lit is None else lit
+    colors = np.array([to_rgb(PALETTE[i % len(PALETTE)]) for i in ids])[:, None]
+    ax.imshow(np.where(lit[..., None], 1 - 0.35 * (1 - colors), 1.0), aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         ax.text(column, row, f"{value:g}", ha="center", va="center")
-    ax.set_xticks(np.arange(0.5, values.shape[1] - 1), minor=True)
-    ax.set_yticks(np.arange(0.5, values.shape[0] - 1), minor=True)
-    ax.grid(which="minor", color=GRAY, linewidth=0.5)
-    ax.tick_params(which="both", length=0)
+    rows, columns = values.shape
+    line = {"color": GRAY, "linewidth": 0.5, "clip_on": False}
+    ax.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, **line)
+    ax.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, **line)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
     ax.set_yticks(range(len(row_names)), row_names)
     columns = column_names or [str(i) for i in range(values.shape[1])]
     ax.set_xticks(range(len(columns)), columns)

@@ -30,7 +30,8 @@ def product(x, weight, bias=None):
             panel.imshow(table, cmap=DIVERGING, vmin=-1.6 * limit, vmax=1.6 * limit)
             for (i, j), value in np.ndenumerate(table):
                 panel.text(j, i, f"{value:g}", ha="center", va="center", fontsize=11)
-            panel.set_title(f"{sign}  {name}  {table.shape}".strip())
+            shape = table.shape if down else table.shape[1:]
+            panel.set_title(f"{sign}  {name}  {shape}".strip())
             panel.set(xticks=[], yticks=[], xlabel=along, ylabel=down)
     return fig
 
