@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinyqwen import optim
-from tinyqwen.viz import losses, optimization, scaling, style, training
+from tinyqwen.viz import embeddings, losses, optimization, scaling, style, training
 
 
 def line(ax, label):
@@ -69,3 +69,16 @@ def test_notebook_pictures_have_few_colors_and_their_size():
     fig = training.loss_curves({"one": [6.0, 3.0, 2.0]})
     picture = image.open(io.BytesIO(style.png(fig)))
     assert picture.mode == "P" and picture.size == (840, 360)
+
+
+def test_notebook_pictures_keep_their_colors(rng):
+    image = pytest.importorskip("PIL.Image")
+    vectors = rng.standard_normal((18, 8))
+    fig = embeddings.similarity_maps({"one": vectors, "two": vectors[::-1]}, range(18))
+    style.png(fig)
+    fig.set_layout_engine("none")  # everything stays where the first drawing has put it
+    few = np.asarray(image.open(io.BytesIO(style.png(fig))).convert("RGB"), int)
+    plain = io.BytesIO()
+    with style.style():
+        fig.savefig(plain, format="png")
+    assert np.abs(few - np.asarray(image.open(plain).convert("RGB"), int)).max() <= 10

@@ -117,7 +117,9 @@ def png(fig) -> bytes:
     drawn, file = io.BytesIO(), io.BytesIO()
     with style():  # fonts are looked up while drawing
         fig.savefig(drawn, format="png")
-    image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image = Image.open(drawn).convert("RGB")
+    cover = Image.Quantize.MAXCOVERAGE  # median cut, the default, breaks color bars into steps
+    image = image.quantize(256, cover, dither=Image.Dither.NONE)
     image.save(file, format="png", optimize=True)
     return file.getvalue()
 
