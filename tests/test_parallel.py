@@ -8,8 +8,8 @@ import pytest
 
 import tinyqwen as tq
 from tinyqwen import workers
-from tinyqwen.optim import AdamW
-from tinyqwen.parallel import DataParallel, clipped_gradients
+from tinyqwen.optim import AdamW, decay_groups
+from tinyqwen.parallel import DataParallel, _shares, clipped_gradients
 from tinyqwen.random import default_rng
 from tinyqwen.resources import keep_memory
 
@@ -128,6 +128,42 @@ def test_workers_see_each_update(model, rng):
         embeddings = model.model.embed_tokens.weight
         embeddings.data = np.zeros_like(embeddings.data)  # so the logits are all equal
         assert parallel.loss([(ids[:2], ids[:2]), (ids, ids)]) == pytest.approx(np.log(50))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_step_in_shares_is_the_step(model, threads, rng):
+    """Bit for bit; also where a parameter has had fewer updates than the others."""
+    state = {name: array.copy() for name, array in model.state_dict().items()}
+    ends = []
+    for in_shares in (True, False):
+        model.load_state_dict(state)
+        optimizer = AdamW(decay_groups(model, 0.1), lr=0.1)
+        draw = np.random.default_rng(0)
+        with DataParallel(model, threads, optimizer) as parallel:
+            for step in range(3):
+                for i, parameter in enumerate(optimizer.params):
+                    gradient = draw.normal(size=parameter.shape).astype(np.float32)
+                    parameter.grad = None if step == 1 and i == 4 else gradient
+                (parallel if in_shares else optimizer).step()
+        ends.append([p.data.copy() for p in model.parameters()])
+        assert not np.array_equal(ends[-1][0], state["model.embed_tokens.weight"])
+    for a, b in zip(*ends):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_shares_are_equal_and_complete(kind):
+    runs = [(0, 7, "a"), (7, 8, "b"), (20, 43, "c")]
+    for parts in (1, 2, 3, 31, 40):
+        shares = _shares(runs, parts)
+        found = [
+            (i, *rest)
+            for share in shares
+            for start, stop, *rest in share
+            for i in range(start, stop)
+        ]
+        assert found == [(i, name) for start, stop, name in runs for i in range(start, stop)]
+        sizes = [sum(stop - start for start, stop, _ in share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
 
 
 def test_frozen_parameters(model, rng):

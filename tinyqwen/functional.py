@@ -158,10 +158,12 @@ def rms_norm(x, weight, eps=1e-6):
 
     def vjp(g):
         gx = g * xhat
+        dweight = _column_sums(gx)
+        means = (gx @ weight / d)[..., None]
         dx = g * weight
-        dx -= xhat * (gx @ weight / d)[..., None]
+        dx -= np.multiply(xhat, means, out=gx)  # memory that is in cache already
         dx *= r
-        return dx, _column_sums(gx)
+        return dx, dweight
 
     return xhat * weight, vjp
 

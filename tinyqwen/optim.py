@@ -47,7 +47,8 @@ class AdamW:
 
     The parameters are moved into one array, of which each `.data` becomes a view; so are m, v and
     the gradients (`gradient_buffers`). One pass in pieces that stay in cache then updates a million
-    numbers as fast as ten thousand.
+    numbers as fast as ten thousand; and several processes, which share these arrays, can each do a
+    part of it.
     """
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
@@ -68,9 +69,9 @@ class AdamW:
             raise TypeError("AdamW: all parameters must have one dtype")
         ends = np.cumsum([p.size for p in self.params]).tolist()
         self._spans = list(zip([0, *ends[:-1]], ends))
-        size, dtype = ends[-1], self.params[0].dtype
-        self._data = shared_zeros(size, dtype)  # with the workers of DataParallel
-        self._grad, self._m, self._v = (np.zeros(size, dtype) for _ in range(3))
+        self._data, self._grad, self._m, self._v = (
+            shared_zeros(ends[-1], self.params[0].dtype) for _ in range(4)
+        )
         self._steps = [0] * len(self.params)
         self._homes = [self._view(self._data, i) for i in range(len(self.params))]
         self.gradient_buffers = [self._view(self._grad, i) for i in range(len(self.params))]
@@ -94,16 +95,25 @@ class AdamW:
 
     def step(self):
         """Update every parameter that has a gradient."""
+        self.update(self.due())
+
+    def due(self):
+        """Count a step; returns what `update` is to do for it.
+
+        A list of (start, stop, t, lr, betas, eps, weight_decay): numbers of the flat arrays, and
+        the settings of their `adamw_step`.
+        """
         self._move_in()
         for parameter, buffer in zip(self.params, self.gradient_buffers):
             if parameter.grad is not None and parameter.grad is not buffer:
                 buffer[...] = parameter.grad
-        position = 0
+        runs, position = [], 0
         for group in self.param_groups:
+            settings = [group[name] for name in ("lr", "betas", "eps", "weight_decay")]
             members = range(position, position + len(group["params"]))
             position = members.stop
-            for start, stop, t in self._runs(members):
-                self._update(start, stop, t, group)
+            runs += [(*run, *settings) for run in self._runs(members)]
+        return runs
 
     def _runs(self, members):
         """Neighbors that have gradients and equal t, as (start, stop, t) in the flat arrays."""
@@ -119,13 +129,14 @@ class AdamW:
                 runs.append([start, stop, self._steps[i]])
         return runs
 
-    def _update(self, start, stop, t, group):
-        settings = [group[name] for name in ("lr", "betas", "eps", "weight_decay")]
-        for first in range(start, stop, PIECE):
-            piece = slice(first, min(first + PIECE, stop))
-            p, m, v = old = self._data[piece], self._m[piece], self._v[piece]
-            for array, new in zip(old, adamw_step(p, self._grad[piece], m, v, t, *settings)):
-                array[...] = new
+    def update(self, runs):
+        """`adamw_step` of the numbers in `runs`, a list as `due` gives it, or a part of one."""
+        for start, stop, *settings in runs:
+            for first in range(start, stop, PIECE):
+                piece = slice(first, min(first + PIECE, stop))
+                p, m, v = old = self._data[piece], self._m[piece], self._v[piece]
+                for array, new in zip(old, adamw_step(p, self._grad[piece], m, v, *settings)):
+                    array[...] = new
 
     def state_dict(self):
         """{"m": …, "v": …, "steps": …}: copies of the moments, one array for all parameters."""

@@ -19,13 +19,14 @@ class DataParallel:
     """Losses and gradients of batches, computed on `threads` cores; a context manager.
 
     model: called as model(input_ids, labels=…, num_items_in_batch=…, skip_logits=True).
+    optimizer: the AdamW of its parameters, for `step`.
     Inside the `with`, BLAS is limited to one core, and the parameters lie in shared memory. The
     workers have the model as it was when the `with` began; what they see of later changes is the
     parameters and whether it trains or evaluates.
     """
 
-    def __init__(self, model, threads=None):
-        self.model = model
+    def __init__(self, model, threads=None, optimizer=None):
+        self.model, self.optimizer = model, optimizer
         self.threads = threads or default_threads()
 
     def __enter__(self):
@@ -74,8 +75,8 @@ class DataParallel:
         def work(task, batch, training, **options):
             if self.model.training != training:
                 self.model.train(training)
-            if task == "evaluate":
-                return self._evaluate(batch)
+            if task != "differentiate":
+                return getattr(self, f"_{task}")(batch, **options)
             loss, found = self._differentiate(batch, **options)
             for home, gradient in zip(gradients, found):
                 home[...] = 0 if gradient is None else gradient
@@ -93,6 +94,9 @@ class DataParallel:
         ids, labels = batch
         with no_grad():
             return self._loss(ids, labels, 1).item()
+
+    def _update(self, _, runs):
+        self.optimizer.update(runs)
 
     def _loss(self, ids, labels, num_items):
         return self.model(ids, labels=labels, num_items_in_batch=num_items, skip_logits=True).loss
@@ -132,6 +136,12 @@ class DataParallel:
             parts += [part for part in found[id(parameter)] if part is not None]
             _add_up(parts, total)
         return loss + sum(losses)
+
+    def step(self):
+        """`optimizer.step()`, in which each core updates its share of the numbers."""
+        shares = _shares(self.optimizer.due(), self.threads)
+        nothing = np.empty(0, int)
+        self._together("update", [nothing] * len(shares), [{"runs": share} for share in shares])
 
     def loss(self, batches):
         """Mean loss in nats over all labels that count of (ids, labels) batches; no dropout."""
@@ -179,6 +189,20 @@ def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()
     for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
         parameter.grad = gradient
     return loss, clip_grad_norm_(optimizer.params, max_norm)
+
+
+def _shares(runs, parts):
+    """Runs (start, stop, …) of numbers, cut into lists of runs that hold equally many of them."""
+    shares, done = [[] for _ in range(parts)], 0
+    total = sum(stop - start for start, stop, *_ in runs)
+    for start, stop, *settings in runs:
+        for k, share in enumerate(shares):
+            first, last = (start - done + total * i // parts for i in (k, k + 1))
+            first, last = max(first, start), min(last, stop)
+            if first < last:
+                share.append((first, last, *settings))
+        done += stop - start
+    return shares
 
 
 def _shared_like(parameter):

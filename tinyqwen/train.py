@@ -146,13 +146,13 @@ def _seconds_per_step(model, config, rng):
     """Median time of an update on random tokens."""
     optimizer = AdamW(model.parameters())
     rows, times = config.batch_size * config.grad_accumulation, []
-    with DataParallel(model, config.threads) as parallel:
+    with DataParallel(model, config.threads, optimizer) as parallel:
         for _ in range(4):
             start = time.perf_counter()
             ids = rng.integers(0, model.config.vocab_size, (config.batch_size, config.seq_len))
             batches = [ids] * config.grad_accumulation
             clipped_gradients(parallel, optimizer, batches, rows * config.seq_len, config.grad_clip)
-            optimizer.step()
+            parallel.step()
             times.append(time.perf_counter() - start)
     return float(np.median(times[1:]))
 

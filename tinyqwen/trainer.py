@@ -204,7 +204,7 @@ class Trainer:
         config = self.config
         with (
             Signals() as signals,
-            DataParallel(self.model, config.threads) as self.parallel,
+            DataParallel(self.model, config.threads, self.optimizer) as self.parallel,
             open(self.folder / METRICS, "ab", buffering=0) as self._log,
             tqdm(total=config.steps, initial=self.step, unit="step", disable=None) as progress,
         ):
@@ -248,7 +248,7 @@ class Trainer:
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()
+        self.parallel.step()
         self.step += 1
         seconds = time.perf_counter() - start
         self.elapsed += seconds

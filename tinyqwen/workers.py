@@ -73,7 +73,7 @@ class ForkedWorker:
         batch = np.ascontiguousarray(batch, np.int64)
         with suppress(BrokenPipeError):  # `result` tells
             self._connection.send_bytes(json.dumps([task, batch.shape, options]).encode())
-            self._connection.send_bytes(batch)
+            self._connection.send_bytes(batch.tobytes())
 
     def result(self):
         """Wait for the end. Raises MemoryError if the process is no more."""

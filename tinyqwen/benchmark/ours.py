@@ -26,13 +26,13 @@ class Training:
         shape = (batch or SIZES[size]["batch"], seq or SIZES[size]["seq"])
         self.ids = ids_for(size, shape)
         self.optimizer = AdamW(decay_groups(self.model, 0.1), 1e-3, betas=(0.9, 0.95))
-        self.parallel = DataParallel(self.model, threads).__enter__()
+        self.parallel = DataParallel(self.model, threads, self.optimizer).__enter__()
 
     def step(self):
         """One update; returns its loss."""
         num_items = self.ids.shape[0] * (self.ids.shape[1] - 1)
         loss, _ = clipped_gradients(self.parallel, self.optimizer, [self.ids], num_items, 1.0)
-        self.optimizer.step()
+        self.parallel.step()
         return loss
 
     def losses(self, steps):
