@@ -11,7 +11,6 @@ from tinyqwen import workers
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel import DataParallel, _shares, clipped_gradients
 from tinyqwen.random import default_rng
-from tinyqwen.resources import keep_memory
 
 
 @pytest.fixture(params=["processes", "threads"], autouse=True)
@@ -203,8 +202,3 @@ def test_a_killed_worker(model, kind):
         os.kill(parallel._workers[0]._pid, signal.SIGKILL)
         with pytest.raises(MemoryError, match="a worker process was killed"):
             parallel.loss([(ids, ids)] * 2)
-
-
-def test_memory_setting_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv("TINYQWEN_KEEP_MEMORY", "0")
-    assert keep_memory() is False

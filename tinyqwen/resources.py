@@ -26,7 +26,7 @@ def physical_memory():
 
 
 def keep_memory():
-    """Ask glibc to keep freed memory for the next allocation; elsewhere do nothing.
+    """Ask glibc to keep freed memory, and Linux for large pages; elsewhere do nothing.
 
     By default glibc gives every large array back to the kernel when it is freed, and the next one
     is faulted in again page by page: half the time of a training step. Here it is told to keep what
@@ -36,12 +36,38 @@ def keep_memory():
     if not sys.platform.startswith("linux") or os.environ.get("TINYQWEN_KEEP_MEMORY") == "0":
         return False
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        mallopt = libc.mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-    settings = ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, 1 << 30))
-    return all(mallopt(parameter, value) for parameter, value in settings)
+    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
+    settings = ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, HEAP), (M_TOP_PAD, HEAP))
+    kept = all([mallopt(parameter, value) for parameter, value in settings])
+    _grow_in_large_pages(libc)
+    return kept
+
+
+HEAP = 1 << 30
+
+
+def _grow_in_large_pages(libc):
+    """Let the heap grow by HEAP at once, in pages of 2 MB where the kernel grants them.
+
+    A core remembers where some 2,000 pages are; of 4 KB each, they are fewer than the arrays of a
+    step have, and looking the others up is a tenth of its time. Pages are taken when first written.
+    """
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    libc.sbrk.restype, libc.sbrk.argtypes = pointer, [ctypes.c_ssize_t]
+    libc.malloc.restype, libc.malloc.argtypes = pointer, [size]
+    libc.free.argtypes, libc.madvise.argtypes = [pointer], [pointer, size, ctypes.c_int]
+    before = libc.sbrk(0)
+    libc.free(libc.malloc(1 << 24))  # if there is room for it, the heap has grown already
+    start, end = -(-before // LARGE_PAGE) * LARGE_PAGE, libc.sbrk(0)
+    if start < end:
+        libc.madvise(start, end - start, MADV_HUGEPAGE)
+
+
+LARGE_PAGE, MADV_HUGEPAGE = 1 << 21, 14  # bytes; Linux's mman.h
 
 
 def shared_zeros(size, dtype):
