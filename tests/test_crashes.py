@@ -19,8 +19,8 @@ import pytest
 import tinyqwen as tq
 from tinyqwen import run_state
 from tinyqwen.tokenizer import Tokenizer
-from tinyqwen.train_config import TrainConfig
-from tinyqwen.trainer import CONFIG, Trainer
+from tinyqwen.train_config import RUN_CONFIG, TrainConfig
+from tinyqwen.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
 
@@ -45,7 +45,7 @@ def corpus(tmp_path_factory):
 
 def start(corpus, out, resume=None, limit=None, **settings):
     """A process that trains in `out`, or, if a run is there, goes on with it."""
-    resume = (out / CONFIG).exists() if resume is None else resume
+    resume = (out / RUN_CONFIG).exists() if resume is None else resume
     options = {"out": out} if resume else {"data": corpus, "out": out, **SETTINGS, **settings}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
 
@@ -289,8 +289,8 @@ def test_a_full_disk_that_is_told_of_late(corpus, tmp_path, monkeypatch):
     """Some file systems find room for what is written only when they are asked to flush it."""
     train(corpus, tmp_path / "run", steps=2)
     before = (tmp_path / "run" / run_state.STATE).read_bytes()
-    config = json.loads((tmp_path / "run" / CONFIG).read_text())
-    (tmp_path / "run" / CONFIG).write_text(json.dumps({**config, "steps": 3}))
+    config = json.loads((tmp_path / "run" / RUN_CONFIG).read_text())
+    (tmp_path / "run" / RUN_CONFIG).write_text(json.dumps({**config, "steps": 3}))
 
     def full(*args):
         raise OSError(28, "No space left on device")

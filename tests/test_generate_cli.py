@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import string
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen import generate
 from tinyqwen.tokenizer import Tokenizer
+from tinyqwen.train_config import RUN_CONFIG
 
 PROMPT = "the cat "
 
@@ -43,6 +45,27 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def parts(folder):
     return tq.Qwen2ForCausalLM.from_pretrained(folder), Tokenizer.from_pretrained(folder)
+
+
+def test_a_run_begins_after_the_end_of_another_text(parts, folder, tmp_path, capsys):
+    """As its training rows did; a checkpoint from elsewhere gets what was typed, and no more."""
+    model, tokenizer = parts
+    run = tmp_path / "run"
+    shutil.copytree(folder, run / "best")
+    shutil.copytree(folder, run, dirs_exist_ok=True)
+    (run / RUN_CONFIG).write_text("{}")
+    ids = tokenizer.encode(PROMPT)
+    for place, start in ((folder, []), (run, [tokenizer.eos_token_id])):
+        expected = model.generate([start + ids], 20, eos_token_id=tokenizer.eos_token_id)
+        for where in (place, run / "best") if start else (place,):
+            generate.main([str(where), PROMPT, "--greedy", "--max-new-tokens", "20"])
+            assert capsys.readouterr().out.rstrip("\n") == tokenizer.decode(
+                expected[0], skip_special_tokens=True
+            )
+    generate.main([str(run), "<|endoftext|>" + PROMPT, "--greedy", "--max-new-tokens", "20"])
+    assert capsys.readouterr().out.rstrip("\n") == tokenizer.decode(
+        expected[0], skip_special_tokens=True
+    )
 
 
 @pytest.fixture

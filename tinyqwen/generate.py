@@ -10,6 +10,7 @@ from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.generation import TextStreamer, as_list, pad_left
 from tinyqwen.qwen2 import Qwen2ForCausalLM
 from tinyqwen.tokenizer import Tokenizer
+from tinyqwen.train_config import RUN_CONFIG
 
 BUNDLED = Path(__file__).resolve().parents[1] / "data" / "model"
 TEMPERATURE = 0.8  # where neither the caller nor the checkpoint names one
@@ -79,6 +80,8 @@ class Writer:
         self.model = Qwen2ForCausalLM.from_pretrained(folder).eval()
         self.options = options
         self.eos, self.pad = self._special_tokens()
+        # A run's rows began after the end of another text, and there its model is at home.
+        self.is_run = any((place / RUN_CONFIG).exists() for place in (folder, folder.parent))
         self.settings = self._settings()
 
     def _stored(self):
@@ -113,8 +116,10 @@ class Writer:
         }
 
     def encode(self, prompt):
-        """A prompt's ids. An empty one begins after the end of another text."""
+        """A prompt's ids; a run's, and an empty one, begin after the end of another text."""
         ids = self.tokenizer.encode(prompt)
+        if self.is_run:
+            return ids if ids[:1] == self.eos[:1] else self.eos[:1] + ids
         start = self.tokenizer.bos_token_id
         start = self.eos[:1] if start is None else [start]
         if not ids and not start:

@@ -9,6 +9,7 @@ from tinyqwen.checkpoint import read_config
 from tinyqwen.qwen2 import Qwen2Config
 from tinyqwen.resources import default_threads, physical_memory
 
+RUN_CONFIG = "train_config.json"  # in a run's folder: what was asked for
 STORIES = Path(__file__).parent.parent / "data" / "stories"
 
 

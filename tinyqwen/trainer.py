@@ -54,11 +54,10 @@ from tinyqwen.run_state import (
 from tinyqwen.text import documents, split_files
 from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.tokenizer_training import train_tokenizer
-from tinyqwen.train_config import TrainConfig
+from tinyqwen.train_config import RUN_CONFIG, TrainConfig
 from tinyqwen.viz.style import save
 from tinyqwen.viz.training import loss_curve
 
-CONFIG = "train_config.json"
 DEFAULT_VOCABULARY = {"bpe": 512, "wordpiece": 300, "char": None}
 
 
@@ -87,9 +86,11 @@ class Trainer:
         self._resume = resume
 
     def _stored_config(self):
-        if not (self.folder / CONFIG).exists():
-            raise FileNotFoundError(f"{self.folder} holds no run to resume: {CONFIG} is missing")
-        path = file_in(self.folder, CONFIG)
+        if not (self.folder / RUN_CONFIG).exists():
+            raise FileNotFoundError(
+                f"{self.folder} holds no run to resume: {RUN_CONFIG} is missing"
+            )
+        path = file_in(self.folder, RUN_CONFIG)
         try:
             return TrainConfig(**{**read_json(path), "out": str(self.folder)})
         except TypeError as error:
@@ -139,7 +140,7 @@ class Trainer:
         """Tokenizer, data, model, optimizer: made, or found in the folder."""
         config, tokens = self.config, self.folder / "tokens"
         config.refuse_too_large()
-        write_json(self.folder / CONFIG, asdict(config))
+        write_json(self.folder / RUN_CONFIG, asdict(config))
         if (tokens / "index.json").exists():
             self.tokenizer = Tokenizer.from_pretrained(self.folder)
         else:
