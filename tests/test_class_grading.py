@@ -679,19 +679,23 @@ def test_a_stopped_run_goes_on(submissions, tmp_path):
 
 
 def test_no_submission_stops_the_class(tmp_path):
-    """A terabyte that is not there, a file that nobody may read, names that do not fit or fall
-    together: whoever is graded later keeps the points, and a row."""
+    """A terabyte that is not there, a file that nobody may read, one that is not Python, names that
+    do not fit or fall together: whoever is graded later keeps the points, and a row, and the
+    teacher reads which file could not be."""
     folder, book = tmp_path / "submissions", tmp_path / "grades.csv"
-    names = ["holes", "locked", "中" * 80, "=1+1", "'=1+1", "zoe"]
+    names = ["holes", "locked", "typo", "中" * 80, "=1+1", "'=1+1", "zoe"]
     for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / FILE).write_text("")
     with open(folder / "holes" / FILE, "wb") as file:
         file.truncate(1 << 40)
     (folder / "locked" / FILE).chmod(0)
+    (folder / "typo" / FILE).write_text("def silu(x)\n    return x")
     (folder / "zoe" / FILE).write_text(HONEST.read_text())
     students = classroom.grade_class(folder, book, 2, keys=["ch04"])
     assert [s.name for s in students if s.trouble] == []
+    index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
+    assert index.count("larger than 1 MB") == 1 and index.count("not valid Python") == 1
     assert "larger than 1 MB" in next(s for s in students if s.name == "holes").results[0].text
     rows = {row["student"]: row["total"] for row in csv.DictReader(book.open(encoding="utf-8"))}
     assert len(rows) == len(names) and rows.pop("zoe") == "30" and set(rows.values()) == {"0"}

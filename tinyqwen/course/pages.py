@@ -126,6 +126,10 @@ def _notes(student):
     notes = list(student.trouble)
     if count(student.results, "todo") == len(student.results):
         notes.append("everything is to do: is there no file chNN_….py right in the folder?")
+    for chapter, results in by_chapter(student.results).items():
+        if {r.status for r in results} == {"failed"} and len({r.text for r in results}) == 1:
+            first = results[0].text.partition("\n")[0]  # an unreadable file fails every test
+            notes.append(f"{chapter}: every test says, {first}")
     if broken := count(student.results, "error"):
         notes.append(f"a grader broke in {broken} tests")
     if left := count(student.results, "waiting"):
