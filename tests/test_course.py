@@ -741,6 +741,13 @@ def test_notebooks_table(tmp_path):
         course.grade("ch99")
 
 
+def test_notebooks_errors_have_no_colors_in_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter's kernel does
+    with pytest.raises(RuntimeError, match="no such file or folder") as error:
+        course.grade("ch05", tmp_path / "nobody")
+    assert "\x1b" not in str(error.value)
+
+
 def test_reference_and_solution_are_the_library():
     assert reference("silu") is F.silu.raw
     out, _ = solution(chapter("ch04")).silu(np.array([0.0, 1.0]))

@@ -29,7 +29,7 @@ def grade(key, submission=None, all_mine=False):
         command += ["-p", "no:cacheprovider", f"--submission={folder}"]
         command += ["--gradescope", str(report)] + ["--all-mine"] * all_mine
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": paths}
+        environment = {**os.environ, "PYTHONPATH": paths, "PY_COLORS": "0"}  # kernels force colors
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         if not report.exists():
             raise RuntimeError(f"the tests could not run:\n{done.stdout}{done.stderr}")
