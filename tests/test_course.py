@@ -665,9 +665,14 @@ def test_a_conftest_in_a_submission_does_not_run(tmp_path):
     assert " --submission=/autograder/submission " in zipped.read("run_autograder").decode()
     mark = tmp_path / "mark"
     (tmp_path / "conftest.py").write_text(f"open({str(mark)!r}, 'w')\n")
-    code, _ = run_pytest(tmp_path, "-k", "ch03", "--isolated")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "ch03"]
+    graders, handed_in = ["tests/assignments"], ["--submission", str(tmp_path), "--isolated"]
+    for words in (graders + handed_in, handed_in + graders):
+        done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and f"scoreboard: {tmp_path}" in done.stdout
+        assert not mark.exists()
     course.grade("ch03", tmp_path)
-    assert code == 0 and not mark.exists()
+    assert not mark.exists()
 
 
 def test_an_autograder_counts_points_beside_proof_as_a_class_does(tmp_path):

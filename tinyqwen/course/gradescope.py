@@ -21,7 +21,7 @@ set -e
 apt-get update
 apt-get install -y python3 python3-pip python3-venv
 python3 -m venv /autograder/environment
-/autograder/environment/bin/pip install /autograder/source "pytest>=8.0" "pytest-timeout>=2.3"
+/autograder/environment/bin/pip install /autograder/source "pytest>=8.4" "pytest-timeout>=2.3"
 """
 
 RUN = """#!/usr/bin/env bash

@@ -1,15 +1,15 @@
-"""Grading as a pytest plugin: what `tests/assignments/conftest.py` brings in.
+"""Grading as a pytest plugin, which setup.cfg names to pytest (`-p`).
 
     pytest tests/assignments                          grades chapters/assignments
     pytest tests/assignments -k ch05                  one chapter
-    pytest tests/assignments --submission=DIR         somebody else's folder
+    pytest tests/assignments --submission DIR         somebody else's folder
     pytest tests/assignments --all-mine               your functions calling each other, too
     pytest tests/assignments --isolated               in a worker, and counted, as a class is
     … --gradescope FILE --classroom FILE --gradebook FILE       reports
 
 A function not written yet is "to do", which is no failure. Tests that fail show what the student
-needs and none of the grader's own code. The = keeps strangers' code out: of two words, pytest takes
-DIR for a folder of tests, and runs a conftest.py in it.
+needs and none of the grader's own code. From a conftest.py the options would come too late: pytest
+would take DIR for a folder of tests until then, and run a conftest.py in it.
 """
 
 from dataclasses import replace
@@ -49,16 +49,14 @@ class Grading:
     """One run: the submission, the results in the order of the tests, and the reports."""
 
     def __init__(self, config, items):
-        def option(name, default=None):
-            return config.getoption(name, default)  # late conftests' options may be unknown
-
+        option = config.getoption
         self.folder = folder_of(config)
-        self.seed = option("grading_seed", 0)
+        self.seed = option("grading_seed")
         self.around = None
-        self.isolated = option("isolated", False)
-        if self.isolated and option("all_mine", False):
+        self.isolated = option("isolated")
+        if self.isolated and option("all_mine"):
             raise pytest.UsageError("--all-mine runs your functions in this process: no --isolated")
-        if option("all_mine", False):
+        if option("all_mine"):
             try:
                 functions = written_functions(self.folder)
             except ValueError as error:
@@ -117,7 +115,7 @@ class Grading:
 
 def folder_of(config) -> Path:
     """What is graded: `--submission`, or the stubs' own folder."""
-    folder = Path(config.getoption("submission", None) or STUBS)
+    folder = Path(config.getoption("submission") or STUBS)
     if not folder.exists():
         raise pytest.UsageError(f"--submission {folder}: no such file or folder")
     return folder
@@ -148,7 +146,7 @@ def submission(request):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("all_mine", False):
+    if not config.getoption("all_mine"):
         items[:] = [item for item in items if item.path.name != "test_together.py"]
     if any(is_grader(item) for item in items):
         config.stash[_grading] = Grading(config, items)
