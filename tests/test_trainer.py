@@ -175,6 +175,22 @@ def test_init_from_keeps_the_model(text, tmp_path):
         np.testing.assert_allclose(value, second[name], rtol=1e-6)
 
 
+def test_a_fine_tuned_run_goes_on_without_its_base(text, tmp_path, monkeypatch):
+    """And with the dropout that the base asks for, before the stop and after it."""
+    run(text, tmp_path / "base", steps=1)
+    model = tq.Qwen2ForCausalLM.from_pretrained(tmp_path / "base")
+    model.config.attention_dropout = 0.2
+    model.save_pretrained(tmp_path / "base")
+    base = {"init_from": str(tmp_path / "base"), "tokenizer": str(tmp_path / "base")}
+    run(text, tmp_path / "whole", **base)
+    stop_after_four(monkeypatch)
+    with pytest.raises(Stopped, match="step 4"):
+        run(text, tmp_path / "run", **base)
+    shutil.rmtree(tmp_path / "base")
+    run(text, tmp_path / "run", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_loss_that_is_no_number_stops(text, tmp_path):
     run(text, tmp_path / "first", steps=1)
     broken = tmp_path / "first" / "model.safetensors"

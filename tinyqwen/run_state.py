@@ -71,7 +71,7 @@ def refuse_other_model(folder, model):
         entries, _ = safetensors.read_header(file_in(folder, STATE))
         stored = {name: entry.shape for name, entry in entries.items() if name.startswith("model.")}
         if stored != {f"model.{name}": p.shape for name, p in model.named_parameters()}:
-            raise ValueError("it is of another model than train_config.json describes")
+            raise ValueError("it is of another model than the run's settings describe")
 
 
 def read_metrics(folder, last_step):

@@ -75,19 +75,23 @@ class TrainConfig:
         if not (type(value) is expected or (name == "init_from" and isinstance(value, str))):
             raise TypeError(f"{name} must be {expected.__name__}, not {value!r:.100}")
 
-    def refuse_too_large(self):
+    def refuse_too_large(self, base=None):
         """Raise ValueError if training takes more memory than the machine has, by the estimate of
         `tinyqwen.budget`: the system would end the process, and perhaps others. And if a row is
-        longer than the model to start from can read."""
+        longer than the model to start from can read.
+
+        base: the checkpoint with the model's config, if it is not init_from
+        """
+        base = base or self.init_from
         batch = {"batch": 8 * self.batch_size * self.grad_accumulation * self.seq_len}
-        if self.init_from is None:
+        if base is None:
             model = self.model_config(self.vocab_size or 512)
         else:
-            model = read_config(self.init_from, Qwen2Config)
+            model = read_config(base, Qwen2Config)
         if self.seq_len > model.max_position_embeddings:
             raise ValueError(
                 f"seq_len {self.seq_len} is past max_position_embeddings "
-                f"{model.max_position_embeddings} of {self.init_from}; choose a smaller seq_len"
+                f"{model.max_position_embeddings} of {base}; choose a smaller seq_len"
             )
         batch |= training_memory(model, self.batch_size, self.seq_len)
         need, have = sum(batch.values()), physical_memory()

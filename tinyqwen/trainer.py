@@ -26,6 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tinyqwen import nn
+from tinyqwen.checkpoint import read_config
 from tinyqwen.cli import Signals
 from tinyqwen.data import open_corpus, prepare_corpus
 from tinyqwen.files import (
@@ -39,7 +40,7 @@ from tinyqwen.files import (
 )
 from tinyqwen.optim import AdamW, cosine_with_warmup, decay_groups
 from tinyqwen.parallel import DataParallel, clipped_gradients
-from tinyqwen.qwen2 import Qwen2ForCausalLM
+from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
 from tinyqwen.run_state import (
     METRICS,
@@ -139,7 +140,7 @@ class Trainer:
     def _prepare(self):
         """Tokenizer, data, model, optimizer: made, or found in the folder."""
         config, tokens = self.config, self.folder / "tokens"
-        config.refuse_too_large()
+        config.refuse_too_large(self._base())
         write_json(self.folder / RUN_CONFIG, asdict(config))
         if (tokens / "index.json").exists():
             self.tokenizer = Tokenizer.from_pretrained(self.folder)
@@ -174,23 +175,31 @@ class Trainer:
             raise ValueError(f"the tokenizer in {kind} has no end-of-text token to part documents")
         return tokenizer
 
+    def _base(self):
+        """The checkpoint with the model's config, or None for a new model: where a run goes on, its
+        own, for the one that it started from may be gone."""
+        begun = (self.folder / STATE).exists() and (self.folder / "config.json").exists()
+        return self.folder if self.config.init_from and begun else self.config.init_from
+
     def _new_model(self):
-        config, tokenizer = self.config, self.tokenizer
+        config, tokenizer, base = self.config, self.tokenizer, self._base()
         manual_seed([config.seed, 0])
-        if config.init_from is None:
+        if base in (None, self.folder):  # a new model, or one that the state fills
             end = tokenizer.eos_token_id
             own = config.model_config(tokenizer.vocab_size, bos_token_id=end, eos_token_id=end)
+            if base:
+                own = read_config(base, Qwen2Config)
             if (self.folder / STATE).exists():
                 with nn.empty_parameters():  # a damaged config may ask for more than there is
                     refuse_other_model(self.folder, Qwen2ForCausalLM(own))
             return Qwen2ForCausalLM(own)
-        model = Qwen2ForCausalLM.from_pretrained(config.init_from)
+        model = Qwen2ForCausalLM.from_pretrained(base)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ValueError(
-                f"the tokenizer has {tokenizer.vocab_size} tokens, the model in {config.init_from} "
-                f"knows {model.config.vocab_size}; use its own: --tokenizer {config.init_from}"
+                f"the tokenizer has {tokenizer.vocab_size} tokens, the model in {base} "
+                f"knows {model.config.vocab_size}; use its own: --tokenizer {base}"
             )
-        return model
+        return model.train()
 
     # -----------------------------------------------------------------------------------------
     # The loop
