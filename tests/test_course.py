@@ -235,6 +235,10 @@ def test_an_exception_shows_the_students_line(tmp_path):
         ("def silu(x):\n    x * 2", "a return statement is missing"),
         ("def silu(x):\n    return x", "`return out, vjp` is missing"),
         ("def silu(x):\n    return x.tolist(), lambda g: (g,)", "is a list, not an array"),
+        (
+            "def silu(x):\n    return x / (1 + np.exp(-x)) + 1j, lambda g: (g,)",
+            "has dtype complex128: real numbers were expected",
+        ),
         ("def silu(x):\n    raise SystemExit(0)", "ended the whole program"),
         ("def silu(x):\n    return silu(x)", "a recursion without an end"),
         ("def silu(x)\n    return x", "line 4: expected ':'"),

@@ -54,7 +54,7 @@ def allowed(expected, rtol=None, like=None):
 def agrees(yours, expected, rtol=None, like=None) -> bool:
     """True if both have one shape and no entry differs by more than is allowed."""
     yours, expected = np.asarray(yours), np.asarray(expected)
-    if yours.shape != expected.shape or yours.dtype.kind not in "biufc":
+    if yours.shape != expected.shape or yours.dtype.kind not in "biuf":
         return False
     return not _wrong(yours, expected, rtol, like).any()
 
@@ -113,8 +113,8 @@ def as_array(yours, expected, what, case=""):
     if not isinstance(yours, kinds):
         raise CheckFailed(f"{what} is a {type(yours).__name__}, not an array.{at}")
     array = np.asarray(yours)
-    if array.dtype.kind not in "biufc":
-        raise CheckFailed(f"{what} has dtype {array.dtype}: numbers were expected.{at}")
+    if array.dtype.kind not in "biuf":
+        raise CheckFailed(f"{what} has dtype {array.dtype}: real numbers were expected.{at}")
     return array
 
 
