@@ -701,6 +701,24 @@ def test_no_submission_stops_the_class(tmp_path):
     assert len(rows) == len(names) and rows.pop("zoe") == "30" and set(rows.values()) == {"0"}
 
 
+def test_a_sitting_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, monkeypatch):
+    """As the system does where memory ends: the student's points are gone, and the teacher told."""
+    python = submissions.parent / "python"
+    python.write_text(
+        f"""#!/bin/sh
+        case "$*" in *bo*) printf '{{"chapter": "ch04", "res'; kill -9 $$;; esac
+        exec {sys.executable} "$@"
+        """
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    students = classroom.grade_class(submissions, submissions.parent / "g.csv", keys=["ch04"])
+    assert [s.name for s in students if s.trouble] == ["bo b"]
+    killed = next(s for s in students if s.trouble)
+    assert killed.trouble == ["the grading did not end (exit -9): killed"]
+    assert not any(result.earned for result in killed.results)
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

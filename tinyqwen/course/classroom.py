@@ -263,6 +263,8 @@ def _sitting(student, tests, settings, running, stopped, bar):
     reader = threading.Thread(target=lambda: errors.append(process.stderr.read()[-2000:]))
     reader.start()
     for line in process.stdout:
+        if not line.endswith("\n"):
+            break  # killed in the middle of it
         done = json.loads(line)
         results += [Result(**result) for result in done["results"]]
         student.fences |= done["fences"]
