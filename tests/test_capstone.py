@@ -13,6 +13,7 @@ from tinyqwen.course.registry import ROOT, STUBS, chapters, reference
 from tinyqwen.course.runner import Result
 from tinyqwen.course.submission import write_solution
 from tinyqwen.course.swapping import swap
+from tinyqwen.train import parse_arguments
 from tinyqwen.train_config import TrainConfig
 from tinyqwen.trainer import Trainer
 
@@ -106,6 +107,20 @@ def test_only_a_run_on_one_students_code_counts(tmp_path, solved):
     trained(solved, tmp_path / "second", record)
     with pytest.raises(ValueError, match="--student"):
         capstone.begin(tmp_path / "second", None, resume=True)
+
+
+@pytest.mark.parametrize(
+    "arguments, out",
+    [
+        ([], TrainConfig.out),
+        (["--student", "mine"], "runs/mine"),
+        (["--student", "mine", "--resume"], "runs/mine"),
+        (["--student", "mine", "--out", "runs/second"], "runs/second"),
+    ],
+)
+def test_a_students_run_has_a_folder_of_its_own(arguments, out):
+    """The README's first command has filled the library's."""
+    assert parse_arguments(arguments)[0].out == out
 
 
 def test_the_best_run_of_a_code_counts(tmp_path, solved):

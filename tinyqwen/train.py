@@ -20,6 +20,8 @@ from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.train_config import STORIES, TrainConfig
 from tinyqwen.trainer import DEFAULT_VOCABULARY, Stopped, Trainer
 
+MINE = "runs/mine"  # where a student's run is, beside the library's own
+
 HELP = {
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
     "out": "run folder",
@@ -54,10 +56,14 @@ def parse_arguments(arguments=None):
         )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument(
-        "--student", metavar="DIR", help="use the functions written in this assignments folder"
+        "--student",
+        metavar="DIR",
+        help=f"use the functions written in this assignments folder; --out is then {MINE}",
     )
     options = parser.parse_args(arguments)
     given = {f.name: getattr(options, f.name) for f in fields(TrainConfig) if f.name in options}
+    if options.student:
+        given.setdefault("out", MINE)
     if options.resume and set(given) - {"out"}:
         name = sorted(set(given) - {"out"})[0].replace("_", "-")
         parser.error(f"--resume goes on with the run's own settings; leave out --{name}")
