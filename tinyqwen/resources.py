@@ -8,6 +8,10 @@ import sys
 
 import numpy as np
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
+MADV_HUGEPAGE = 14  # Linux's mman.h
+HEAP, LARGE_PAGE = 1 << 30, 1 << 21  # bytes
+
 
 def default_threads():
     """The number of cores this process may run on."""
@@ -40,14 +44,9 @@ def keep_memory():
         mallopt = libc.mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
-    settings = ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, HEAP), (M_TOP_PAD, HEAP))
-    kept = all([mallopt(parameter, value) for parameter, value in settings])
+    kept = mallopt(M_MMAP_THRESHOLD, 1 << 25) and mallopt(M_TRIM_THRESHOLD, 2 * HEAP - 1)
     _grow_in_large_pages(libc)
-    return kept
-
-
-HEAP = 1 << 30
+    return bool(kept)
 
 
 def _grow_in_large_pages(libc):
@@ -61,13 +60,12 @@ def _grow_in_large_pages(libc):
     libc.malloc.restype, libc.malloc.argtypes = pointer, [size]
     libc.free.argtypes, libc.madvise.argtypes = [pointer], [pointer, size, ctypes.c_int]
     before = libc.sbrk(0)
+    libc.mallopt(M_TOP_PAD, HEAP)  # how much more to take than is asked for
     libc.free(libc.malloc(1 << 24))  # if there is room for it, the heap has grown already
+    libc.mallopt(M_TOP_PAD, 1 << 17)  # as it was
     start, end = -(-before // LARGE_PAGE) * LARGE_PAGE, libc.sbrk(0)
     if start < end:
         libc.madvise(start, end - start, MADV_HUGEPAGE)
-
-
-LARGE_PAGE, MADV_HUGEPAGE = 1 << 21, 14  # bytes; Linux's mman.h
 
 
 def shared_zeros(size, dtype):
