@@ -369,6 +369,7 @@ def test_a_worker_tells_how_long_it_worked(tmp_path):
             assert caught.value.failure["kind"] == "TimeLimit"
 
 
+@pytest.mark.slow
 def test_broken_code_is_told_as_it_is_in_this_process(tmp_path):
     code = """
         def silu(x):
@@ -616,6 +617,7 @@ def test_a_class_from_the_command_line(submissions, tmp_path):
     assert "中文,30,30,30" in book.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_inputs_differ_by_student_and_come_again_with_the_seed(submissions, tmp_path):
     seeds = {}
     for name, seed in (("one", None), ("two", None), ("three", 7), ("four", 7)):

@@ -95,6 +95,7 @@ def test_files_are_what_the_program_writes(program, tmp_path):
         make_stories.write_or_check(tmp_path, files, check=True)
 
 
+@pytest.mark.slow
 def test_validation_stories_have_one_derivation_each_and_the_committed_probability():
     report = json.loads((DATA / "stories" / "entropy.json").read_text(encoding="utf-8"))
     texts = stories("validation")

@@ -225,7 +225,14 @@ class Bytes:
         return list(text.encode())
 
 
-@pytest.mark.parametrize("text", ["some words " * 100 + "\n", "one endless line ", "nospaceatall"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "some words " * 100 + "\n",
+        "one endless line ",
+        pytest.param("nospaceatall", marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_is_never_held_whole(tmp_path, text):
     path = write(tmp_path / "x.txt", text * (24_000_000 // len(text)))
     tracemalloc.start()
