@@ -75,12 +75,18 @@ def library(name: str):
 
     Raises ValueError if no chapter assigns it, or the library does not have it.
     """
+    return getattr(_home(name), name)
+
+
+@cache
+def _home(name):
+    """The module of the library that has the function `name`."""
     for known in chapters().values():
         if name in known.assigned:
             module = importlib.import_module(f"tinyqwen.{known.assigned[name]}")
             if not callable(getattr(module, name, None)):
                 raise ValueError(f"{known.graders.name}: {module.__name__} has no function {name}")
-            return getattr(module, name)
+            return module
     raise ValueError(f"no chapter assigns a function {name!r}")
 
 

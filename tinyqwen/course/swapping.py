@@ -6,6 +6,7 @@ the library. Both are global: all threads see the swapped functions until the bl
 """
 
 import ast
+import functools
 import inspect
 import sys
 import textwrap
@@ -115,15 +116,24 @@ def _set_raw(functions):
 
 
 def _point(functions):
-    """Wherever a module of the library holds a key of `functions`, let it hold the value.
+    """Wherever a module of the library holds a key of `functions`, let it hold the value."""
+    for module, attribute, old in _places(tuple(functions), len(sys.modules)):
+        if getattr(module, attribute) is old:
+            setattr(module, attribute, functions[old])
 
-    All in one pass, for with `--all-mine` this happens around every call of a student's function.
+
+@functools.lru_cache(maxsize=32)
+def _places(functions, modules):
+    """(module, attribute, function) wherever a module of the library holds one of `functions`.
+
+    With `--all-mine` this is asked around every call of a student's function, with always the same
+    answer; `modules`, how many are imported, tells when it may be another.
     """
-    if not functions:
-        return
-    new = {id(old): function for old, function in functions.items()}
-    for name, module in list(sys.modules.items()):
-        if name.startswith("tinyqwen") and not name.startswith("tinyqwen.course"):
-            for attribute, value in list(vars(module).items()):
-                if id(value) in new:
-                    setattr(module, attribute, new[id(value)])
+    wanted = {id(function): function for function in functions}
+    return [
+        (module, attribute, wanted[id(value)])
+        for name, module in list(sys.modules.items())
+        if name.startswith("tinyqwen") and not name.startswith("tinyqwen.course")
+        for attribute, value in list(vars(module).items())
+        if id(value) in wanted
+    ]
