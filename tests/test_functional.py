@@ -55,9 +55,12 @@ def test_linear_by_hand():
     np.testing.assert_array_equal(out.data, [[1.5, 11, -2]])
 
 
-def test_embedding_adds_up_every_occurrence(rng):
-    ids = rng.integers(0, 4, (3, 50))
-    weight, g = tq.Tensor(rng.standard_normal((6, 2)), True), rng.standard_normal((3, 50, 2))
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.uint64])
+def test_embedding_adds_up_every_occurrence(dtype, order, rng):
+    ids = rng.integers(0, 4, (3, 50)).astype(dtype)
+    table = np.asarray(rng.standard_normal((6, 200)), order=order)
+    weight, g = tq.Tensor(table, True), rng.standard_normal((3, 50, 200))
     one_hot = np.eye(6)[ids]
     np.testing.assert_array_equal(F.embedding(ids, weight).data, one_hot @ weight.data)
     dweight = tq.grad(F.embedding(ids, weight), weight, g)

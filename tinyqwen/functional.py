@@ -101,15 +101,11 @@ def embedding(ids, weight, padding_idx=None):
     ids = np.asarray(ids)
 
     def vjp(g):
-        # np.add.at adds entry by entry. Sorted by id, equal ids stand together, and one reduceat
-        # adds whole runs of rows.
-        order = np.argsort(ids, axis=None, kind="stable")
-        in_order = ids.reshape(-1)[order]
-        starts = np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]])
-        dweight = np.zeros_like(weight)
-        if len(order):
-            rows = g.reshape(-1, g.shape[-1])[order]
-            dweight[in_order[starts]] = np.add.reduceat(rows, starts, axis=0)
+        dim = weight.shape[-1]
+        dweight = np.zeros(weight.shape, weight.dtype)
+        # Entry by entry: on one axis np.add.at is eight times as fast as on rows of two.
+        entries = ids.reshape(-1, 1).astype(np.intp) * dim + np.arange(dim)
+        np.add.at(dweight.reshape(-1), entries.reshape(-1), g.reshape(-1))
         if padding_idx is not None:
             dweight[padding_idx] = 0
         return None, dweight
@@ -276,26 +272,25 @@ def _rotate_end_to_end(x, cos, sin, half):
 def swiglu(gate, up):
     """silu(gate) · up, elementwise: the gated half of a feed-forward block (Shazeer 2020, eq. 6).
 
-    gate, up (...). With s = σ(gate):
+    gate, up (...). With s = σ(gate) and the output o = gate s up:
         d up   = g · gate s
-        d gate = g · up · s (1 + gate (1 - s))
+        d gate = g · up (s + gate s (1 - s)) = g · (s (up - o) + o)
     """
-    s = np.asarray(-gate)
+    inverse = np.asarray(-gate)  # of σ
     with np.errstate(over="ignore"):  # below -88 the exponential is infinite, and σ 0 as it should
-        np.exp(s, out=s)
-    s += 1
-    np.reciprocal(s, out=s)
-    activated = gate * s
+        np.exp(inverse, out=inverse)
+    inverse += 1
+    activated = gate / inverse
+    out = activated * up
 
     def vjp(g):
-        slope = 1 - s
-        slope *= activated
-        slope += s  # s + gate s (1 - s)
-        slope *= up
-        slope *= g
-        return slope, g * activated
+        dgate = up - out
+        dgate /= inverse
+        dgate += out
+        dgate *= g
+        return dgate, g * activated
 
-    return activated * up, vjp
+    return out, vjp
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])  # NumPy has none

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.generation import TextStreamer, as_list, pad_left
 from tinyqwen.qwen2 import Qwen2ForCausalLM
+from tinyqwen.resources import keep_memory
 from tinyqwen.tokenizer import Tokenizer
 from tinyqwen.train_config import RUN_CONFIG
 
@@ -177,6 +178,7 @@ def main(arguments=None):
         prompts = [sys.stdin.read().rstrip("\n")]
     if options.threads:
         threadpool_limits(options.threads)
+    keep_memory()
     writer = Writer(folder, options)
     system = [{"role": "system", "content": options.system}] if options.system is not None else []
     if talking:

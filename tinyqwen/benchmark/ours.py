@@ -12,7 +12,8 @@ from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel import DataParallel, clipped_gradients
 from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.random import manual_seed
-from tinyqwen.tensor import no_grad
+from tinyqwen.resources import keep_memory
+from tinyqwen.tensor import inference_mode, no_grad
 
 
 class Training:
@@ -84,9 +85,10 @@ def _timed(fn, spent):
 
 
 class Generation:
-    """Greedy decoding of one text with a KV cache."""
+    """Greedy decoding of one text with a KV cache, in a process such as `generate` makes."""
 
     def __init__(self, folder, size, prompt):
+        keep_memory()
         self.model = Qwen2ForCausalLM.from_pretrained(folder)
         self.size, self.ids = size, ids_for(size, (1, prompt))
 
@@ -109,7 +111,7 @@ class Generation:
         """Milliseconds of the forward pass over a prompt that fills a cache."""
         ids = ids_for(self.size, (1, length))
         start = time.perf_counter()
-        with no_grad():
+        with inference_mode():  # as in `generate`
             self.model(ids, use_cache=True, logits_to_keep=1)
         return 1e3 * (time.perf_counter() - start)
 
