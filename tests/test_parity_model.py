@@ -217,6 +217,11 @@ def test_position_ids(rng):
     assert np.abs(scrambled.data - shifted.data).max() > 0.1
     with pytest.raises(ValueError, match="position 200 is past max_position_embeddings 200"):
         ours(ids, position_ids=np.arange(T) + 200 - T + 1)
+    with pytest.raises(ValueError, match="position -1 is negative"):
+        ours(ids, position_ids=np.arange(T) - 1)
+    for wrong in (np.arange(T + 1), np.arange(1), np.zeros((B + 1, T), int)):
+        with pytest.raises(ValueError, match=r"position_ids have shape .*expected \(3, 9\) or"):
+            ours(ids, position_ids=wrong)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -46,7 +46,9 @@ class Qwen2RotaryEmbedding(nn.Module):
 
     def forward(self, position_ids, dtype):
         """position_ids (B or 1, T) -> cos, sin, each (B or 1, 1, T, D)."""
-        last = int(position_ids.max(initial=0))
+        first, last = int(position_ids.min(initial=0)), int(position_ids.max(initial=0))
+        if first < 0:
+            raise ValueError(f"position {first} is negative; the first one is 0")
         if last >= self._max_positions:
             raise ValueError(
                 f"position {last} is past max_position_embeddings "
@@ -264,6 +266,11 @@ class Qwen2Model(Qwen2PreTrainedModel):
         if position_ids is None:
             position_ids = np.arange(past, past + T)
         position_ids = np.atleast_2d(_array(position_ids))
+        if position_ids.shape not in ((1, T), input_ids.shape):
+            raise ValueError(
+                f"position_ids have shape {position_ids.shape}, expected {input_ids.shape} or "
+                f"{(T,)}: one position for each new token"
+            )
         mask = _attention_mask(attention_mask, past + T)
 
         x = self.embed_tokens(input_ids)  # (B, T) -> (B, T, C)

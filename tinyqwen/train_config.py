@@ -27,7 +27,7 @@ class TrainConfig:
     out: str = "runs/stories"
     tokenizer: str = "bpe"
     init_from: str | None = None
-    steps: int = 800
+    steps: int = 450
     batch_size: int = 16
     seq_len: int = 128
     learning_rate: float = 2e-3
