@@ -331,6 +331,7 @@ def graded(path, key="ch04", **settings):
         submission.close()
 
 
+@pytest.mark.slow
 def test_a_machine_that_stands_still_costs_no_points(tmp_path):
     path = written(tmp_path, HONEST.read_text())
     submission = submitted(chapter("ch04"), path, isolated=True)
@@ -346,6 +347,7 @@ def test_a_machine_that_stands_still_costs_no_points(tmp_path):
         submission.close()
 
 
+@pytest.mark.slow
 def test_a_worker_tells_how_long_it_worked(tmp_path):
     code = """
         import time
@@ -640,6 +642,7 @@ def test_inputs_differ_by_student_and_come_again_with_the_seed(submissions, tmp_
     assert run(test, other, result_of(test, "ch04"), worse.seed + 1).text != result.text
 
 
+@pytest.mark.slow
 def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
     """The seed that the first report prints is worth nothing to the second submission."""
 
@@ -654,6 +657,7 @@ def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
     assert second.pop("ada") != first.pop("ada") and second == first
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(submissions, tmp_path):
     (submissions / "ada" / FILE).write_text("def silu(x):\n    while True:\n        pass\n")
     for n in range(4):
@@ -680,6 +684,7 @@ def test_a_stopped_run_goes_on(submissions, tmp_path):
     assert len(totals) == 8 and totals["ada"] == "0" and totals["z3"] == "30"
 
 
+@pytest.mark.slow
 def test_no_submission_stops_the_class(tmp_path):
     """A terabyte that is not there, a file that nobody may read, one that is not Python, names that
     do not fit or fall together: whoever is graded later keeps the points, and a row, and the
@@ -703,6 +708,7 @@ def test_no_submission_stops_the_class(tmp_path):
     assert len(rows) == len(names) and rows.pop("zoe") == "30" and set(rows.values()) == {"0"}
 
 
+@pytest.mark.slow
 def test_a_sitting_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, monkeypatch):
     """As the system does where memory ends: the student's points are gone, and the teacher told."""
     python = submissions.parent / "python"

@@ -645,6 +645,7 @@ def test_reports_of_a_broken_submission_keep_what_was_earned(tmp_path):
     assert not list(tmp_path.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_with_a_report_failures_are_a_grade_and_not_an_error(tmp_path):
     folder = student(tmp_path, "ch05", "def rms_norm(x, weight, eps=1e-6):\n    return x / 0, None")
     code, text = run_pytest(folder, "-k", "ch05 and rms_norm_value")
@@ -663,6 +664,7 @@ def some_results():
     ]
 
 
+@pytest.mark.slow
 def test_a_conftest_in_a_submission_does_not_run(tmp_path):
     """pytest would run it in the grader's process, if it took the submission for tests."""
     zipped = zipfile.ZipFile(make_zip(tmp_path / "autograder.zip"))
@@ -679,6 +681,7 @@ def test_a_conftest_in_a_submission_does_not_run(tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_an_autograder_counts_points_beside_proof_as_a_class_does(tmp_path):
     code = """
         def softmax(x, axis=-1):
@@ -724,6 +727,7 @@ def test_gradebook_is_harmless_to_spreadsheets():
     assert row == {"student": "'=HYPERLINK(1)", "ch04": "1", "total": "1", "possible": "15"}
 
 
+@pytest.mark.slow
 def test_gradescopes_zip_grades_on_its_own(tmp_path):
     path = make_zip(tmp_path / "autograder.zip")
     with zipfile.ZipFile(path) as archive:
@@ -740,6 +744,7 @@ def test_gradescopes_zip_grades_on_its_own(tmp_path):
     assert json.loads(output.read_text())["score"] == 20
 
 
+@pytest.mark.slow
 def test_notebooks_table(tmp_path):
     code = "def rms_norm(x, weight, eps=1e-6):\n    return weight * x, lambda g: (g * weight, g)"
     grade = course.grade("ch05", student(tmp_path, "ch05", code))
