@@ -280,15 +280,17 @@ def swiglu(gate, up):
     with np.errstate(over="ignore"):  # below -88 the exponential is infinite, and σ 0 as it should
         np.exp(inverse, out=inverse)
     inverse += 1
-    activated = gate / inverse
-    out = activated * up
+    out = gate / inverse
+    out *= up
 
     def vjp(g):
         dgate = up - out
         dgate /= inverse
         dgate += out
         dgate *= g
-        return dgate, g * activated
+        dup = gate / inverse
+        dup *= g
+        return dgate, dup
 
     return out, vjp
 
