@@ -33,7 +33,7 @@ def keep_memory():
     """Ask glibc to keep freed memory, and Linux for large pages; elsewhere do nothing.
 
     By default glibc gives every large array back to the kernel when it is freed, and the next one
-    is faulted in again page by page: half the time of a training step, a seventh of that of a long
+    is faulted in again page by page: half the time of a training step, a sixth of that of a long
     prompt. Here it is told to keep what the process has once used. TINYQWEN_KEEP_MEMORY=0 switches
     this off. Returns whether the setting was made.
     """
