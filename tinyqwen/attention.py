@@ -67,7 +67,7 @@ def scaled_dot_product_attention(
         g, dweights = g if return_weights else (g, None)
         dquery, dkey, dvalue = np.empty_like(query), np.zeros_like(key), np.zeros_like(value)
         for b, t, s, rows, e, l, kept in saved:
-            g_rows = _fold(g[b, :, t], groups) / l
+            g_rows = _fold(np.divide(g[b, :, t], _unfold(l, groups), order="C"), groups)
             dvalue[b, :, s] += (e if kept is None else e * kept).swapaxes(-1, -2) @ g_rows
             de = g_rows @ value[b, :, s].swapaxes(-1, -2)
             if return_weights:
@@ -77,10 +77,10 @@ def scaled_dot_product_attention(
             if return_weights:
                 mean = np.vecdot(de, e)[..., None] / l
             else:
-                mean = np.vecdot(g_rows, _fold(out[b, :, t], groups))[..., None]
+                mean = np.vecdot(_unfold(g_rows, groups), out[b, :, t]).reshape(l.shape)
             de -= mean
             de *= e  # dS
-            dquery[b, :, t] = _unfold(de @ key[b, :, s] * scale, groups)
+            np.multiply(_unfold(de @ key[b, :, s], groups), scale, out=dquery[b, :, t])
             dkey[b, :, s] += de.swapaxes(-1, -2) @ rows
         return dquery, dkey, dvalue
 
@@ -116,15 +116,14 @@ def _in_blocks(query, key, value, mask, causal, window, scale, dropout, return_w
     small = _are_small(query, key, scale, mask)
     saved = []
     for b, t, s in _blocks(query.shape, keys, causal, window):
-        rows = _fold(query[b, :, t], groups) * scale
+        rows = _fold(np.multiply(query[b, :, t], scale, order="C"), groups)
         scores = rows @ key[b, :, s].swapaxes(-1, -2)  # (b, H_kv, G·t, s)
         _add_masks(scores, groups, mask, (b, t, s), keys - length, causal, window)
         e, l = _exponentials(scores, small)
         kept = dropout_mask(e.shape, dropout, e.dtype) if dropout else None
         dropped = e if kept is None else e * kept
         part = dropped @ value[b, :, s]
-        part /= l
-        out[b, :, t] = _unfold(part, groups)
+        np.divide(_unfold(part, groups), _unfold(l, groups), out=out[b, :, t])
         if return_weights:
             weights[b, :, t, s] = _unfold(dropped / l, groups)
         saved.append((b, t, s, rows, e, l, kept))
@@ -279,7 +278,8 @@ def _band(diagonal, rows, keys, causal, window):
     """0 and -inf for a block whose row 0 is at key position `diagonal`.
 
     Returns (first, bias): the bias of the columns from `first` on, the others being all allowed;
-    or None if all are.
+    or None if all are. To leave them out makes runs short, on which NumPy is slow: `first` is 0
+    unless they are most.
     """
     distance = diagonal + np.arange(rows)[:, None] - np.arange(keys)
     forbidden = np.zeros((rows, keys), bool)
@@ -290,7 +290,8 @@ def _band(diagonal, rows, keys, causal, window):
     columns = np.flatnonzero(forbidden.any(0))
     if not len(columns):
         return None
-    return columns[0], np.where(forbidden, np.float32(-np.inf), np.float32(0))[:, columns[0] :]
+    first = columns[0] if 6 * (keys - columns[0]) < keys else 0
+    return first, np.where(forbidden, np.float32(-np.inf), np.float32(0))[:, first:]
 
 
 def _mask_block(mask, block, kv_heads, groups, dtype):

@@ -56,7 +56,7 @@ class Qwen2RotaryEmbedding(nn.Module):
             )
         length = 1 << last.bit_length()  # a power of 2, so that few are ever computed
         tables = _rope_tables(F.rope_tables, length, self._dim, self._theta, dtype)
-        return tables[:, position_ids[:, None]]
+        return tables.take(position_ids[:, None], axis=1)
 
 
 @functools.lru_cache(maxsize=8)
@@ -265,7 +265,9 @@ class Qwen2Model(Qwen2PreTrainedModel):
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
         if position_ids is None:
             position_ids = np.arange(past, past + T)
-        position_ids = np.atleast_2d(_array(position_ids))
+        position_ids = np.asarray(_array(position_ids))
+        if position_ids.ndim == 1:
+            position_ids = position_ids[None]
         if position_ids.shape not in ((1, T), input_ids.shape):
             raise ValueError(
                 f"position_ids have shape {position_ids.shape}, expected {input_ids.shape} or "
