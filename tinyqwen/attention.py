@@ -22,7 +22,7 @@ from tinyqwen.ops import softmax
 from tinyqwen.random import dropout_mask
 from tinyqwen.tensor import primitive
 
-BLOCK = 64  # queries at a time
+BLOCK = 32  # queries at a time
 CHUNK = 1 << 17  # scores at a time: half a megabyte, so that the passes over them stay in L2
 
 
