@@ -109,14 +109,14 @@ def test_line_is_least_squares():
 
 @pytest.mark.parametrize("size", ["xs", "s", "m"])
 def test_products_are_those_of_the_model(size):
-    """Six operations a matrix weight and token; of attention what 64-row blocks leave."""
+    """Six operations a matrix weight and token; of attention what 32-row blocks leave."""
     config, seq, batch = Qwen2Config(**SIZES[size]["config"]), SIZES[size]["seq"], 3
     counts = parameter_counts(config)
     vectors = counts["norms"] + config.num_hidden_layers * (
         config.hidden_size + 2 * config.num_key_value_heads * config.head_dim
     )
     linear = 6 * (sum(counts.values()) - vectors) * batch * seq
-    scores = sum(64 * stop for stop in range(64, seq + 1, 64))  # queries · keys
+    scores = sum(32 * stop for stop in range(32, seq + 1, 32))  # queries · keys
     scores *= batch * config.num_attention_heads * config.num_hidden_layers
     attention = 6 * 2 * config.head_dim * scores  # two products forward, four backward
     assert flops(training_products(size, batch)) == linear + attention
