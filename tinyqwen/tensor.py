@@ -186,19 +186,17 @@ def backpropagate(output, gradient=None, inputs=None):
             raise ValueError(f"backward: gradient has shape {gradient.shape}, not {output.shape}")
 
     gradients = _Gradients()
+    sums = gradients.sums
     gradients.add(_edge(output), gradient)
     wanted = {_edge(tensor) for tensor in inputs or ()}
     order = topological_order(output._node, _parent_nodes) if output._node else []
     while order:
         node = order.pop()
         edges = [(node, index) for index in range(len(node.shapes))]
-        incoming = [gradients.sums.get(edge) for edge in edges]
-        for edge in edges:
-            if edge not in wanted:
-                gradients.sums.pop(edge, None)
+        incoming = [sums.get(e) if e in wanted else sums.pop(e, None) for e in edges]
         _apply_vjp(node, incoming, gradients)
         node.vjp, node.parents = None, ()  # the tape is freed as we go
-    return gradients.sums
+    return sums
 
 
 def _apply_vjp(node, incoming, gradients):
@@ -207,12 +205,13 @@ def _apply_vjp(node, incoming, gradients):
             f"backward: the graph through {node.name!r} was freed by an earlier backward; "
             "run the forward pass again"
         )
-    if all(g is None for g in incoming):
-        return
-    incoming = [
-        np.zeros(shape, dtype) if g is None else g
-        for g, shape, dtype in zip(incoming, node.shapes, node.dtypes)
-    ]
+    if any(g is None for g in incoming):
+        if all(g is None for g in incoming):
+            return
+        incoming = [
+            np.zeros(shape, dtype) if g is None else g
+            for g, shape, dtype in zip(incoming, node.shapes, node.dtypes)
+        ]
     results = node.vjp(incoming[0] if len(incoming) == 1 else tuple(incoming))
     if not isinstance(results, tuple):
         raise TypeError(
@@ -392,15 +391,14 @@ def apply(fn, *args, **kwargs):
     if _state.session is not None:
         return out
     several = type(out) is tuple
-    tensors = [_wrap(value) for value in (out if several else (out,))]
+    tensors = tuple(map(_wrap, out)) if several else (_wrap(out),)
     if _state.grad_enabled:
-        differentiable = [isinstance(a, Tensor) and a.requires_grad for a in args]
-        if any(differentiable):
-            parents = tuple(_edge(a) if yes else None for a, yes in zip(args, differentiable))
+        parents = [_edge(a) if isinstance(a, Tensor) and a.requires_grad else None for a in args]
+        if any(parent is not None for parent in parents):
             node = Node(fn.__name__, vjp, parents, [tensor.data for tensor in tensors])
             for index, tensor in enumerate(tensors):
                 tensor._node, tensor._index, tensor.requires_grad = node, index, True
-    return tuple(tensors) if several else tensors[0]
+    return tensors if several else tensors[0]
 
 
 def _wrap(value):
