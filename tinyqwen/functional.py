@@ -244,8 +244,8 @@ def _rotate(x, cos, sin):
     """
     shape, x = x.shape, np.ascontiguousarray(x)
     halves = x.reshape(shape[:-1] + (2, shape[-1] // 2))
-    out = halves[..., ::-1, :].copy().reshape(shape)  # (x_2, x_1)
-    out *= sin * _signs(shape[-1])
+    swapped = halves[..., ::-1, :].reshape(shape)  # (x_2, x_1)
+    out = swapped * (sin * _signs(shape[-1]))
     out += x * cos
     return out
 
