@@ -111,7 +111,7 @@ def embedding(ids, weight, padding_idx=None):
             dweight[padding_idx] = 0
         return None, dweight
 
-    return weight.take(ids, axis=0), vjp
+    return weight[ids], vjp
 
 
 def check_ids(ids, vocab_size):
