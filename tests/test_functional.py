@@ -147,6 +147,10 @@ def test_rope_turns_the_pair_one_half_apart():
     cos, sin = np.zeros((1, 4)), np.ones((1, 4))
     out = F.apply_rope(np.array([[1.0, 2, 3, 4]]), cos, sin)
     np.testing.assert_array_equal(out.data, [[-3, -4, 1, 2]])
+    pair = np.array([1.0, 2])  # the smallest head there is, and tables of more axes
+    out = F.apply_rope(pair, cos[:, :2], sin[:, :2])
+    np.testing.assert_array_equal(out.data, [[-2, 1]])
+    assert pair.tolist() == [1, 2]
 
 
 def test_rope_scores_depend_on_the_distance_only(rng):
