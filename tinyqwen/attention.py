@@ -65,7 +65,9 @@ def scaled_dot_product_attention(
 
     def vjp(g):
         g, dweights = g if return_weights else (g, None)
-        dquery, dkey, dvalue = np.empty_like(query), np.zeros_like(key), np.zeros_like(value)
+        dquery = np.empty_like(query)
+        # Not zeros_like: in the order in which heads are split, a row would be a short run.
+        dkey, dvalue = (np.zeros(x.shape, x.dtype) for x in (key, value))
         for b, t, s, rows, e, l, kept in saved:
             g_rows = _fold(np.divide(g[b, :, t], _unfold(l, groups), order="C"), groups)
             dvalue[b, :, s] += (e if kept is None else e * kept).swapaxes(-1, -2) @ g_rows

@@ -30,10 +30,11 @@ def adamw_step(
     v = beta2 * v
     v += scratch
     np.sqrt(v, out=scratch)
-    scratch *= 1 / math.sqrt(1 - beta2**step)
-    scratch += eps
+    # m̂ / (√v̂ + ε) = m / (√v + ε c) · c / (1 - β₁ᵗ), one pass less (Kingma & Ba, end of section 2).
+    c = math.sqrt(1 - beta2**step)
+    scratch += eps * c
     np.divide(m, scratch, out=scratch)
-    scratch *= lr / (1 - beta1**step)
+    scratch *= lr * c / (1 - beta1**step)
     parameter = (1 - lr * weight_decay) * parameter
     parameter -= scratch
     return parameter, m, v
