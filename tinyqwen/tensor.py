@@ -368,10 +368,9 @@ def primitive(fn):
     @functools.wraps(fn)
     def operation(*args, **kwargs):
         if _state.session is not None:  # a decoding step makes fifty calls, on tiny arrays
+            if kwargs:
+                kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
             args = [a.data if isinstance(a, Tensor) else a for a in args]
-            if not kwargs:
-                return operation.raw(*args)[0]
-            kwargs = {k: v.data if isinstance(v, Tensor) else v for k, v in kwargs.items()}
             return operation.raw(*args, **kwargs)[0]
         if kwargs and any(isinstance(value, Tensor) for value in kwargs.values()):
             bound = signature.bind(*args, **kwargs)
