@@ -9,12 +9,14 @@ B rows (texts) in the batch, T tokens in the longest prompt, V tokens in the voc
 
 import math
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from tinyqwen import sampling
 from tinyqwen.cache import KVCache
+from tinyqwen.matvec import on_all_cores
 from tinyqwen.random import default_rng
 from tinyqwen.tensor import inference_mode
 
@@ -244,7 +246,7 @@ class GenerationMixin:
 
         if streamer is not None:
             streamer.put(ids)
-        with inference_mode():
+        with inference_mode(), on_all_cores() if config.use_cache else nullcontext():
             out = decode_loop(step, ids, new, choose, emit, config.pad_token_id)
         if streamer is not None:
             streamer.end()

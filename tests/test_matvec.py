@@ -1,0 +1,163 @@
+"""Large matrices times one vector, on several threads: the same numbers, and BLAS as it was."""
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import tinyqwen as tq
+from tinyqwen import functional as F
+from tinyqwen import matvec as module
+from tinyqwen.matvec import LARGE, LONG, matvec, on_all_cores
+from tinyqwen.tensor import inference_mode
+
+
+def blas_threads():
+    return [blas["num_threads"] for blas in threadpool_info() if blas["user_api"] == "blas"]
+
+
+needs_blas = pytest.mark.skipif(not blas_threads(), reason="a BLAS whose threads are not known")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The threads of all calls of `_multiply`."""
+    threads, multiply = [], module._multiply
+
+    def noted(*args):
+        threads.append(threading.current_thread())
+        return multiply(*args)
+
+    monkeypatch.setattr(module, "_multiply", noted)
+    return threads
+
+
+def operands(n, k, dtype=np.float32):
+    rng = np.random.default_rng(n + k)
+    return rng.standard_normal((n, k)).astype(dtype), rng.standard_normal(k).astype(dtype)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("k", [1, 900, LONG, LONG + 1, 5000])
+@pytest.mark.parametrize("pieces", [0.5, 1, 2.6, 9])
+def test_equals_the_sum_in_float64(threads, k, pieces):
+    weight, x = operands(int(pieces * module.PIECE) // (4 * k), k)
+    with threadpool_limits(threads, user_api="blas"), on_all_cores():
+        y = matvec(weight, x)
+    exact = (weight.astype(np.float64) * x).sum(1)
+    scale = (np.abs(weight) @ np.abs(x)).max()  # the sum's terms, of which the error is a part
+    assert y.dtype == np.float32 and y.shape == exact.shape
+    assert np.abs(y - exact).max() < 1e-6 * scale
+
+
+@pytest.mark.parametrize("k", [300, 3000])
+def test_other_layouts_and_dtypes(k):
+    weight, x = operands((1 << 24) // (4 * k), k)
+    exact = (weight.astype(np.float64) * x).sum(1)
+    with on_all_cores():
+        for w, v, dtype in (
+            (np.asfortranarray(weight), x, np.float32),
+            (np.repeat(weight, 2, 1)[:, ::2], np.repeat(x, 2)[::2], np.float32),
+            (weight.astype(np.float64), x.astype(np.float64), np.float64),
+            (weight, x.astype(np.float64), np.float64),
+        ):
+            y = matvec(w, v)
+            assert y.dtype == dtype
+            np.testing.assert_allclose(y, exact, atol=1e-3 if dtype == np.float32 else 1e-9)
+
+
+@needs_blas
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_are_as_many_as_blas_has(threads, calls):
+    weight, x = operands(9000, 900)  # 31 MiB: pieces for seven
+    small = weight[:1800]  # 6 MiB: for one
+    with threadpool_limits(threads, user_api="blas"), on_all_cores():
+        matvec(weight, x)
+        assert len(calls) == threads and calls.count(threading.current_thread()) == 1
+        matvec(small, x)
+        assert len(calls) == threads + 1 and calls.count(threading.current_thread()) == 2
+
+
+@needs_blas
+def test_blas_and_threads_are_as_before_afterwards():
+    weight, x = operands(9000, 900)
+    before = threading.active_count()
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(KeyError), on_all_cores():
+            assert set(blas_threads()) == {2}  # a prompt comes first
+            matvec(weight, x)
+            assert set(blas_threads()) == {1} and threading.active_count() == before + 1
+            with on_all_cores():
+                matvec(weight, x)  # BLAS has one core, so this has
+                assert threading.active_count() == before + 1
+            matvec(weight, x)
+            raise KeyError
+        assert set(blas_threads()) == {2} and threading.active_count() == before
+        matvec(weight, x)
+        assert set(blas_threads()) == {2} and threading.active_count() == before
+
+
+@needs_blas
+def test_an_error_of_a_helper_is_raised(monkeypatch):
+    weight, x = operands(9000, 900)
+    main, multiply = threading.current_thread(), module._multiply
+
+    def fail(*args):
+        if threading.current_thread() is not main:
+            raise MemoryError("no room")
+        multiply(*args)
+
+    with threadpool_limits(2, user_api="blas"), on_all_cores():
+        expected = matvec(weight, x)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_multiply", fail)
+            with pytest.raises(MemoryError, match="no room"):
+                matvec(weight, x)
+        np.testing.assert_array_equal(matvec(weight, x), expected)
+
+
+def test_linear_of_one_row(calls):
+    weight, x = operands(1500, 700)  # 4 MiB
+    bias = weight[:, 0].copy()
+    expected = (weight.astype(np.float64) * x).sum(1) + bias
+    with inference_mode(), on_all_cores():
+        one = F.linear(x.reshape(1, 1, -1), weight, bias)
+        assert calls
+        del calls[:]
+        assert F.linear(x[None][:0], weight, bias).shape == (0, 1500)
+        three = F.linear(np.stack([x] * 3), weight, bias)
+        F.linear(x, weight[: LARGE // 2800 - 1])  # a smaller matrix
+        assert not calls
+    assert one.shape == (1, 1, 1500)
+    np.testing.assert_allclose(one[0, 0], expected, atol=1e-3)
+    np.testing.assert_allclose(three, [expected] * 3, atol=1e-3)
+
+
+@needs_blas
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_generation_uses_it_for_the_tokens_after_the_prompt(use_cache, calls):
+    config = tq.Qwen2Config(
+        vocab_size=1200, hidden_size=512, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, intermediate_size=1100,
+    )  # fmt: skip
+    tq.manual_seed(0)
+    model = tq.Qwen2ForCausalLM(config)
+    ids = np.arange(7)[None]
+    limits = []
+
+    class Watch:
+        def put(self, tokens):
+            limits.append(max(blas_threads()))
+
+        def end(self):
+            pass
+
+    with threadpool_limits(2, user_api="blas"):
+        out = model.generate(ids, 6, use_cache=use_cache, streamer=Watch())
+        assert set(blas_threads()) == {2}
+    assert bool(calls) == use_cache and limits[0] == 2 and limits[-1] == (1 if use_cache else 2)
+    for length in range(7, 13):  # each token is the likeliest of a forward pass over the others
+        logits = model(out[:, :length]).logits.data[0, -1]
+        best = logits.argmax()
+        assert out[0, length] == best or logits[best] - logits[out[0, length]] < 1e-5
