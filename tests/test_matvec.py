@@ -88,14 +88,40 @@ def test_blas_and_threads_are_as_before_afterwards():
             assert set(blas_threads()) == {2}  # a prompt comes first
             matvec(weight, x)
             assert set(blas_threads()) == {1} and threading.active_count() == before + 1
-            with on_all_cores():
-                matvec(weight, x)  # BLAS has one core, so this has
-                assert threading.active_count() == before + 1
             matvec(weight, x)
             raise KeyError
         assert set(blas_threads()) == {2} and threading.active_count() == before
         matvec(weight, x)
         assert set(blas_threads()) == {2} and threading.active_count() == before
+
+
+@needs_blas
+def test_of_two_threads_one_has_the_cores(calls):
+    """And the number of BLAS's threads is not lost, whichever begins and ends first."""
+    weight, x = operands(9000, 900)
+    exact = (weight.astype(np.float64) * x).sum(1)
+
+    def other():
+        with on_all_cores():
+            for _ in range(3):
+                results.append(matvec(weight, x))
+                begun.set()
+                first_ended.wait(60)
+
+    begun, first_ended, results = threading.Event(), threading.Event(), []
+    thread = threading.Thread(target=other)
+    with threadpool_limits(2, user_api="blas"):
+        with on_all_cores():
+            matvec(weight, x)
+            thread.start()
+            assert begun.wait(60)
+            assert len(set(calls)) == 2 and thread not in calls
+        assert set(blas_threads()) == {2}
+        first_ended.set()
+        thread.join(60)
+        assert thread in calls and set(blas_threads()) == {2}
+    for y in results:
+        np.testing.assert_allclose(y, exact, atol=1e-3)
 
 
 @needs_blas

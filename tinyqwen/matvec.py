@@ -31,6 +31,7 @@ class _ThreadState(threading.local):
 
 
 _state = _ThreadState()
+_free = threading.Lock()  # held by the one block that has the cores, and BLAS held to one
 
 
 def matvec(weight, x):
@@ -43,7 +44,8 @@ def on_all_cores():
     """Inside, this thread's `matvec` runs on all the cores that BLAS may use.
 
     From its first call on, and to the end of the block, everything else that BLAS does runs on one:
-    good for tokens that come one by one, not for a prompt.
+    good for tokens that come one by one, not for a prompt. Of blocks in several threads one at a
+    time has the cores; the others' products are BLAS's.
     """
     before, _state.cores = _state.cores, _Cores()
     try:
@@ -60,6 +62,9 @@ class _Cores:
         self._jobs, self._helpers, self._limits = queue.SimpleQueue(), None, None
 
     def _start(self):
+        """Take the cores; returns whether they are free."""
+        if not _free.acquire(blocking=False):
+            return False
         blas = ThreadpoolController().select(user_api="blas")
         threads = max((library["num_threads"] for library in blas.info()), default=1)
         self._limits = blas.limit(limits=1)
@@ -68,10 +73,11 @@ class _Cores:
             helper = threading.Thread(target=_help, args=(self._jobs,), daemon=True)
             helper.start()
             self._helpers.append(helper)
+        return True
 
     def matvec(self, weight, x):
-        if self._helpers is None:
-            self._start()
+        if self._helpers is None and not self._start():
+            return weight.dot(x)
         out = np.empty(len(weight), np.result_type(weight, x))
         helpers = min(len(self._helpers), max(1, weight.nbytes // PIECE) - 1)
         ahead = AHEAD * len(weight) // weight.nbytes
@@ -95,6 +101,7 @@ class _Cores:
             helper.join()
         if self._limits is not None:
             self._limits.restore_original_limits()
+            _free.release()
 
 
 def _help(jobs):
