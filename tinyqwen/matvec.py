@@ -22,8 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 LARGE = 1 << 21  # bytes of a matrix; a smaller one stays in a cache, where BLAS is the faster
 LONG = 2048  # numbers in a row; as many of W and of x are half of a first-level cache
-PIECE = 1 << 22  # bytes for each thread: over 500 rows, else vecdot would keep Python's lock
-AHEAD = 1 << 20  # bytes that this thread reads while the others wake up
+PIECE = 1 << 22  # bytes at a time: 512 LONG rows, for up to 500 vecdot would keep Python's lock
 
 
 class _ThreadState(threading.local):
@@ -79,15 +78,18 @@ class _Cores:
         if self._helpers is None and not self._start():
             return weight.dot(x)
         out = np.empty(len(weight), np.result_type(weight, x))
-        helpers = min(len(self._helpers), max(1, weight.nbytes // PIECE) - 1)
-        ahead = AHEAD * len(weight) // weight.nbytes
-        share = (len(weight) - ahead) // (helpers + 1)
-        done = queue.SimpleQueue()
-        for i in range(helpers):
-            rows = slice(i * share, (i + 1) * share)
-            self._jobs.put((weight[rows], x, out[rows], done))
-        rows = slice(helpers * share, None)
-        _multiply(weight[rows], x, out[rows])
+        size = max(1, PIECE * len(weight) // weight.nbytes)
+        starts, done = iter(range(0, len(weight), size)), queue.SimpleQueue()
+
+        def work():  # piece by piece, for no two threads begin at once or are equally fast
+            for start in starts:
+                rows = slice(start, start + size)
+                _multiply(weight[rows], x, out[rows])
+
+        helpers = min(len(self._helpers), (len(weight) - 1) // size)
+        for _ in range(helpers):
+            self._jobs.put((work, done))
+        work()
         for _ in range(helpers):
             error = done.get()
             if error is not None:
@@ -105,10 +107,10 @@ class _Cores:
 
 
 def _help(jobs):
-    """Multiply what is in the queue, and say when it is done or what went wrong, until a None."""
-    for weight, x, out, done in iter(jobs.get, None):
+    """Do what is in the queue, and say that it is done or what went wrong, until a None."""
+    for work, done in iter(jobs.get, None):
         try:
-            done.put(_multiply(weight, x, out))
+            done.put(work())
         except Exception as error:
             done.put(error)
 
