@@ -113,7 +113,8 @@ def _in_blocks(query, key, value, mask, causal, window, scale, dropout, return_w
     batch, heads, length, _ = query.shape
     keys = key.shape[2]
     _check_mask(mask, (batch, heads, length, keys))
-    out = np.empty((batch, heads, length, value.shape[-1]), query.dtype)
+    # In the order in which heads are merged, so that there is nothing to copy.
+    out = np.empty((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
     weights = np.zeros((batch, heads, length, keys), query.dtype) if return_weights else None
     small = _are_small(query, key, scale, mask)
     saved = []

@@ -277,21 +277,22 @@ class Qwen2Model(Qwen2PreTrainedModel):
 
         x = self.embed_tokens(input_ids)  # (B, T) -> (B, T, C)
         rope = self.rotary_emb(position_ids, x.dtype)
-        hidden_states, attentions = [x], []
+        hidden_states, attentions = [], []
         # A recomputed layer gives its output alone: no cache, no weights.
         plain = past_key_values is None and not output_attentions
         for layer in self.layers:
+            if output_hidden_states:
+                hidden_states.append(x)
             if self._checkpointing and is_grad_enabled() and plain:
                 x, weights = self._recomputed(layer, x, rope, mask), None
             else:
                 x, weights = layer(x, rope, mask, past_key_values, output_attentions)
-            hidden_states.append(x)
             attentions.append(weights)
-        x = hidden_states[-1] = self.norm(x)
+        x = self.norm(x)
         return ModelOutput(
             last_hidden_state=x,
             past_key_values=past_key_values if use_cache else None,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            hidden_states=(*hidden_states, x) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
 
