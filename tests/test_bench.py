@@ -11,7 +11,7 @@ import pytest
 
 from tinyqwen.benchmark import machine, operations, rows, subjects
 from tinyqwen.benchmark.limits import flops, training_products
-from tinyqwen.benchmark.ours import Training
+from tinyqwen.benchmark.ours import Clock, Training
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import Worker, repeat, take_turns
@@ -82,6 +82,12 @@ def test_repeat_takes_the_median_and_leaves_out_the_first():
 # ---------------------------------------------------------------------------------------------
 # Arithmetic
 # ---------------------------------------------------------------------------------------------
+
+
+def test_a_tokens_time_is_the_median_after_the_first():
+    clock = Clock()
+    clock.times = [0, 10, 10.25, 11.25, 11.75]  # the prompt, the first token, three more
+    assert clock.milliseconds() == 500
 
 
 def test_a_row_compares_within_rounds():

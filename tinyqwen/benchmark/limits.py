@@ -1,7 +1,6 @@
 """What no implementation can beat: the matrix products alone, and the memory's speed."""
 
 import math
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -118,8 +117,8 @@ class Bandwidth:
     """The time to read a model's weights from memory once, on all cores.
 
     A decoded token needs every weight (of a tied head and embedding: once) and does little with it.
-    Read is an array far larger than the caches, in a share for each thread, with the reduction that
-    is the fastest of some: a dot product of the share with itself, and a matrix times a vector.
+    Read is an array far larger than the caches, in a share for each thread, with the faster of two
+    reductions: a dot product of the share with itself, and a matrix times a vector.
     """
 
     def __init__(self, size, folder=None, prompt=None, mebibytes=1024):
@@ -133,15 +132,16 @@ class Bandwidth:
         threadpool_limits(1, user_api="blas")
 
     def gigabytes_per_second(self):
-        """Bytes over time of the fastest of several readings."""
-        best = math.inf
+        """Bytes over the median time of several readings."""
         vector = np.ones(1024, np.float32)
-        for reduce in (lambda a: np.vdot(a, a), lambda a: a @ vector):
-            for _ in range(4):
-                start = time.perf_counter()
-                list(self._pool.map(reduce, self._shares))
-                best = min(best, time.perf_counter() - start)
-        return self._read / best / 1e9
+        milliseconds = min(
+            self._milliseconds(lambda share: np.vdot(share, share)),
+            self._milliseconds(lambda share: share @ vector),
+        )
+        return self._read / milliseconds / 1e6
+
+    def _milliseconds(self, reduce):
+        return repeat(lambda: list(self._pool.map(reduce, self._shares)), 0, at_least=7)
 
     def token(self, new=None):
         """Milliseconds to read all weights once."""

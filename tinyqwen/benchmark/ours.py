@@ -3,6 +3,8 @@
 import functools
 import threading
 import time
+from itertools import pairwise
+from statistics import median
 
 from tinyqwen import functional as F
 from tinyqwen.benchmark.machine import peak_mib
@@ -129,8 +131,8 @@ class Clock:
         pass
 
     def milliseconds(self):
-        """Mean time from one token to the next; the prompt (times[0]) comes before the first."""
-        return 1e3 * (self.times[-1] - self.times[1]) / (len(self.times) - 2)
+        """Median time from one token to the next; the prompt (times[0]) comes before the first."""
+        return 1e3 * median(after - before for before, after in pairwise(self.times[1:]))
 
 
 class Loading:
