@@ -310,6 +310,12 @@ def test_many_sequences_at_once(rng):
     check(arrays, mask=keep)
 
 
+@pytest.mark.parametrize("queries", [1, 20, 70])
+def test_the_result_lies_as_merged_heads_do(queries, rng):
+    out = attention(*inputs(rng, queries, 70), causal=True)
+    assert np.shares_memory(F.merge_heads.raw(out.data)[0], out.data)
+
+
 def test_inputs_may_be_views(rng):
     """(B, T, H, D) with its axes swapped, as a model makes them; and all from one projection."""
     fused = rng.standard_normal((2, 70, 4 + 2 + 2, 6))
