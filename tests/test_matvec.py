@@ -75,10 +75,27 @@ def test_threads_are_as_many_as_blas_has(threads, calls):
     weight, x = operands(9000, 900)  # 31 MiB
     with threadpool_limits(threads, user_api="blas"), on_all_cores():
         matvec(weight, x)
-        assert len(calls) == 8 and len(set(calls)) == threads
+        assert len(calls) == (17 if threads > 1 else 1) and len(set(calls)) == threads
+        assert calls[-1] is threading.current_thread()  # it need not wait for another to wake it
         del calls[:]
-        matvec(weight[:1100], x)  # one piece
+        matvec(weight[:1500], x)  # a piece for each of two threads
         assert calls == [threading.current_thread()]
+
+
+@needs_blas
+@pytest.mark.parametrize("n", [1535, 1536, 2047, 9728, 151_936])
+def test_no_piece_is_so_small_that_vecdot_keeps_the_lock(monkeypatch, n):
+    weight, x = operands(n, 896)
+    lengths, multiply = [], module._multiply
+
+    def noted(weight, *others):
+        lengths.append(len(weight))
+        return multiply(weight, *others)
+
+    monkeypatch.setattr(module, "_multiply", noted)
+    with threadpool_limits(2, user_api="blas"), on_all_cores():
+        matvec(weight, x)
+    assert sum(lengths) == n and min(lengths) > 500
 
 
 @needs_blas

@@ -22,7 +22,8 @@ from threadpoolctl import ThreadpoolController
 
 LARGE = 1 << 21  # bytes of a matrix; a smaller one stays in a cache, where BLAS is the faster
 LONG = 2048  # numbers in a row; as many of W and of x are half of a first-level cache
-PIECE = 1 << 22  # bytes at a time: 512 LONG rows, for up to 500 vecdot would keep Python's lock
+PIECE = 1 << 20  # bytes at a time, or more
+UNLOCKED = 512  # rows at a time, or more: for up to 500, vecdot would keep Python's lock
 
 
 class _ThreadState(threading.local):
@@ -77,19 +78,26 @@ class _Cores:
     def matvec(self, weight, x):
         if self._helpers is None and not self._start():
             return weight.dot(x)
+        least = UNLOCKED if weight.shape[1] <= LONG else 1
+        size = max(least, PIECE * len(weight) // weight.nbytes)
+        helpers = max(0, min(len(self._helpers), (len(weight) // size - 1) // 2))
+        if not helpers:  # not worth waking anybody
+            return _multiply(weight, x)
         out = np.empty(len(weight), np.result_type(weight, x))
-        size = max(1, PIECE * len(weight) // weight.nbytes)
-        starts, done = iter(range(0, len(weight), size)), queue.SimpleQueue()
+        *starts, last = range(0, len(weight) - size + 1, size)
+        shared, done = iter(starts), queue.SimpleQueue()
+
+        def multiply(start, stop):
+            _multiply(weight[start:stop], x, out[start:stop])
 
         def work():  # piece by piece, for no two threads begin at once or are equally fast
-            for start in starts:
-                rows = slice(start, start + size)
-                _multiply(weight[rows], x, out[rows])
+            for start in shared:
+                multiply(start, start + size)
 
-        helpers = min(len(self._helpers), (len(weight) - 1) // size)
         for _ in range(helpers):
             self._jobs.put((work, done))
         work()
+        multiply(last, None)  # while the others end; to sleep until they do would take longer
         for _ in range(helpers):
             error = done.get()
             if error is not None:
@@ -115,5 +123,5 @@ def _help(jobs):
             done.put(error)
 
 
-def _multiply(weight, x, out):
-    (np.dot if weight.shape[1] > LONG else np.vecdot)(weight, x, out=out)
+def _multiply(weight, x, out=None):
+    return (np.dot if weight.shape[1] > LONG else np.vecdot)(weight, x, out=out)

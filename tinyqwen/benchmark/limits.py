@@ -131,18 +131,14 @@ class Bandwidth:
         self._read = array.nbytes
         threadpool_limits(1, user_api="blas")
 
-    def gigabytes_per_second(self):
-        """Bytes over the median time of several readings."""
+    def token(self, new=None):
+        """Milliseconds to read all weights once, by the median of a few readings."""
         vector = np.ones(1024, np.float32)
         milliseconds = min(
             self._milliseconds(lambda share: np.vdot(share, share)),
             self._milliseconds(lambda share: share @ vector),
         )
-        return self._read / milliseconds / 1e6
+        return milliseconds * self.bytes / self._read
 
     def _milliseconds(self, reduce):
-        return repeat(lambda: list(self._pool.map(reduce, self._shares)), 0, at_least=7)
-
-    def token(self, new=None):
-        """Milliseconds to read all weights once."""
-        return self.bytes / self.gigabytes_per_second() / 1e6
+        return repeat(lambda: list(self._pool.map(reduce, self._shares)), 0)
