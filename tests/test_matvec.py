@@ -1,4 +1,4 @@
-"""Large matrices times one vector, on several threads: the same numbers, and BLAS as it was."""
+"""Large matrices times a few vectors, on several threads: the same numbers, and BLAS as it was."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import tinyqwen as tq
 from tinyqwen import functional as F
 from tinyqwen import matvec as module
-from tinyqwen.matvec import LARGE, LONG, matvec, on_all_cores
+from tinyqwen.matvec import FEW, LARGE, LONG, matvec, on_all_cores
 from tinyqwen.tensor import inference_mode
 
 
@@ -35,32 +35,38 @@ def calls(monkeypatch):
     return threads
 
 
-def operands(n, k, dtype=np.float32):
+def operands(n, k, vectors=1):
     rng = np.random.default_rng(n + k)
-    return rng.standard_normal((n, k)).astype(dtype), rng.standard_normal(k).astype(dtype)
+    return tuple(rng.standard_normal((rows, k)).astype(np.float32) for rows in (n, vectors))
+
+
+def in_float64(weight, x):
+    return np.stack([(weight.astype(np.float64) * row).sum(1) for row in x])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("k", [1, 900, LONG, LONG + 1, 5000, 2_000_000])
 @pytest.mark.parametrize("pieces", [0.5, 1, 2.6, 9])
-def test_equals_the_sum_in_float64(threads, k, pieces):
-    weight, x = operands(max(1, int(pieces * module.PIECE) // (4 * k)), k)
+@pytest.mark.parametrize("vectors", [1, 2, FEW])
+def test_equals_the_sum_in_float64(threads, k, pieces, vectors):
+    weight, x = operands(max(1, int(pieces * module.PIECE) // (4 * k)), k, vectors)
     with threadpool_limits(threads, user_api="blas"), on_all_cores():
         y = matvec(weight, x)
-    exact = (weight.astype(np.float64) * x).sum(1)
-    scale = (np.abs(weight) @ np.abs(x)).max()  # the sum's terms, of which the error is a part
+    exact = in_float64(weight, x)
+    scale = (np.abs(x) @ np.abs(weight).T).max()  # the sum's terms, of which the error is a part
     assert y.dtype == np.float32 and y.shape == exact.shape
     assert np.abs(y - exact).max() < 1e-6 * scale
 
 
 @pytest.mark.parametrize("k", [300, 3000])
-def test_other_layouts_and_dtypes(k):
-    weight, x = operands((1 << 24) // (4 * k), k)
-    exact = (weight.astype(np.float64) * x).sum(1)
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_other_layouts_and_dtypes(k, vectors):
+    weight, x = operands((1 << 24) // (4 * k), k, vectors)
+    exact = in_float64(weight, x)
     with on_all_cores():
         for w, v, dtype in (
             (np.asfortranarray(weight), x, np.float32),
-            (np.repeat(weight, 2, 1)[:, ::2], np.repeat(x, 2)[::2], np.float32),
+            (np.repeat(weight, 2, 1)[:, ::2], np.repeat(x, 2, 1)[:, ::2], np.float32),
             (weight.astype(np.float64), x.astype(np.float64), np.float64),
             (weight, x.astype(np.float64), np.float64),
         ):
@@ -120,7 +126,7 @@ def test_blas_and_threads_are_as_before_afterwards():
 def test_of_two_threads_one_has_the_cores(calls):
     """And the number of BLAS's threads is not lost, whichever begins and ends first."""
     weight, x = operands(9000, 900)
-    exact = (weight.astype(np.float64) * x).sum(1)
+    exact = in_float64(weight, x)
 
     def other():
         with on_all_cores():
@@ -165,33 +171,32 @@ def test_an_error_of_a_helper_is_raised(monkeypatch):
         np.testing.assert_array_equal(matvec(weight, x), expected)
 
 
-def test_linear_of_one_row(calls):
-    weight, x = operands(1500, 700)  # 4 MiB
+@pytest.mark.parametrize("vectors", [0, 1, 2, FEW, FEW + 1])
+def test_linear_of_a_few_rows(calls, vectors):
+    weight, x = operands(1500, 700, vectors)  # 4 MiB
     bias = weight[:, 0].copy()
-    expected = (weight.astype(np.float64) * x).sum(1) + bias
     with inference_mode(), on_all_cores():
-        one = F.linear(x.reshape(1, 1, -1), weight, bias)
-        assert calls
+        y = F.linear(x[:, None], weight, bias)
+        assert bool(calls) == (1 <= vectors <= FEW)
         del calls[:]
-        assert F.linear(x[None][:0], weight, bias).shape == (0, 1500)
-        three = F.linear(np.stack([x] * 3), weight, bias)
         F.linear(x, weight[: LARGE // 2800 - 1])  # a smaller matrix
         assert not calls
-    assert one.shape == (1, 1, 1500)
-    np.testing.assert_allclose(one[0, 0], expected, atol=1e-3)
-    np.testing.assert_allclose(three, [expected] * 3, atol=1e-3)
+    assert y.shape == (vectors, 1, 1500)
+    exact = in_float64(weight, x) + bias if vectors else np.empty((0, 1500))
+    np.testing.assert_allclose(y[:, 0], exact, atol=1e-3)
 
 
 @needs_blas
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_generation_uses_it_for_the_tokens_after_the_prompt(use_cache, calls):
+@pytest.mark.parametrize("texts", [1, 3])
+def test_generation_uses_it_for_the_tokens_after_the_prompt(use_cache, texts, calls):
     config = tq.Qwen2Config(
         vocab_size=1200, hidden_size=512, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, intermediate_size=1100,
     )  # fmt: skip
     tq.manual_seed(0)
     model = tq.Qwen2ForCausalLM(config)
-    ids = np.arange(7)[None]
+    ids = np.arange(7 * texts).reshape(texts, 7)
     limits = []
 
     class Watch:
@@ -206,6 +211,5 @@ def test_generation_uses_it_for_the_tokens_after_the_prompt(use_cache, calls):
         assert set(blas_threads()) == {2}
     assert bool(calls) == use_cache and limits[0] == 2 and limits[-1] == (1 if use_cache else 2)
     for length in range(7, 13):  # each token is the likeliest of a forward pass over the others
-        logits = model(out[:, :length]).logits.data[0, -1]
-        best = logits.argmax()
-        assert out[0, length] == best or logits[best] - logits[out[0, length]] < 1e-5
+        for text, logits in zip(out, model(out[:, :length]).logits.data[:, -1]):
+            assert logits.max() - logits[text[length]] < 1e-5

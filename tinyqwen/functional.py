@@ -19,7 +19,7 @@ from tinyqwen.attention import (
     split_heads,
 )
 from tinyqwen.losses import cross_entropy, linear_cross_entropy
-from tinyqwen.matvec import LARGE, matvec
+from tinyqwen.matvec import FEW, LARGE, matvec
 from tinyqwen.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
 from tinyqwen.random import dropout_mask
 from tinyqwen.tensor import primitive
@@ -77,12 +77,12 @@ def linear(x, weight, bias=None):
             f"weight {weight.shape} takes {weight.shape[-1]}"
         )
     rows = x.reshape(-1, shape[-1])
-    if len(rows) != 1:
-        out = rows @ weight.T  # dot would fill it with zeros first
-    elif weight.nbytes < LARGE:
+    if weight.nbytes >= LARGE and 0 < len(rows) <= FEW:
+        out = matvec(weight, rows)
+    elif len(rows) == 1:
         out = rows.dot(weight.T)  # half a microsecond less to call
     else:
-        out = matvec(weight, rows[0])[None]
+        out = rows @ weight.T  # dot would fill it with zeros first
     if bias is not None:
         out += bias
 

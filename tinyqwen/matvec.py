@@ -1,12 +1,13 @@
-"""A large matrix times one vector: where a decoded token spends its time.
+"""A large matrix times one vector or a few: where a decoded token spends its time.
 
-Each weight is read from memory once and used once, so the time is that of reading. Two ideas bring
-it near the memory's own speed:
+Each weight is read from memory once and used once for each text that is being written, so the time
+is that of reading. Two ideas bring it near the memory's own speed:
 
 *Row after row.* BLAS takes four rows at a time. Four short streams are hard to foresee for a core,
 which fetches ahead what it expects to be read next; NumPy's vecdot makes the matrix one stream. On
 a core of Zen 4, with rows of 896 numbers, it reads 30 GB/s where BLAS reads 16. LONG rows are left
-to BLAS: each would push x out of the fastest cache, and BLAS reads x once for four of them.
+to BLAS: each would push x out of the fastest cache, and BLAS reads x once for four of them. For two
+vectors or more BLAS would first copy the matrix to where it likes it, at 10 GB/s on two cores.
 
 *On all cores.* No core alone takes all that the memory gives. BLAS would use the others as well,
 but its threads are busy even while they wait for work, and ours would find no core free. So inside
@@ -21,6 +22,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 LARGE = 1 << 21  # bytes of a matrix; a smaller one stays in a cache, where BLAS is the faster
+FEW = 4  # vectors; for more of them, BLAS's copy of the matrix is worth making
 LONG = 2048  # numbers in a row; as many of W and of x are half of a first-level cache
 PIECE = 1 << 20  # bytes at a time, or more
 UNLOCKED = 512  # rows at a time, or more: for up to 500, vecdot would keep Python's lock
@@ -35,8 +37,8 @@ _free = threading.Lock()  # held by the one block that has the cores, and BLAS h
 
 
 def matvec(weight, x):
-    """y = W x.  weight (n, k), x (k,). Returns (n,)."""
-    return weight.dot(x) if _state.cores is None else _state.cores.matvec(weight, x)
+    """y = W x for each of a FEW vectors.  weight (n, k), x (T, k). Returns (T, n)."""
+    return x.dot(weight.T) if _state.cores is None else _state.cores.matvec(weight, x)
 
 
 @contextmanager
@@ -77,18 +79,19 @@ class _Cores:
 
     def matvec(self, weight, x):
         if self._helpers is None and not self._start():
-            return weight.dot(x)
+            return x.dot(weight.T)
         least = UNLOCKED if weight.shape[1] <= LONG else 1
         size = max(least, PIECE * len(weight) // weight.nbytes)
         helpers = max(0, min(len(self._helpers), (len(weight) // size - 1) // 2))
+        out = np.empty((len(x), len(weight)), np.result_type(weight, x))
         if not helpers:  # not worth waking anybody
-            return _multiply(weight, x)
-        out = np.empty(len(weight), np.result_type(weight, x))
+            _multiply(weight, x, out)
+            return out
         *starts, last = range(0, len(weight) - size + 1, size)
         shared, done = iter(starts), queue.SimpleQueue()
 
         def multiply(start, stop):
-            _multiply(weight[start:stop], x, out[start:stop])
+            _multiply(weight[start:stop], x, out[:, start:stop])
 
         def work():  # piece by piece, for no two threads begin at once or are equally fast
             for start in shared:
@@ -123,5 +126,9 @@ def _help(jobs):
             done.put(error)
 
 
-def _multiply(weight, x, out=None):
-    return (np.dot if weight.shape[1] > LONG else np.vecdot)(weight, x, out=out)
+def _multiply(weight, x, out):
+    if weight.shape[1] > LONG:
+        for vector, product in zip(x, out):
+            np.dot(weight, vector, out=product)
+    else:
+        np.vecdot(weight[:, None], x, out=out.T)
