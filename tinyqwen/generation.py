@@ -16,9 +16,9 @@ import numpy as np
 
 from tinyqwen import sampling
 from tinyqwen.cache import KVCache
-from tinyqwen.matvec import on_all_cores
 from tinyqwen.random import default_rng
 from tinyqwen.tensor import inference_mode
+from tinyqwen.tensor_parallel import TensorParallel
 
 # ---------------------------------------------------------------------------------------------
 # Settings
@@ -246,7 +246,9 @@ class GenerationMixin:
 
         if streamer is not None:
             streamer.put(ids)
-        with inference_mode(), on_all_cores() if config.use_cache else nullcontext():
+        # Without a cache there are no small steps, and dropout would differ between the processes.
+        parallel = config.use_cache and not self.training
+        with inference_mode(), TensorParallel(step) if parallel else nullcontext(step) as step:
             out = decode_loop(step, ids, new, choose, emit, config.pad_token_id)
         if streamer is not None:
             streamer.end()

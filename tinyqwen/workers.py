@@ -89,6 +89,15 @@ class ForkedWorker:
             raise kind(answer["message"]) from RuntimeError(answer["traceback"])
         return answer["value"]
 
+    def ended(self):
+        """Whether `result` would not have to wait."""
+        return self._connection.poll()
+
+    def kill(self):
+        """End the process, whatever it is at."""
+        os.kill(self._pid, signal.SIGKILL)
+        self.close()
+
     def close(self):
         """End the process, after what it is at."""
         self._connection.close()

@@ -104,10 +104,10 @@ def _generate_large(settings, size):
             bandwidth = sides.pop("limit")
             _check_logits(sides)
             prefill = take_turns(sides, settings.rounds, "prefill", length=256)
-            # What memory a shared machine gives changes within seconds: turns are short, and ours
-            # and the limit's come one after the other.
+            # What memory a shared machine gives changes within seconds: turns are short and many,
+            # and ours and the limit's come one after the other.
             sides = {"limit": bandwidth, **sides}
-            times = take_turns(sides, 6 * settings.rounds, "token", new=7)
+            times = take_turns(sides, 4 * settings.rounds, "token", new=13)
     reads = 4e-6 * _parameters(size) / median(times["limit"])
     speed = f"{1e3 / median(times['ours']):.1f} tokens/s; memory reads {reads:.0f} GB/s"
     yield row("generate", f"a decoded token at {size}", "ms", **times, note=speed)
