@@ -205,16 +205,18 @@ def test_an_error_here_while_the_others_wait():
 
 
 @pytest.mark.parametrize("granted", [0, 1])
-def test_a_system_that_has_no_more_processes(monkeypatch, granted):
-    fork, asked = os.fork, []
+@pytest.mark.parametrize("what", ["fork", "Semaphore"])
+def test_a_system_that_grants_no_more(monkeypatch, what, granted):
+    owner = os if what == "fork" else module.get_context("fork")
+    grant, asked = getattr(owner, what), []
 
-    def refuse():
+    def refuse(*args):
         asked.append(1)
         if len(asked) > granted:
             raise BlockingIOError("no more")
-        return fork()
+        return grant(*args)
 
-    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(owner, what, refuse)
     with threadpool_limits(3, user_api="blas"):
         with TensorParallel(product) as step:
             for _ in range(4):

@@ -1,13 +1,13 @@
 """One token on several cores: the rows of every large matrix are shared among processes.
 
 A token cannot be split as a batch can (`parallel.py`), but a matrix can. Every process takes the
-same step, of a model and a cache that are copies of each other; of a large matrix it multiplies
-only its share of the rows, and has the others' results from shared memory (Shoeybi et al., 2019,
-"Megatron-LM", section 3, has the matrices so on several GPUs). So all of them are at the same place
-at the same time: nobody need be woken, and what is too small to share is computed by all.
+same step, with the same weights and a cache of its own; of a large matrix it multiplies only its
+share of the rows, and has the others' results from shared memory (Shoeybi et al., 2019,
+"Megatron-LM", section 3, share them so among GPUs). All of them come to the same place at the same
+time, so nobody has to be woken, and what is too small to share is computed by all.
 
-Threads of one process would have to share Python's lock as well as the rows: a token at the shape
-of Qwen2.5-0.5B took them 6 to 12% longer.
+Threads of one process share Python's lock as well, and the one that waits for it falls asleep: a
+token at the shape of Qwen2.5-0.5B took them 4 to 12% longer.
 """
 
 import os
@@ -22,11 +22,11 @@ from tinyqwen.matvec import matvec_by, multiply
 from tinyqwen.resources import shared_zeros
 from tinyqwen.workers import FORK, ForkedWorker
 
-WORTH = 1 << 26  # bytes of the large matrices in a step; with less, processes do not pay
-MOST = 8  # processes
-ROOM = 1 << 25  # bytes of a product's results; they are not taken before they are used
+WORTH = 1 << 26  # bytes of a step's large matrices; with less, a short text would not pay
+MOST = 8  # processes; each takes some milliseconds to begin
+ROOM = 1 << 25  # bytes of a product's results; memory that is never written to is never taken
 SPINS = 1 << 15  # looks for the others, in some milliseconds; to sleep and be woken takes longer
-PATIENCE = 0.1  # seconds between two looks whether they still live
+PATIENCE = 0.1  # seconds between looks whether they still live
 
 _free = threading.Lock()  # held by the one `with` that has the cores, and BLAS held to one
 
@@ -37,17 +37,18 @@ class TensorParallel:
         with TensorParallel(step) as step:
             logits = step(ids)
 
-    step: callable, array of integers -> anything. What it returns, and whatever it keeps for its
-    next call, must depend on nothing else than the ids it has been given.
-    The first call with WORTH large matrices for a FEW vectors is still computed here alone; then
-    the processes begin, as copies of this one. From there on to the end of the `with`, everything
-    else that BLAS does runs on one core: good for tokens that come one by one, not for a prompt. Of
-    `with` blocks in several threads one at a time has the cores.
+    step: callable, array of integers -> anything. What it returns, and what it keeps for its next
+    call, must depend on nothing but the ids it has been given.
+    A first call that multiplies WORTH bytes by a FEW vectors is computed here alone; before the
+    next, the other processes are forked. From there on to the end of the `with`, everything else
+    that BLAS does runs on one core: good for tokens that come one by one, not for a prompt. Of
+    `with` blocks in several threads one at a time has the cores. What a step raises in another
+    process is raised here. Where there is no fork (macOS, Windows), all is left to BLAS.
     """
 
     def __init__(self, step):
         self._step, self._read = step, 0
-        self._rank, self._size, self._workers = 0, 0, []
+        self._rank, self._size, self._turn, self._workers = 0, 0, 0, []
         self._cleanup = ExitStack()
 
     def __enter__(self):
@@ -81,17 +82,18 @@ class TensorParallel:
         self._cleanup.callback(_free.release)
         self._cleanup.enter_context(blas.limit(limits=1))
         self._cleanup.callback(self._end)
-        self._parent, self._turn, self._size = os.getpid(), 0, size
+        self._parent, self._size = os.getpid(), size
         self._results = [shared_zeros(ROOM, np.uint8) for _ in range(2)]
         try:
             self._arrivals = [get_context("fork").Semaphore(0) for _ in range(size)]
             for _ in range(size - 1):
                 self._workers.append(ForkedWorker(self._work))
-        except OSError:  # the system has no more of them
+        except OSError:  # the system grants no more of them
             self._end()
 
     def _end(self):
-        self._size = 1
+        """Be alone again."""
+        self._size, self._arrivals = 1, [None]
         while self._workers:
             self._workers.pop().kill()
 
