@@ -58,15 +58,15 @@ def product(ids):
     return matvec(WEIGHT, X)
 
 
-def processes(step):
-    """How many take step: each writes its number, and multiplies by a matrix that has it."""
-    return len(set(step(np.zeros(1, int))[0].astype(int)))
-
-
 def who(ids):
-    """In each row, the process that computed it."""
-    matvec(WEIGHT, X)  # so that it is worth it
+    """A step: a product that in each row has the number of the process that computed it."""
+    matvec(WEIGHT, X)  # so that processes are worth it
     return matvec(np.full((64, 1), os.getpid(), np.float64), np.ones((1, 1)))
+
+
+def processes(step):
+    """How many take part in a step, which is `who`."""
+    return len(set(step(np.zeros(1, int))[0]))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])

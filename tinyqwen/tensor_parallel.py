@@ -138,9 +138,14 @@ class TensorParallel:
             if semaphore.acquire(False):
                 return
         while not semaphore.acquire(timeout=PATIENCE):
-            if self._rank and os.getppid() != self._parent:
-                raise SystemExit
-            for worker in [] if self._rank else self._workers:
-                if worker.ended():
-                    worker.result()  # raises what ended it
-                    raise RuntimeError("one process took a step in fewer products than another")
+            (self._check_parent if self._rank else self._check_workers)()
+
+    def _check_parent(self):
+        if os.getppid() != self._parent:
+            raise SystemExit
+
+    def _check_workers(self):
+        for worker in self._workers:
+            if worker.ended():
+                worker.result()  # raises what ended it
+                raise RuntimeError("one process took a step in fewer products than another")
