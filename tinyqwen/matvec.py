@@ -48,7 +48,8 @@ def multiply(weight, x, out):
     """The same on this core alone, written to out (T, n), whose rows are contiguous."""
     n, k = weight.shape
     if k <= LONG:
-        np.vecdot(weight[:, None], x, out=out.T)
+        # In C's order all vectors meet a row while it is in a cache; else W would be read T times.
+        np.vecdot(weight[:, None], x, out=out.T, order="C")
         return
     rows = n if len(x) == 1 else max(1, PIECE * n // weight.nbytes)
     for start in range(0, n, rows):
