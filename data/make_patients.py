@@ -16,10 +16,10 @@ import numpy as np
 
 import tinyqwen as tq
 from tinyqwen.course import patients
-from tinyqwen.data import open_corpus, prepare_corpus
 from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
-from tinyqwen.resources import keep_memory
-from tinyqwen.text import split_files
+from tinyqwen.parallel.resources import keep_memory
+from tinyqwen.text.documents import split_files
+from tinyqwen.training.data import open_corpus, prepare_corpus
 
 DATA = Path(__file__).parent
 STEPS, ROWS, LENGTH, RATE, WARMUP = 1000, 16, 96, 4e-3, 40

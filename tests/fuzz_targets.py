@@ -22,15 +22,16 @@ from damage import damage
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 import tinyqwen as tq
-from tinyqwen import chat_template, generate
+from tinyqwen import generate
 from tinyqwen.benchmark.machine import peak_mib
-from tinyqwen.data import open_corpus, prepare_corpus
-from tinyqwen.files import file_in
-from tinyqwen.text import documents, split_files
-from tinyqwen.tokenizer import Tokenizer
-from tinyqwen.tokenizer_training import train_tokenizer
-from tinyqwen.train_config import TrainConfig
-from tinyqwen.trainer import Trainer
+from tinyqwen.storage.files import file_in
+from tinyqwen.text import chat_template
+from tinyqwen.text.documents import documents, split_files
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.text.tokenizer_training import train_tokenizer
+from tinyqwen.training.data import open_corpus, prepare_corpus
+from tinyqwen.training.train_config import TrainConfig
+from tinyqwen.training.trainer import Trainer
 
 SECONDS, MEMORY = 20, 2 << 30
 TEXT = "The cat sat on it. It's 3 o'clock, 猫!\n\n  é e\u0301 <|endoftext|> <|im_start|>\t[MASK]"

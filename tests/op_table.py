@@ -49,7 +49,7 @@ from op_draws import (
 
 import tinyqwen as tq
 from tinyqwen import functional as F
-from tinyqwen import ops
+from tinyqwen.autograd import ops
 
 # ---------------------------------------------------------------------------------------------
 # The elementary primitives

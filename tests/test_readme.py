@@ -1,6 +1,5 @@
 """README.md is the front door: what it points to is there, and every file has its place."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -13,17 +12,6 @@ def test_every_link_and_picture_is_there():
     local = [target for target in targets if not target.startswith("http")]
     assert len(local) > 30
     assert [target for target in local if not (ROOT / target).exists()] == []
-
-
-def test_every_file_is_listed_and_uses_only_the_ones_before_it():
-    listed = re.findall(r"\(tinyqwen/(\w+)\.py\)", README.split("## Commands")[0])
-    assert sorted(["__init__", *listed]) == sorted(f.stem for f in (ROOT / "tinyqwen").glob("*.py"))
-    for place, name in enumerate(listed):
-        for node in ast.parse((ROOT / "tinyqwen" / f"{name}.py").read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ImportFrom):
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-                used = {full.split(".")[1] for full in names if full.startswith("tinyqwen.")}
-                assert not used & set(listed[place:]), f"{name} uses {used}"
 
 
 def test_every_chapter_has_its_row_and_its_picture():

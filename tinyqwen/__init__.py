@@ -1,18 +1,11 @@
 """tinyqwen: Qwen2 from scratch in NumPy, gradients included."""
 
 from tinyqwen import functional, nn, optim
-from tinyqwen.gradcheck import gradcheck
-from tinyqwen.ops import concat, einsum, stack, where
-from tinyqwen.qwen2 import (
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen2ForSequenceClassification,
-    Qwen2ForTokenClassification,
-    Qwen2Model,
-)
-from tinyqwen.random import manual_seed
-from tinyqwen.recomputation import checkpoint
-from tinyqwen.tensor import (
+from tinyqwen.autograd.gradcheck import gradcheck
+from tinyqwen.autograd.ops import concat, einsum, stack, where
+from tinyqwen.autograd.random import manual_seed
+from tinyqwen.autograd.recomputation import checkpoint
+from tinyqwen.autograd.tensor import (
     Tensor,
     enable_grad,
     grad,
@@ -20,7 +13,14 @@ from tinyqwen.tensor import (
     no_grad,
     primitive,
 )
-from tinyqwen.tokenizer import Tokenizer
+from tinyqwen.models.qwen2 import (
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+    Qwen2ForTokenClassification,
+    Qwen2Model,
+)
+from tinyqwen.text.tokenizer import Tokenizer
 
 __all__ = [
     "Qwen2Config",

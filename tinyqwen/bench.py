@@ -6,7 +6,7 @@ from tinyqwen.benchmark import machine, subjects
 from tinyqwen.benchmark.rows import fits, table
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.cli import ArgumentParser, run
-from tinyqwen.files import write_json
+from tinyqwen.storage.files import write_json
 from tinyqwen.viz.bench import benchmark
 from tinyqwen.viz.style import save
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from tinyqwen.cli import ArgumentParser, run
-from tinyqwen.generation import TextStreamer, as_list, pad_left
-from tinyqwen.qwen2 import Qwen2ForCausalLM
-from tinyqwen.resources import keep_memory
-from tinyqwen.tokenizer import Tokenizer
-from tinyqwen.train_config import RUN_CONFIG
+from tinyqwen.generation.loop import TextStreamer, as_list, pad_left
+from tinyqwen.models.qwen2 import Qwen2ForCausalLM
+from tinyqwen.parallel.resources import keep_memory
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training.train_config import RUN_CONFIG
 
 BUNDLED = Path(__file__).resolve().parents[1] / "data" / "model"
 TEMPERATURE = 0.8  # where neither the caller nor the checkpoint names one

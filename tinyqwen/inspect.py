@@ -5,8 +5,8 @@ No weights are read and no memory is used for them: a model of any size is told 
 
 from pathlib import Path
 
-from tinyqwen import nn, qwen2
-from tinyqwen.budget import (
+from tinyqwen import nn
+from tinyqwen.analysis.budget import (
     flops_per_token,
     kv_cache_table,
     parameter_counts,
@@ -14,8 +14,9 @@ from tinyqwen.budget import (
     rule_of_thumb_corrections,
     six_n,
 )
-from tinyqwen.checkpoint import read_config
 from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.models import qwen2
+from tinyqwen.storage.checkpoint import read_config
 from tinyqwen.viz.budget import budget
 from tinyqwen.viz.style import save
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen.random import default_rng
-from tinyqwen.tensor import Tensor
+from tinyqwen.autograd.random import default_rng
+from tinyqwen.autograd.tensor import Tensor
 
 
 class Parameter(Tensor):

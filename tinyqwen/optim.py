@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinyqwen.resources import shared_zeros
+from tinyqwen.parallel.resources import shared_zeros
 
 PIECE = 1 << 15  # numbers updated at a time: eight arrays of 128 KB stay in a core's L2 cache
 

@@ -10,15 +10,15 @@ from dataclasses import fields
 import numpy as np
 
 from tinyqwen import nn
-from tinyqwen.budget import flops_per_token, parameter_counts, six_n, training_memory
-from tinyqwen.checkpoint import read_config
+from tinyqwen.analysis.budget import flops_per_token, parameter_counts, six_n, training_memory
 from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.optim import AdamW
-from tinyqwen.parallel import DataParallel, clipped_gradients
-from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
-from tinyqwen.tokenizer import Tokenizer
-from tinyqwen.train_config import STORIES, TrainConfig
-from tinyqwen.trainer import DEFAULT_VOCABULARY, Stopped, Trainer
+from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
+from tinyqwen.storage.checkpoint import read_config
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training.train_config import STORIES, TrainConfig
+from tinyqwen.training.trainer import DEFAULT_VOCABULARY, Stopped, Trainer
 
 MINE = "runs/mine"  # where a student's run is, beside the library's own
 

@@ -14,7 +14,7 @@ yours as soon as your functions are swapped in.
 
 import numpy as np  # noqa: F401
 
-from tinyqwen import ops  # noqa: F401
+from tinyqwen.autograd import ops  # noqa: F401
 
 
 def unbroadcast(g, shape):

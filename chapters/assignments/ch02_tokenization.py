@@ -9,7 +9,7 @@ In the order of the file each one prepares the next, and may call the ones befor
 
 import unicodedata  # noqa: F401
 
-from tinyqwen.bpe import byte_ids, pretokenize  # noqa: F401
+from tinyqwen.text.bpe import byte_ids, pretokenize  # noqa: F401
 
 
 def count_pairs(words):

@@ -19,13 +19,13 @@ from tinyqwen.course import (
 
 TITLE = "Autograd"
 ASSIGNED = {
-    "unbroadcast": "ops",
-    "topological_order": "tensor",
-    "mul": "ops",
-    "exp": "ops",
-    "sum": "ops",
-    "matmul": "ops",
-    "getitem": "ops",
+    "unbroadcast": "autograd.ops",
+    "topological_order": "autograd.tensor",
+    "mul": "autograd.ops",
+    "exp": "autograd.ops",
+    "sum": "autograd.ops",
+    "matmul": "autograd.ops",
+    "getitem": "autograd.ops",
 }
 
 ELEMENTWISE = [(2, 5), (1,), (3, 0, 4), (), (3, 1, 7)]

@@ -5,20 +5,20 @@ import unicodedata
 from collections import Counter
 from itertools import pairwise
 
-from tinyqwen.bpe import bpe_vocabulary, byte_ids, pretokenize
 from tinyqwen.course import check, check_equal, check_example, points, reference, rng
 from tinyqwen.course.calls import StudentError
+from tinyqwen.text.bpe import bpe_vocabulary, byte_ids, pretokenize
 
 TITLE = "Tokenization"
 ASSIGNED = {
-    "count_pairs": "bpe",
-    "merge_pair": "bpe",
-    "train_bpe": "bpe",
-    "encode_word": "bpe",
-    "encode": "bpe",
-    "decode": "bpe",
-    "wordpiece_scores": "bpe",
-    "encode_wordpiece": "bpe",
+    "count_pairs": "text.bpe",
+    "merge_pair": "text.bpe",
+    "train_bpe": "text.bpe",
+    "encode_word": "text.bpe",
+    "encode": "text.bpe",
+    "decode": "text.bpe",
+    "wordpiece_scores": "text.bpe",
+    "encode_wordpiece": "text.bpe",
 }
 
 LOW = {"low": 5, "lower": 2, "newest": 6, "widest": 3}

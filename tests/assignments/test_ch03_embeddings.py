@@ -17,7 +17,7 @@ from tinyqwen.course import (
 from tinyqwen.course.calls import StudentError
 
 TITLE = "Embeddings"
-ASSIGNED = {"embedding": "functional", "cosine_similarity": "functional"}
+ASSIGNED = {"embedding": "functional.linear", "cosine_similarity": "functional.linear"}
 
 EMBEDDING_AXES = {"out": "batch time feature", "weight": "id feature"}
 

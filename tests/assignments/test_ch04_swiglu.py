@@ -15,7 +15,12 @@ from tinyqwen.course import (
 )
 
 TITLE = "Linear layers and SwiGLU"
-ASSIGNED = {"linear": "functional", "silu": "ops", "gelu": "functional", "swiglu": "functional"}
+ASSIGNED = {
+    "linear": "functional.linear",
+    "silu": "autograd.ops",
+    "gelu": "functional.activations",
+    "swiglu": "functional.activations",
+}
 
 LINEAR = [((2, 5, 3), (4, 3), (4,)), ((3, 7), (2, 7), (2,)), ((5,), (3, 5), (3,))]
 LINEAR_EDGES = [((1, 1), (1, 1), (1,)), ((0, 3), (2, 3), (2,)), ((2, 0, 3), (4, 3), (4,))]

@@ -16,7 +16,7 @@ from tinyqwen.course import (
 )
 
 TITLE = "Normalization and the residual stream"
-ASSIGNED = {"rms_norm": "functional", "layer_norm": "functional"}
+ASSIGNED = {"rms_norm": "functional.normalization", "layer_norm": "functional.normalization"}
 
 RMS = [((2, 5, 7), (7,)), ((3, 4), (4,)), ((6,), (6,)), ((2, 3, 2, 5), (5,))]
 LAYER = [(x, w, w) for x, w in RMS]

@@ -19,9 +19,9 @@ from tinyqwen.course import (
 
 TITLE = "Positions"
 ASSIGNED = {
-    "sinusoidal_table": "functional",
-    "rope_tables": "functional",
-    "apply_rope": "functional",
+    "sinusoidal_table": "functional.positions",
+    "rope_tables": "functional.positions",
+    "apply_rope": "functional.positions",
 }
 
 TABLE_AXES = "batch position feature"

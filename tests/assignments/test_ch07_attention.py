@@ -19,10 +19,10 @@ from tinyqwen.course import (
 
 TITLE = "Attention"
 ASSIGNED = {
-    "softmax": "ops",
-    "causal_mask": "masks",
-    "padding_mask": "masks",
-    "scaled_dot_product_attention": "functional",
+    "softmax": "autograd.ops",
+    "causal_mask": "models.masks",
+    "padding_mask": "models.masks",
+    "scaled_dot_product_attention": "functional.attention",
 }
 
 SOFTMAX = [(2, 5), (7,), (3, 1), (3, 0, 4), (2, 3, 4)]

@@ -19,11 +19,11 @@ from tinyqwen.course import (
 
 TITLE = "Heads: MHA, MQA, GQA"
 ASSIGNED = {
-    "split_heads": "functional",
-    "merge_heads": "functional",
-    "repeat_kv": "functional",
-    "grouped_query_attention": "functional",
-    "kv_cache_bytes_per_token": "budget",
+    "split_heads": "functional.attention",
+    "merge_heads": "functional.attention",
+    "repeat_kv": "functional.attention",
+    "grouped_query_attention": "functional.attention",
+    "kv_cache_bytes_per_token": "analysis.budget",
 }
 
 HEADS = "batch head time feature"

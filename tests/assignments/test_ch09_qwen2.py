@@ -16,9 +16,9 @@ from tinyqwen.course import (
 
 TITLE = "Qwen2, whole"
 ASSIGNED = {
-    "decoder_layer": "qwen2",
-    "parameter_counts": "budget",
-    "flops_per_token": "budget",
+    "decoder_layer": "models.qwen2",
+    "parameter_counts": "analysis.budget",
+    "flops_per_token": "analysis.budget",
 }
 
 AXES = "batch time feature"

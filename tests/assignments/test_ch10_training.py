@@ -25,11 +25,11 @@ from tinyqwen.course.diagnosis import as_array
 
 TITLE = "Training"
 ASSIGNED = {
-    "cross_entropy": "losses",
+    "cross_entropy": "functional.losses",
     "adamw_step": "optim",
     "cosine_with_warmup": "optim",
     "clip_by_global_norm": "optim",
-    "sample_batch": "data",
+    "sample_batch": "training.data",
 }
 
 # ---------------------------------------------------------------------------------------------

@@ -18,14 +18,14 @@ from tinyqwen.course import (
 
 TITLE = "Generation"
 ASSIGNED = {
-    "apply_temperature": "sampling",
-    "apply_repetition_penalty": "sampling",
-    "apply_top_k": "sampling",
-    "apply_top_p": "sampling",
-    "apply_min_p": "sampling",
-    "sample_next": "sampling",
-    "cache_update": "cache",
-    "decode_loop": "generation",
+    "apply_temperature": "generation.sampling",
+    "apply_repetition_penalty": "generation.sampling",
+    "apply_top_k": "generation.sampling",
+    "apply_top_p": "generation.sampling",
+    "apply_min_p": "generation.sampling",
+    "sample_next": "generation.sampling",
+    "cache_update": "models.cache",
+    "decode_loop": "generation.loop",
 }
 
 AXES = "row token"

@@ -22,10 +22,10 @@ from tinyqwen.course import (
 
 TITLE = "Inside the model"
 ASSIGNED = {
-    "previous_token_score": "interpret",
-    "induction_score": "interpret",
-    "logit_lens": "interpret",
-    "ablate_head": "interpret",
+    "previous_token_score": "analysis.interpret",
+    "induction_score": "analysis.interpret",
+    "logit_lens": "analysis.interpret",
+    "ablate_head": "analysis.interpret",
     "diagnoses": "course.patients",
     "check_a": "course.patients",
     "check_b": "course.patients",

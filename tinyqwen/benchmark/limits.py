@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tinyqwen.attention import BLOCK
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import repeat
-from tinyqwen.losses import ROWS
+from tinyqwen.functional.attention import BLOCK
+from tinyqwen.functional.losses import ROWS
+from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.nn import empty_parameters
-from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
-from tinyqwen.resources import default_threads, keep_memory
+from tinyqwen.parallel.resources import default_threads, keep_memory
 
 # A product is (times, A's shape, B's shape): A @ B as NumPy multiplies stacks of matrices.
 

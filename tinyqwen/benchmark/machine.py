@@ -19,7 +19,7 @@ def describe():
     import numpy  # noqa: F401  (so that its BLAS is there to be asked)
     from threadpoolctl import threadpool_info
 
-    from tinyqwen.resources import default_threads
+    from tinyqwen.parallel.resources import default_threads
 
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     return {

@@ -9,11 +9,11 @@ from statistics import median
 import numpy as np
 
 from tinyqwen import functional as F
+from tinyqwen.autograd.ops import concat, masked_fill, where
+from tinyqwen.autograd.tensor import Tensor, grad
 from tinyqwen.benchmark.sizes import SIZES
-from tinyqwen.masks import causal_mask
-from tinyqwen.ops import concat, masked_fill, where
-from tinyqwen.resources import keep_memory
-from tinyqwen.tensor import Tensor, grad
+from tinyqwen.models.masks import causal_mask
+from tinyqwen.parallel.resources import keep_memory
 
 EPS = 1e-6
 NAMES = (

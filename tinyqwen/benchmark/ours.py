@@ -7,15 +7,15 @@ from itertools import pairwise
 from statistics import median
 
 from tinyqwen import functional as F
+from tinyqwen.autograd.random import manual_seed
+from tinyqwen.autograd.tensor import inference_mode, no_grad
 from tinyqwen.benchmark.machine import peak_mib
 from tinyqwen.benchmark.sizes import SIZES, ids_for
 from tinyqwen.benchmark.worker import repeat
+from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.optim import AdamW, decay_groups
-from tinyqwen.parallel import DataParallel, clipped_gradients
-from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
-from tinyqwen.random import manual_seed
-from tinyqwen.resources import keep_memory
-from tinyqwen.tensor import inference_mode, no_grad
+from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
+from tinyqwen.parallel.resources import keep_memory
 
 
 class Training:

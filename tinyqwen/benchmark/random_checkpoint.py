@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from tinyqwen.benchmark.sizes import SIZES
-from tinyqwen.files import write_json
+from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from tinyqwen.nn import empty_parameters
-from tinyqwen.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.storage.files import write_json
 
 PERIOD = (1 << 20) + 7  # random numbers that are drawn; longer arrays repeat them
 

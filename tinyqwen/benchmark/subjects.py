@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import median
 
+from tinyqwen.analysis.budget import parameter_counts
 from tinyqwen.benchmark.operations import NAMES
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.rows import row, spread
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import Worker, take_turns, workers
-from tinyqwen.budget import parameter_counts
-from tinyqwen.qwen2 import Qwen2Config
+from tinyqwen.models.qwen2 import Qwen2Config
 
 AGREE = 1e-4  # relative: losses of the two sides before their times are compared
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tinyqwen.course.registry import ROOT, chapters, functions_in, is_written
 from tinyqwen.course.submission import find_file
-from tinyqwen.files import read_json, write_json
+from tinyqwen.storage.files import read_json, write_json
 
 LIMIT = 0.15  # nats per token above the floor
 RECORD = ROOT / "runs" / "capstone.json"

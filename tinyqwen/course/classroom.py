@@ -35,7 +35,7 @@ from tinyqwen.course.isolation.wire import printable
 from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, result_of
-from tinyqwen.files import read_json, write_json, write_text
+from tinyqwen.storage.files import read_json, write_json, write_text
 
 MAX_NAME = 50  # characters: of four bytes each they still fit into the name of a file
 STARTING = 60  # seconds for a sitting to start, and for each chapter's worker

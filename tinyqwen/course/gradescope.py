@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from tinyqwen.course.registry import ROOT
-from tinyqwen.files import atomic_write
+from tinyqwen.storage.files import atomic_write
 
 # What grading needs of the repository, and nothing a submission could profit from besides.
 CONTENTS = (

@@ -9,11 +9,11 @@ checks that find them: the solution of the assignment, so read no further if you
 import numpy as np
 
 from tinyqwen import functional as F
+from tinyqwen.analysis.interpret import residual_stream
+from tinyqwen.autograd.tensor import no_grad
 from tinyqwen.course.registry import ROOT
 from tinyqwen.course.swapping import swap
-from tinyqwen.interpret import residual_stream
-from tinyqwen.qwen2 import Qwen2ForCausalLM
-from tinyqwen.tensor import no_grad
+from tinyqwen.models.qwen2 import Qwen2ForCausalLM
 
 FOLDER = ROOT / "data" / "patients"
 NAMES = ("a", "b", "c", "d")

@@ -4,14 +4,14 @@ Nothing is listed here. A chapter is its graders' file, `tests/assignments/test_
 says at its top, in plain literals that are read without running it,
 
     TITLE = "Linear layers and SwiGLU"
-    ASSIGNED = {"linear": "functional", "silu": "ops"}    # name: the module of the library it is in
+    ASSIGNED = {"linear": "functional.linear", "silu": "autograd.ops"}  # name: its module
 
 and beside which stand the stubs, `chapters/assignments/chNN_topic.py`, and the mutants,
 `tests/assignments/mutants/chNN_topic.py`.
 """
 
 import ast
-import importlib
+import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -110,11 +110,16 @@ def imports_in(source: str) -> list[tuple]:
     """(module, name, alias) of what a file imports from tinyqwen.  name: None for whole modules."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinyqwen."):
-            found += [(node.module, one.name, one.asname or one.name) for one in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module == "tinyqwen":
-            found += [(f"tinyqwen.{one.name}", None, one.asname or one.name) for one in node.names]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tinyqwen":
+            for one in node.names:
+                full, alias = f"{node.module}.{one.name}", one.asname or one.name
+                whole = importlib.util.find_spec(full) if _is_package(node.module) else None
+                found.append((full, None, alias) if whole else (node.module, one.name, alias))
     return found
+
+
+def _is_package(module):
+    return importlib.util.find_spec(module).submodule_search_locations is not None
 
 
 def is_stub(function: ast.FunctionDef) -> bool:

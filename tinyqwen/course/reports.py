@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tinyqwen.course.registry import chapters
 from tinyqwen.course.scoreboard import by_chapter, count, scoreboard, total
-from tinyqwen.files import write_text
+from tinyqwen.storage.files import write_text
 
 
 def gradescope(results) -> dict:

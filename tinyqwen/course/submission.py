@@ -163,9 +163,10 @@ def submitted(chapter: Chapter, path, around=None, isolated=False, **settings) -
 def lent(chapter: Chapter, current) -> dict:
     """{module: {name: function}}: what of the library the chapter's stubs import and name.
 
-    `from tinyqwen.bpe import byte_ids` lends that function, `from tinyqwen import ops` every one
-    that the stubs' text names as `ops.…`; `F.…` is always tinyqwen.functional's. They run in the
-    grader's process, on values from the worker, so that their source is not there to be read.
+    `from tinyqwen.text.bpe import byte_ids` lends that function, `from tinyqwen.autograd import
+    ops` every one that the stubs' text names as `ops.…`; `F.…` is always tinyqwen.functional's.
+    They run in the grader's process, on values from the worker, so that their source is not there
+    to be read.
     current: () -> the assigned function that is being graded, which is not lent while it is.
     """
     text = chapter.stub.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """Where a model's parameters are, and where its arithmetic is."""
 
-from tinyqwen.budget import as_dict, flops_per_token, parameter_counts
+from tinyqwen.analysis.budget import as_dict, flops_per_token, parameter_counts
 from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PURPLE, figure, style
 
 PARTS = {  # name -> (parameters' parts, color)

@@ -1,6 +1,6 @@
 """The tape, drawn: values flow to the right, gradients back to the left."""
 
-from tinyqwen.tensor import Tensor, topological_order
+from tinyqwen.autograd.tensor import Tensor, topological_order
 from tinyqwen.viz.style import BLUE, GRAY, RED, figure, style
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "matmul": "@", "neg": "−"}

@@ -2,8 +2,14 @@
 
 import numpy as np
 
-from tinyqwen.budget import as_dict, flops_per_token, parameter_counts, rule_of_thumb, six_n
-from tinyqwen.budget import rule_of_thumb_corrections as corrections_of
+from tinyqwen.analysis.budget import (
+    as_dict,
+    flops_per_token,
+    parameter_counts,
+    rule_of_thumb,
+    six_n,
+)
+from tinyqwen.analysis.budget import rule_of_thumb_corrections as corrections_of
 from tinyqwen.viz.budget import PARTS, short
 from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PALETTE, RED, figure, style
 

@@ -2,7 +2,7 @@
 
 from itertools import cycle, pairwise
 
-from tinyqwen import bpe
+from tinyqwen.text import bpe
 from tinyqwen.viz.style import BLUE, GRAY, ORANGE, can_draw, figure, style
 
 TINTS = ("#CFE3F1", "#FBE6C2", "#CDEBDF", "#F3DCE8", "#E4E4E4")  # of the palette, behind black text

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tinyqwen import ops
+from tinyqwen.autograd import ops
+from tinyqwen.autograd.ops import unbroadcast
+from tinyqwen.autograd.tensor import topological_order
 from tinyqwen.course import mutant
-from tinyqwen.ops import unbroadcast
-from tinyqwen.tensor import topological_order
 
 mul, exp, total, matmul, getitem = (
     op.raw for op in (ops.mul, ops.exp, ops.sum, ops.matmul, ops.getitem)

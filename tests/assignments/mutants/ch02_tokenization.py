@@ -5,8 +5,8 @@ import unicodedata
 from collections import Counter
 from itertools import pairwise
 
-from tinyqwen import bpe
 from tinyqwen.course import mutant
+from tinyqwen.text import bpe
 
 count_pairs, merge_pair = bpe.count_pairs, bpe.merge_pair
 train_bpe, encode_word, encode, decode = bpe.train_bpe, bpe.encode_word, bpe.encode, bpe.decode

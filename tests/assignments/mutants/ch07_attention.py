@@ -3,8 +3,9 @@
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen import masks, ops
+from tinyqwen.autograd import ops
 from tinyqwen.course import mutant
+from tinyqwen.models import masks
 
 softmax, attention = ops.softmax.raw, F.scaled_dot_product_attention.raw
 causal_mask, padding_mask = masks.causal_mask, masks.padding_mask

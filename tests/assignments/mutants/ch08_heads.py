@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tinyqwen import budget, ops
 from tinyqwen import functional as F
+from tinyqwen.analysis import budget
+from tinyqwen.autograd import ops
 from tinyqwen.course import mutant
 
 split_heads, merge_heads, repeat_kv = F.split_heads.raw, F.merge_heads.raw, F.repeat_kv.raw

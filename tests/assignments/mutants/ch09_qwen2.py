@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tinyqwen import budget, qwen2
+from tinyqwen.analysis import budget
 from tinyqwen.course import mutant
+from tinyqwen.models import qwen2
 
 right_counts, right_flops = budget.parameter_counts, budget.flops_per_token
 right_layer = qwen2.decoder_layer

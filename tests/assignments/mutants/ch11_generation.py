@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from tinyqwen import cache, generation, sampling
 from tinyqwen.course import mutant
+from tinyqwen.generation import loop as generation
+from tinyqwen.generation import sampling
+from tinyqwen.models import cache
 
 apply_temperature, apply_top_k = sampling.apply_temperature, sampling.apply_top_k
 apply_repetition_penalty = sampling.apply_repetition_penalty

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyqwen import interpret
+from tinyqwen.analysis import interpret
 from tinyqwen.course import mutant, patients
 
 previous_token_score, induction_score = interpret.previous_token_score, interpret.induction_score

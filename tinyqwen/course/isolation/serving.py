@@ -118,7 +118,7 @@ class NotHere:
 
 
 def _lend(full, functions):
-    """Make `full`, "tinyqwen.ops" say, a module that holds these functions and nothing else."""
+    """Make `full`, "tinyqwen.text.bpe" say, a module that holds these functions and no more."""
     package, _, own = full.rpartition(".")
     parent = sys.modules.setdefault(package, types.ModuleType(package)) if package else None
     module = sys.modules.setdefault(full, types.ModuleType(full))

@@ -1,0 +1,178 @@
+"""Looking inside a model, and the four patients of chapter 12."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+from tinyqwen.analysis import interpret
+from tinyqwen.course import patients
+from tinyqwen.text.documents import split_files
+from tinyqwen.training.data import open_corpus, prepare_corpus
+
+DATA = patients.ROOT / "data"
+CHECKS = {name: getattr(patients, f"check_{name}") for name in patients.NAMES}
+
+
+def small_model(**options):
+    sizes = {"vocab_size": 19, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 3}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3}
+    tq.manual_seed(0)
+    return tq.Qwen2ForCausalLM(tq.Qwen2Config(**{**sizes, **heads, **options}))
+
+
+def drawn_ids(rows=2, length=9, kinds=19):
+    return np.random.default_rng(1).integers(0, kinds, (rows, length))
+
+
+# ---------------------------------------------------------------------------------------------
+# Scores, lens, ablation
+# ---------------------------------------------------------------------------------------------
+
+
+def test_scores_against_loops():
+    rng = np.random.default_rng(0)
+    weights, ids = rng.random((2, 3, 8, 8)), rng.integers(0, 4, (2, 8))
+    previous, induction = [], []
+    for head in range(3):
+        w = weights[:, head]
+        previous.append(np.mean([w[b, t, t - 1] for b in range(2) for t in range(1, 8)]))
+        sums = []
+        for b in range(2):
+            for t in range(8):
+                keys = [s for s in range(1, t + 1) if ids[b, s - 1] == ids[b, t]]
+                sums += [sum(w[b, t, s] for s in keys)] if keys else []
+        induction.append(np.mean(sums))
+    np.testing.assert_allclose(interpret.previous_token_score(weights), previous, rtol=1e-12)
+    np.testing.assert_allclose(interpret.induction_score(weights, ids), induction, rtol=1e-12)
+    scores = interpret.head_scores(small_model(), drawn_ids())
+    assert {s.shape for s in scores.values()} == {(3, 4)}
+    assert all((s >= 0).all() and (s <= 1).all() for s in scores.values())
+
+
+def test_lens_ends_in_the_models_logits_and_begins_at_the_embeddings():
+    model, ids = small_model(rms_norm_eps=0.01), drawn_ids()
+    model.model.norm.weight.data[...] = np.linspace(0.5, 2, 24)
+    lens = interpret.layer_logits(model, ids)
+    assert lens.shape == (4, 2, 9, 19)
+    np.testing.assert_allclose(lens[-1], model(ids).logits.numpy(), rtol=1e-5, atol=1e-5)
+    first = model.lm_head(model.model.norm(model.model.embed_tokens(ids))).numpy()
+    np.testing.assert_allclose(lens[0], first, rtol=1e-5, atol=1e-5)
+
+
+def test_ablation_is_the_model_whose_head_has_no_values():
+    model, ids = small_model(num_key_value_heads=4), drawn_ids()
+    losses = interpret.ablation_losses(model, ids)
+    whole = model(ids, labels=ids).loss.item()
+    for layer, head in ((0, 3), (2, 1)):
+        silent = small_model(num_key_value_heads=4)
+        values = silent.model.layers[layer].self_attn.v_proj
+        values.weight.data[6 * head : 6 * head + 6] = 0
+        values.bias.data[6 * head : 6 * head + 6] = 0
+        expected = silent(ids, labels=ids).loss.item()
+        assert losses[layer, head] == pytest.approx(expected, rel=1e-6)
+        assert abs(expected - whole) > 1e-4
+    assert model(ids, labels=ids).loss.item() == whole  # the weights are back
+    with pytest.raises(ValueError, match=r"head 4 is not there; there are 4, from 0 to 3"):
+        interpret.ablate_head(np.zeros((24, 24)), 4, 6)
+
+
+def test_stream_is_the_sum_of_what_was_added():
+    model, ids = small_model(), drawn_ids()
+    seen = interpret.residual_stream(model, ids)
+    assert seen["stream"].shape == (4, 2, 9, 24) and seen["mlp"].shape == (3, 2, 9, 24)
+    total = seen["stream"][0] + seen["attention"].sum(0) + seen["mlp"].sum(0)
+    np.testing.assert_allclose(seen["stream"][-1], total, rtol=1e-5, atol=1e-5)
+    states = model(ids, output_hidden_states=True).hidden_states
+    np.testing.assert_array_equal(seen["stream"][2], states[2].numpy())
+    last = model.model.norm(tq.Tensor(seen["stream"][-1])).numpy()
+    np.testing.assert_allclose(last, states[-1].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_recording_ends_with_the_block_and_keeps_gradients():
+    model, ids = small_model(), drawn_ids()
+    layer = model.model.layers[1]
+    with interpret.recorded({"layer": layer, "mlp": layer.mlp}) as seen:
+        loss = model(ids, labels=ids).loss
+        model(ids)
+    assert [len(outputs) for outputs in seen.values()] == [2, 2]
+    assert tq.grad(loss, seen["mlp"][0]).shape == (2, 9, 24)
+    model(ids)
+    assert len(seen["mlp"]) == 2 and "forward" not in vars(layer)
+    patients.plant(model, "no causal mask")
+    planted = layer.forward
+    with pytest.raises(ZeroDivisionError), interpret.recorded({"layer": layer}):
+        raise ZeroDivisionError
+    assert layer.forward is planted
+
+
+# ---------------------------------------------------------------------------------------------
+# The patients
+# ---------------------------------------------------------------------------------------------
+
+
+def test_each_check_finds_its_patient_and_no_other():
+    ids = drawn_ids(3, 12, 512)
+    for name in (*patients.NAMES, "sound"):
+        seen = patients.views(patients.load(name))
+        assert {k: c(*seen, ids) for k, c in CHECKS.items()} == {k: k != name for k in CHECKS}
+
+
+def test_a_fault_in_one_layer_leaves_the_others_alone():
+    whole = small_model(num_hidden_layers=2)
+    ids = drawn_ids()
+    first = interpret.residual_stream(whole, ids)["stream"][1]
+    for fault in patients.FAULTS:
+        model = patients.plant(small_model(num_hidden_layers=2), fault, layers=[1])
+        stream = interpret.residual_stream(model, ids)["stream"]
+        np.testing.assert_array_equal(stream[1], first)
+        assert np.abs(model(ids).logits.numpy() - whole(ids).logits.numpy()).max() > 1e-3
+    with pytest.raises(ValueError, match="'flu' cannot be planted; there are: no causal mask"):
+        patients.plant(whole, "flu")
+    with pytest.raises(ValueError, match="there is no patient 'e'"):
+        patients.load("e")
+
+
+@pytest.mark.parametrize("fault", patients.FAULTS)
+def test_a_fault_has_the_gradient_of_what_it_computes(fault):
+    model = patients.plant(small_model(num_hidden_layers=2, hidden_size=8), fault)
+    model.astype(np.float64)
+    ids, weight = drawn_ids(3, 4), model.model.layers[0].mlp.up_proj.weight
+
+    def loss(weight):
+        return model(ids, labels=ids).loss
+
+    (gradient,) = tq.grad(loss(weight), [weight])
+    for index in ((0, 0), (7, 3), (19, 7)):
+        value, h = weight.data[index], 1e-5
+        weight.data[index] = value + h
+        above = loss(weight).item()
+        weight.data[index] = value - h
+        numeric = (above - loss(weight).item()) / (2 * h)
+        weight.data[index] = value
+        assert gradient[index] == pytest.approx(numeric, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_the_program_trains_them_with_their_faults(tmp_path):
+    """The first losses are the committed ones, and what was saved has learned."""
+    spec = importlib.util.spec_from_file_location("make_patients", DATA / "make_patients.py")
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    tokenizer = tq.Tokenizer.from_pretrained(DATA / "model")
+    prepare_corpus(split_files(DATA / "stories"), tokenizer, tmp_path, program.LENGTH)
+    rows, _, floor = open_corpus(tmp_path, tokenizer.vocab_size, program.LENGTH)
+    for name in (*patients.NAMES, "sound"):
+        folder = patients.FOLDER / name
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
+        committed = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+        assert len(committed) == program.STEPS / 10
+        assert (committed[-1] < floor) == (name == "b")
+        losses = program.train(program.new_model(name, tokenizer), rows, stop=21)
+        assert losses[::10] == pytest.approx(committed[:3], rel=2e-3)
+        ids = rows.batch(0, program.STEPS - 10, program.ROWS)
+        with tq.no_grad():
+            again = patients.load(name)(ids, labels=ids).loss.item()
+        assert again == pytest.approx(committed[-1], abs=0.02)

@@ -1,0 +1,279 @@
+"""`python -m tinyqwen.generate`: what it prints, what it refuses, how it ends."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import string
+import subprocess
+import sys
+
+import pytest
+
+import tinyqwen as tq
+from tinyqwen import generate
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training.train_config import RUN_CONFIG
+
+PROMPT = "the cat "
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint of a random model over characters, with room for long texts."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = Tokenizer.train([string.ascii_letters + " .?"], kind="char")
+    tokenizer.save_pretrained(folder)
+    tq.manual_seed(0)
+    model = tq.Qwen2ForCausalLM(
+        tq.Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=30_000,
+            initializer_range=0.5,
+        )
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parts(folder):
+    return tq.Qwen2ForCausalLM.from_pretrained(folder), Tokenizer.from_pretrained(folder)
+
+
+def test_a_run_begins_after_the_end_of_another_text(parts, folder, tmp_path, capsys):
+    """As its training rows did; a checkpoint from elsewhere gets what was typed, and no more."""
+    model, tokenizer = parts
+    run = tmp_path / "run"
+    shutil.copytree(folder, run / "best")
+    shutil.copytree(folder, run, dirs_exist_ok=True)
+    (run / RUN_CONFIG).write_text("{}")
+    ids = tokenizer.encode(PROMPT)
+    for place, start in ((folder, []), (run, [tokenizer.eos_token_id])):
+        expected = model.generate([start + ids], 20, eos_token_id=tokenizer.eos_token_id)
+        for where in (place, run / "best") if start else (place,):
+            generate.main([str(where), PROMPT, "--greedy", "--max-new-tokens", "20"])
+            assert capsys.readouterr().out.rstrip("\n") == tokenizer.decode(
+                expected[0], skip_special_tokens=True
+            )
+    generate.main([str(run), "<|endoftext|>" + PROMPT, "--greedy", "--max-new-tokens", "20"])
+    assert capsys.readouterr().out.rstrip("\n") == tokenizer.decode(
+        expected[0], skip_special_tokens=True
+    )
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Stands in for the standard input: stdin("typed text", terminal=False)."""
+
+    def set_stdin(text="", terminal=False):
+        stream = io.StringIO(text)
+        stream.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    set_stdin(terminal=True)
+    return set_stdin
+
+
+@pytest.fixture
+def printed(folder, capsys, stdin):
+    """printed("prompt", "--flag"): what the command writes to stdout, with `folder` as RUN."""
+
+    def call(*arguments):
+        assert generate.main([str(folder), *map(str, arguments)]) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def expected(parts, prompt, **options):
+    """The text that `model.generate` gives, up to the end-of-text token."""
+    model, tokenizer = parts
+    ids = [tokenizer.encode(prompt)]
+    settings = {"max_new_tokens": 20, "eos_token_id": tokenizer.eos_token_id, "do_sample": True}
+    out = model.generate(ids, **(settings | {"temperature": 0.8} | options))
+    return tokenizer.decode(out[0], skip_special_tokens=True) + "\n"
+
+
+FLAGS = {
+    "": {},
+    "--greedy": {"do_sample": False},
+    "--temperature 0": {"do_sample": False},
+    "--temperature 1.7": {"temperature": 1.7},
+    "--top-k 3": {"top_k": 3},
+    "--top-p 0.4 --temperature 1": {"top_p": 0.4, "temperature": 1.0},
+    "--min-p 0.3 --repetition-penalty 1.5": {"min_p": 0.3, "repetition_penalty": 1.5},
+    "--greedy --repetition-penalty 1.5": {"do_sample": False, "repetition_penalty": 1.5},
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("no_stream", [[], ["--no-stream"]])
+def test_options_reach_the_model(printed, parts, flags, no_stream):
+    out = printed(PROMPT, "--max-new-tokens", 20, "--seed", 3, *flags.split(), *no_stream)
+    assert out == expected(parts, PROMPT, seed=3, **FLAGS[flags])
+
+
+def test_generation_config_of_the_folder_applies(printed, parts, folder):
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps({"do_sample": False, "repetition_penalty": 1.5}))
+    arguments = (PROMPT, "--max-new-tokens", 20, "--seed", 3)
+    try:
+        greedy = expected(parts, PROMPT, do_sample=False, repetition_penalty=1.5)
+        assert printed(*arguments) == greedy
+        drawn = expected(parts, PROMPT, seed=3, repetition_penalty=1.5)
+        assert printed(*arguments, "--do-sample") == drawn
+        file.write_text(json.dumps({"do_sample": True, "temperature": 1.7, "top_k": 5}))
+        drawn = expected(parts, PROMPT, seed=3, temperature=1.7, top_k=5)
+        assert printed(*arguments) == drawn
+    finally:
+        file.unlink()
+
+
+def test_several_prompts_and_samples_come_one_after_another(printed, parts):
+    prompts = [PROMPT, "the mat sat on", "a"]
+    out = printed(*prompts, "--greedy", "--max-new-tokens", 20)
+    texts = [expected(parts, prompt, do_sample=False) for prompt in prompts]
+    assert out == "---\n".join(texts)
+    samples = printed(PROMPT, "--num-samples", 3, "--seed", 1, "--temperature", 3)
+    samples = samples[:-1].split("\n---\n")
+    assert len(set(samples)) == 3 and all(text.startswith(PROMPT) for text in samples)
+
+
+def test_stop_string_ends_the_text(printed, parts):
+    whole = expected(parts, PROMPT, do_sample=False)
+    stop = whole[len(PROMPT) + 6 : len(PROMPT) + 8]
+    end = whole.index(stop, len(PROMPT)) + len(stop)
+    for more in ([], ["--no-stream"]):
+        out = printed(PROMPT, "--greedy", "--max-new-tokens", 20, "--stop", stop, *more)
+        assert out == whole[:end] + "\n"
+
+
+def test_prompt_from_a_pipe_and_empty_prompt(printed, parts, stdin):
+    stdin(PROMPT + "\n")
+    assert printed("--greedy", "--max-new-tokens", 20) == expected(parts, PROMPT, do_sample=False)
+    model, tokenizer = parts
+    begun = model.generate([[tokenizer.eos_token_id]], 20, eos_token_id=tokenizer.eos_token_id)
+    text = tokenizer.decode(begun[0], skip_special_tokens=True)
+    assert printed("", "--greedy", "--max-new-tokens", 20) == text + "\n"
+
+
+def chat_reply(parts, messages):
+    model, tokenizer = parts
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True)
+    end = [tokenizer.eos_token_id, tokenizer.token_to_id("<|im_end|>")]
+    out = model.generate([ids], 12, eos_token_id=end)
+    return tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)
+
+
+def test_chat_prompt(printed, parts):
+    system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}
+    options = ("--chat", "--greedy", "--max-new-tokens", 12)
+    assert printed("Hi", *options) == chat_reply(parts, [user]) + "\n"
+    assert printed("Hi", *options, "--no-stream") == chat_reply(parts, [user]) + "\n"
+    out = printed("Hi", *options, "--system", "Be brief.")
+    assert out == chat_reply(parts, [system, user]) + "\n"
+
+
+def test_conversation_remembers(printed, parts, monkeypatch):
+    typed = iter(["Hi", "", "And you?"])
+
+    def read(prompt):
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", read)
+    out = printed("--chat", "--greedy", "--max-new-tokens", 12)
+    messages = [{"role": "user", "content": "Hi"}]
+    first = chat_reply(parts, messages)
+    messages += [
+        {"role": "assistant", "content": first},
+        {"role": "user", "content": "And you?"},
+    ]
+    assert out == f"{first}\n{chat_reply(parts, messages)}\n\n"
+
+
+def test_first_word(folder, tmp_path, monkeypatch):
+    bundled = tmp_path / "bundled"
+    bundled.mkdir()
+    (bundled / "config.json").touch()
+    monkeypatch.setattr(generate, "BUNDLED", bundled)
+    assert generate.split_words([str(folder), "a", "b"]) == (folder, ["a", "b"])
+    assert generate.split_words([str(folder)]) == (folder, [])
+    assert generate.split_words(["Once", "a"]) == (bundled, ["Once", "a"])
+    assert generate.split_words(["either/or, he said"]) == (bundled, ["either/or, he said"])
+    assert generate.split_words([]) == (bundled, [])
+    with pytest.raises(FileNotFoundError, match=r"runs/none is no folder"):
+        generate.split_words(["runs/none", "Once"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty holds no config\.json"):
+        generate.split_words([str(tmp_path / "empty"), "Once"])
+    monkeypatch.setattr(generate, "BUNDLED", tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="bundled model is not in"):
+        generate.split_words(["Once"])
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "tinyqwen.generate", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["./nowhere", "Once"], "nowhere is no folder"),
+        (["RUN", PROMPT, "--top-p", "3"], "top_p must be a number from 0 to 1, not 3.0"),
+        (["RUN", PROMPT, "--temperature", "-1"], "temperature must be a number, 0 or more"),
+        (["RUN", PROMPT, "--max-new-tokens", "50000"], "do not fit into max_position_embeddings"),
+        (["RUN", PROMPT, "--num-samples", "0"], "--num-samples must be at least 1"),
+        (["RUN", PROMPT, "--system", "Be brief."], "add --chat"),
+        (["RUN", PROMPT, "--stop", ""], "stop_strings must be texts that are not empty"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(folder, arguments, message):
+    result = command(*[folder if word == "RUN" else word for word in arguments])
+    assert result.returncode == 2
+    assert message in result.stderr and result.stderr.count("\n") == 1
+    assert not result.stdout
+
+
+def test_no_prompt_at_a_terminal(folder, stdin):
+    with pytest.raises(ValueError, match="no PROMPT"):
+        generate.main([str(folder)])
+
+
+def test_output_of_the_command_and_threads(folder, parts):
+    result = command(folder, PROMPT, "--greedy", "--max-new-tokens", 20, "--threads", 1)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == expected(parts, PROMPT, do_sample=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_ctrl_c_while_streaming(folder):
+    endless = ["--greedy", "--repetition-penalty", "0.1"]  # old tokens are liked better than an end
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinyqwen.generate", folder, PROMPT]
+        + ["--max-new-tokens", "29000", *endless],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    begun = process.stdout.read(len(PROMPT) + 1)  # it comes while the rest is being made
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert begun.startswith(PROMPT.encode())
+    assert errors.strip() == b""

@@ -1,0 +1,210 @@
+"""The capstone: what a student's run is worth, and what the scoreboard says of it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tinyqwen.course import capstone
+from tinyqwen.course.registry import ROOT, STUBS, chapters, reference
+from tinyqwen.course.runner import Result
+from tinyqwen.course.submission import write_solution
+from tinyqwen.course.swapping import swap
+from tinyqwen.train import parse_arguments
+from tinyqwen.training.train_config import TrainConfig
+from tinyqwen.training.trainer import Trainer
+
+TOTAL = sum(len(chapter.assigned) for chapter in chapters().values())
+
+
+@pytest.fixture
+def solved(tmp_path):
+    return write_solution(tmp_path / "solved")
+
+
+def results(status="passed"):
+    return [
+        Result(f"test_{key}", key, key, 2, status="passed" if i else status)
+        for i, key in enumerate(chapters())
+    ]
+
+
+def text(lines):
+    return "\n".join(line for line, _ in lines)
+
+
+def trained(solved, run, record, gap=0.1):
+    run.mkdir()
+    capstone.begin(run, solved, resume=False)
+    return capstone.end(run, gap, record)
+
+
+def test_written_functions_are_counted_and_not_run(tmp_path, solved):
+    assert capstone.written(STUBS) == []
+    assert sorted(capstone.written(solved)) == sorted(capstone.assigned())
+    chapter = chapters()["ch10"]
+    file = solved / chapter.file
+    file.write_text("raise SystemExit\n" + file.read_text(), encoding="utf-8")
+    assert len(capstone.written(solved)) == TOTAL
+    file.write_text("def broken(:\n", encoding="utf-8")
+    assert len(capstone.written(solved)) == TOTAL - len(chapter.assigned)
+
+
+def test_the_way_to_the_capstone(tmp_path, solved):
+    """Stubs, all written, all points, trained: each line of the scoreboard turns in its turn."""
+    record = tmp_path / "record.json"
+
+    def standing(folder=solved, status="passed", **options):
+        return capstone.standing(folder, results(status), record=record, **options)
+
+    assert standing(STUBS) == [(f"capstone: 0 of {TOTAL} functions written", "")]
+    told = text(standing())
+    assert f"✓ every function written: {TOTAL} of {TOTAL}" in told
+    assert "· every point with --all-mine: pytest tests/assignments --all-mine" in told
+    assert f"python -m tinyqwen.train --student {solved}" in told
+    points = f"{2 * len(chapters())} of {2 * len(chapters())}"
+    assert f"✓ every point with --all-mine: {points}" in text(standing(all_mine=True))
+    assert "· every point" in text(standing(all_mine=True, status="failed"))
+    assert "· every point" in text(standing(all_mine=True, sound=False))
+
+    said = trained(solved, tmp_path / "far", record, gap=0.2)
+    assert "0.200 nats above the floor (0.15 allowed): not reached" in said
+    assert "· a model of your code, at most 0.15 nats above the floor: 0.200" in text(standing())
+    assert trained(solved, tmp_path / "near", record).endswith("reached.")
+    assert standing(all_mine=True)[0] == ("capstone: met", "green")
+    assert standing()[0] == ("capstone", "")
+
+    file = solved / chapters()["ch10"].file
+    file.write_text(file.read_text(encoding="utf-8") + "\n# one more thought\n", encoding="utf-8")
+    assert "the runs so far were of other code" in text(standing(all_mine=True))
+    assert standing(all_mine=True)[0] == ("capstone", "")
+
+
+def test_part_of_the_chapters_is_no_capstone(solved):
+    assert capstone.standing(solved, results()[1:]) == []
+
+
+def test_functions_that_are_missing_are_not_made_up_for(tmp_path, solved):
+    (solved / chapters()["ch04"].file).unlink()
+    record = tmp_path / "record.json"
+    assert "functions are missing" in trained(solved, tmp_path / "run", record)
+    assert capstone.standing(solved, results(), all_mine=True, record=record)[0][0] == "capstone"
+
+
+def test_only_a_run_on_one_students_code_counts(tmp_path, solved):
+    """Resumed on the same code it does, on other code not; on the library's it is refused."""
+    run, record = tmp_path / "run", tmp_path / "record.json"
+    trained(solved, run, record)
+    capstone.begin(run, solved, resume=True)
+    assert capstone.end(run, 0.1, record).endswith("reached.")
+    file = solved / chapters()["ch10"].file
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    capstone.begin(run, solved, resume=True)
+    assert "Not counted" in capstone.end(run, 0.1, record)
+    trained(solved, tmp_path / "second", record)
+    with pytest.raises(ValueError, match="--student"):
+        capstone.begin(tmp_path / "second", None, resume=True)
+
+
+@pytest.mark.parametrize(
+    "arguments, out",
+    [
+        ([], TrainConfig.out),
+        (["--student", "mine"], "runs/mine"),
+        (["--student", "mine", "--resume"], "runs/mine"),
+        (["--student", "mine", "--out", "runs/second"], "runs/second"),
+    ],
+)
+def test_a_students_run_has_a_folder_of_its_own(arguments, out):
+    """The README's first command has filled the library's."""
+    assert parse_arguments(arguments)[0].out == out
+
+
+def test_the_best_run_of_a_code_counts(tmp_path, solved):
+    record = tmp_path / "record.json"
+    for number, gap in enumerate((0.1, 5.9)):
+        trained(solved, tmp_path / f"run{number}", record, gap=gap)
+    other = tmp_path / "other"
+    shutil.copytree(solved, other)
+    (other / chapters()["ch10"].file).write_text("# nothing\n", encoding="utf-8")
+    trained(other, tmp_path / "theirs", record, gap=2.0)
+    assert "the floor: 0.100" in text(capstone.standing(solved, results(), record=record))
+
+
+def test_a_text_without_a_floor_and_a_broken_record(tmp_path, solved):
+    record = tmp_path / "record.json"
+    assert "a text of known floor" in trained(solved, tmp_path / "run", record, gap=None)
+    assert not record.exists()
+    for number, content in enumerate(("{", "[]", '{"digest": "x"}')):
+        record.write_text(content, encoding="utf-8")
+        assert "· a model of your code" in text(capstone.standing(solved, results(), record=record))
+        trained(solved, tmp_path / f"again{number}", record)
+        assert "✓ a model of your code" in text(capstone.standing(solved, results(), record=record))
+
+
+def test_the_trainer_runs_on_the_students_chapter_10(tmp_path):
+    """Every function of the chapter is called in every step, wherever the library looks it up."""
+    file = tmp_path / "text.txt"
+    file.write_text("\n<|endoftext|>\n".join(["the cat saw the red hen."] * 40), encoding="utf-8")
+    calls = Counter()
+
+    def counted(name):
+        function = reference(name)
+
+        def call(*args, **options):
+            calls[name] += 1
+            return function(*args, **options)
+
+        return call
+
+    settings = {"steps": 3, "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 24}
+    settings |= {"seq_len": 8, "batch_size": 2, "vocab_size": 260, "eval_interval": 0, "threads": 1}
+    config = TrainConfig(data=str(file), out=str(tmp_path / "run"), **settings)
+    names = list(chapters()["ch10"].assigned)
+    with swap({name: counted(name) for name in names}), Trainer(config) as trainer:
+        trainer.train()
+    assert all(calls[name] >= 3 for name in names), calls
+    assert calls["sample_batch"] == calls["cosine_with_warmup"] == 3
+
+
+def command(*arguments):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_capstone_is_reached(tmp_path, solved):
+    """All functions from one folder train a model to within the limit; the scoreboard says so.
+
+    The run is shorter than `train`'s default: a smaller model with larger steps.
+    """
+    sizes = {"hidden-size": 64, "num-hidden-layers": 3, "intermediate-size": 192}
+    sizes |= {"num-attention-heads": 2, "num-key-value-heads": 2, "initializer-range": 0.125}
+    sizes |= {"seq-len": 96, "learning-rate": 0.006, "steps": 900, "eval-interval": 300}
+    flags = [word for name, value in sizes.items() for word in (f"--{name}", value)]
+    kept = capstone.RECORD.read_bytes() if capstone.RECORD.exists() else None
+    try:
+        told = command(
+            *("-m", "tinyqwen.train", "--student", solved, "--out", tmp_path / "run"), *flags
+        )
+        (gap,) = re.findall(
+            rf"Capstone: {TOTAL} of {TOTAL} functions yours, (.*) nats above .*: reached\.", told
+        )
+        assert 0 < float(gap) <= capstone.LIMIT
+        board = command(
+            *("-m", "pytest", "tests/assignments", "-q", "-p", "no:cacheprovider"),
+            *("--submission", solved, "--all-mine"),
+        )
+        assert "capstone: met" in board and f"above the floor: {gap}" in board
+    finally:
+        if kept is None:
+            capstone.RECORD.unlink(missing_ok=True)
+        else:
+            capstone.RECORD.write_bytes(kept)

@@ -1,0 +1,754 @@
+"""Workers, the wire between them and the graders, and the grading of a class."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyqwen.course import classroom, clock, impostors
+from tinyqwen.course.calls import StudentFunction
+from tinyqwen.course.isolation import inside, wire
+from tinyqwen.course.isolation.outside import Remote, Worker, available
+from tinyqwen.course.mutants import graders_of, mutants_of
+from tinyqwen.course.registry import ROOT, chapter, chapters
+from tinyqwen.course.runner import Result, result_of, run
+from tinyqwen.course.submission import InWorker, Submission, submitted, write_solution
+
+pytestmark = pytest.mark.skipif(not available(), reason="no worker processes on this platform")
+
+HONEST = Path(__file__).parents[1] / "attacks" / "honest.py"
+FILE = "ch04_swiglu.py"
+
+# ---------------------------------------------------------------------------------------------
+# The wire
+# ---------------------------------------------------------------------------------------------
+
+
+class Loop:
+    """A pipe from a peer to itself."""
+
+    def __init__(self):
+        self.data = b""
+        self.peer = wire.Peer(self.read, self.write)
+
+    def read(self, size):
+        part, self.data = self.data[:size], self.data[size:]
+        if len(part) < size:
+            raise EOFError
+        return part
+
+    def write(self, data):
+        self.data += data
+
+    def there(self, value):
+        self.peer.send("returned", 1, value)
+        return self.peer.receive()[2]
+
+
+def alike(a, b):
+    if isinstance(a, np.ndarray):
+        same = type(b) is np.ndarray and a.dtype == b.dtype and a.shape == b.shape
+        return same and a.tobytes() == b.tobytes() and a.flags.c_contiguous == b.flags.c_contiguous
+    if type(a) in (tuple, list):
+        return type(a) is type(b) and len(a) == len(b) and all(map(alike, a, b))
+    if type(a) is dict:
+        return list(a) == list(b) and all(alike(a[k], b[k]) for k in a)
+    return type(a) is type(b) and (a == b or a != a)
+
+
+SIMPLE = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+VALUES = st.recursive(
+    SIMPLE | st.complex_numbers(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text() | st.integers() | st.tuples(st.integers()), inner, max_size=4)
+        | st.sets(st.integers(), max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_values_cross_unchanged(value):
+    assert alike(Loop().there(value), value)
+
+
+@pytest.mark.parametrize("dtype", sorted(wire.DTYPES))
+@pytest.mark.parametrize("shape", [(), (1,), (3, 4), (2, 0, 3)])
+def test_arrays_cross_with_their_layout(dtype, shape):
+    array = np.asarray(10 * np.random.default_rng(0).standard_normal(shape)).astype(dtype)
+    every_other = (..., *(slice(None, None, 2) for _ in shape))
+    view = np.zeros(tuple(2 * n for n in shape), dtype)[every_other]
+    view[...] = array
+    for one in (array, array.T, view, array.astype(array.dtype.newbyteorder(">"))):
+        there = Loop().there(one)
+        assert there.dtype == dtype and there.shape == one.shape and there.flags.writeable
+        assert there.tobytes() == one.astype(dtype).tobytes()
+        assert there.flags.c_contiguous == one.flags.c_contiguous
+    if not shape:
+        assert alike(Loop().there(array[()]), array[()])
+
+
+@pytest.mark.parametrize(
+    "value", [..., slice(1, None, -2), range(3, 9, 2), np.dtype("float32"), np.float64, int]
+)
+def test_odds_and_ends_cross(value):
+    assert Loop().there(value) == value
+
+
+def test_what_cannot_cross_is_said():
+    nested = []
+    for _ in range(100):
+        nested = [nested]
+    for value in (
+        nested,
+        np.zeros(wire.MAX_PAYLOAD + 1, np.int8),
+        10**10_000,
+        ["x" * 100] * 50_000,
+    ):
+        with pytest.raises(wire.WireError):
+            Loop().there(value)
+    thing = Loop().there(object())
+    assert type(thing).__name__ == "object" and not callable(thing)
+    assert Loop().there(np.array([{}], object)).dtype == object
+    assert callable(Loop().there(print))
+
+
+def framed(header, payload=b""):
+    return wire.LENGTHS.pack(len(header), len(payload)) + header + payload
+
+
+def tree(value, payload=b"", dropped=()):
+    return framed(json.dumps(["returned", 1, value, list(dropped)]).encode(), payload)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        framed(b""),
+        framed(b"\xff\xfe"),
+        framed(b"[" * 100_000),
+        framed(b'{"a": 1}'),
+        framed(b'["returned", 1]'),
+        framed(b'["nothing", 1, 2, []]'),
+        framed(b'["returned", 1, 2, 3]'),
+        framed(b'["returned", 1, ' + b"9" * 10_000 + b", []]"),
+        wire.LENGTHS.pack(2**32 - 1, 0),
+        wire.LENGTHS.pack(2, 2**32 - 1),
+        tree({"a": 1}),
+        tree([]),
+        tree([[]]),
+        tree(["q", 1]),
+        tree(["a", "float64", [3], False]),
+        tree(["a", "float64", [-3], False], bytes(24)),
+        tree(["a", "float64", [1.5], False], bytes(24)),
+        tree(["a", "object", [1], False], bytes(8)),
+        tree(["a", "float64", [0, 10**12], False]),
+        tree(["a", "float64", [10**6, 10**6, 10**6], False]),
+        tree(["a", "int8", [1] * 40, False], b"1"),
+        tree(["a", ["float64"], [1], False], bytes(8)),
+        tree(["o", [10**9]]),
+        tree(["b", -1]),
+        tree(["b", True], b"1"),
+        tree(["d", [["l"]], [1]]),
+        tree(["d", [1, 2], [1]]),
+        tree(["s", ["l"]]),
+        tree(["c", "x", 1]),
+        tree(["range", 0, 10, 0]),
+        tree(["range", "a", "b", "c"]),
+        tree(["type", "object"]),
+        tree(["m", ["l"], "append"]),
+        tree(["m", "text", "get"]),
+        tree(["r", 12345]),
+        tree(["x", -1, True, "f"]),
+        tree(["x", 1, True, None]),
+    ],
+)
+def test_hostile_messages_are_refused(data):
+    loop = Loop()
+    loop.data = data
+    try:
+        loop.peer.receive()
+    except wire.WireError:
+        return
+    assert data == tree(["x", 1, True, None])  # a name that is none is printed as it is
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_any_bytes_are_a_message_or_refused(data):
+    loop = Loop()
+    loop.peer.send("returned", 1, (np.ones((2, 3)), {"a": [1, "b"]}, len, 2.5))
+    message = bytearray(loop.data)
+    for _ in range(data.draw(st.integers(1, 6))):
+        message[data.draw(st.integers(8, len(message) - 1))] = data.draw(st.integers(0, 255))
+    loop.data = bytes(message)
+    with contextlib.suppress(wire.WireError):
+        loop.peer.receive()
+
+
+def test_bytes_of_a_boolean_are_true_or_false():
+    loop = Loop()
+    loop.data = tree(["a", "bool", [3], False], b"\x00\x02\xff")
+    assert loop.peer.receive()[2].tobytes() == b"\x00\x01\x01"
+
+
+# ---------------------------------------------------------------------------------------------
+# Workers
+# ---------------------------------------------------------------------------------------------
+
+
+def written(folder, code, name=FILE):
+    path = Path(folder) / name
+    path.write_text("import numpy as np\n\n" + textwrap.dedent(code), encoding="utf-8")
+    return path
+
+
+def test_a_worker_answers_and_tells_what_was_edited(tmp_path):
+    code = """
+        def double(x, *, factor=2):
+            return x * factor, lambda g: (g * factor,)
+
+        def nosy(x, y, words, pairs):
+            x[0] = 7
+            words.append("!")
+            return x.flags.c_contiguous, y.flags.c_contiguous
+    """
+    with Worker(written(tmp_path, code), ["double", "nosy", "missing"]) as worker:
+        assert set(worker.functions) == {"double", "nosy"}
+        x = np.arange(3.0)
+        (out, vjp), edited = worker.functions["double"].run((x,), {"factor": 3}, 5)
+        assert out.tolist() == [0, 3, 6] and edited == []
+        assert isinstance(vjp, Remote) and vjp(x)[0].tolist() == [0, 3, 6]
+        y = np.ones((4, 6))[:, ::2]
+        flags, edited = worker.functions["nosy"].run((x, y), {"words": [], "pairs": {}}, 5)
+        assert flags == (True, False) and edited == [0, "words"]
+        assert x.tolist() == [0, 1, 2]
+        assert worker.functions["double"].run_many([(1,), (2,)], {}, 5) == [2, 4]
+
+
+def test_functions_of_the_graders_can_be_called_from_a_worker(tmp_path):
+    code = """
+        def twice(step, x):
+            return step(step(x))
+
+        def caught(step):
+            try:
+                return step(None)
+            except ValueError as error:
+                return str(error)
+    """
+    calls = []
+
+    def step(x):
+        calls.append(x)
+        if x is None:
+            raise ValueError("nothing to step from")
+        return x + 1
+
+    with Worker(written(tmp_path, code), ["twice", "caught"]) as worker:
+        assert worker.functions["twice"].run((step, np.ones(2)), {}, 5)[0].tolist() == [3, 3]
+        assert len(calls) == 2
+        assert worker.functions["caught"].run((step,), {}, 5)[0] == "nothing to step from"
+        graph = {n: n + 1 for n in range(20_000)}  # crosses as data: no call comes back
+        assert worker.functions["twice"].run((graph.get, 3), {}, 5)[0] == 5
+
+
+def test_calls_of_the_graders_functions_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinyqwen.course.isolation.outside.CALLBACKS", 50)
+    code = """
+        def again(step):
+            while True:
+                step()
+    """
+    worker = Worker(written(tmp_path, code), ["again"])
+    with worker, pytest.raises(wire.Raised) as caught:
+        worker.functions["again"].run((lambda: 0,), {}, 5)
+    assert "calls without end" in caught.value.failure["message"]
+
+
+def test_vjps_are_forgotten_when_the_grader_has(tmp_path):
+    code = """
+        import gc
+
+        def f(x):
+            return x, lambda g: (g,)
+
+        def living():
+            return sum(getattr(o, "__qualname__", "") == "f.<locals>.<lambda>"
+                       for o in gc.get_objects() if callable(o))
+    """
+    with Worker(written(tmp_path, code), ["f", "living"]) as worker:
+        for _ in range(50):
+            worker.functions["f"].run((1.0,), {}, 5)
+        assert worker.functions["living"].run((), {}, 5)[0] <= 2
+
+
+def test_a_submission_in_a_worker_outlives_its_workers(tmp_path):
+    code = """
+        import os
+        calls = []
+
+        def silu(x):
+            calls.append(1)
+            if x.ndim == 2:
+                os._exit(0)
+            return x * len(calls), None
+    """
+    submission = submitted(chapter("ch04"), written(tmp_path, code), isolated=True)
+    try:
+        assert isinstance(submission, InWorker) and "landlock" in submission.fences
+        assert submission.silu(np.ones(1))[0] == 1 and submission.silu(np.ones(1))[0] == 2
+        with pytest.raises(Exception, match="ended the whole process"):
+            submission.silu(np.ones((1, 1)))
+        assert submission.silu(np.ones(1))[0] == 1
+        assert submission.restarts == 1
+    finally:
+        submission.close()
+
+
+def graded(path, key="ch04", **settings):
+    """{test: Result} of a chapter, its file in a worker."""
+    submission = submitted(chapter(key), path, isolated=True, **settings)
+    try:
+        tests = graders_of(chapter(key))
+        return {t.__name__: run(t, submission, result_of(t, key), most=2.0) for t in tests}
+    finally:
+        submission.close()
+
+
+@pytest.mark.slow
+def test_a_machine_that_stands_still_costs_no_points(tmp_path):
+    path = written(tmp_path, HONEST.read_text())
+    submission = submitted(chapter("ch04"), path, isolated=True)
+    (test,) = (t for t in graders_of(chapter("ch04")) if t.__name__ == "test_silu_value")
+    (worker,) = inside.descendants(submission._worker._process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    on = threading.Timer(2.5, os.kill, (worker, signal.SIGCONT))
+    on.start()
+    try:
+        assert run(test, submission, result_of(test, "ch04"), most=1.0).status == "passed"
+    finally:
+        on.join()
+        submission.close()
+
+
+@pytest.mark.slow
+def test_a_worker_tells_how_long_it_worked(tmp_path):
+    code = """
+        import time
+
+        def wait(seconds):
+            time.sleep(seconds)
+
+        def work(seconds):
+            until = time.process_time() + seconds
+            while time.process_time() < until:
+                pass
+    """
+    with Worker(written(tmp_path, code), ["wait", "work"]) as worker, clock.time_limit(10):
+        worker.functions["wait"].run((1.0,), {}, 5)
+        assert clock.left() > 9.5
+        worker.functions["work"].run((0.5,), {}, 5)
+        assert 8.9 < clock.left() < 9.5
+        for name in ("wait", "work"):
+            with pytest.raises(wire.Raised) as caught:
+                worker.functions[name].run((9,), {}, 0.3)
+            assert caught.value.failure["kind"] == "TimeLimit"
+
+
+@pytest.mark.slow
+def test_broken_code_is_told_as_it_is_in_this_process(tmp_path):
+    code = """
+        def silu(x):
+            return x @ x.T @ x[0], None
+
+        def gelu(x):
+            raise NotImplementedError("later")
+
+        def swiglu(gate, up):
+            gate.shape = 3
+            return gate.nothing
+
+        def linear(x, weight, bias=None):
+            i = 0
+            while True:
+                i += 1
+    """
+    path = written(tmp_path, code)
+    there = graded(path)
+    submission = submitted(chapter("ch04"), path)
+    for test in graders_of(chapter("ch04")):
+        here = run(test, submission, result_of(test, "ch04"), most=0.5)
+        far = there[test.__name__]
+        assert far.status == here.status, test.__name__
+        assert far.text.replace("2 s", "0.5 s") == here.text
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("def silu(x)\n    return x", "line 3: expected ':'"),
+        ("1 / 0\ndef silu(x):\n    return x", "line 3: ZeroDivisionError while the file was read"),
+        ("import matplotlib\ndef silu(x):\n    return x", "No module named 'matplotlib'"),
+        ("import tinyqwen as tq\ndef silu(x):\n    return x", "may not be used in this assignment"),
+        ("def silu(x):\n    return np.ones(1 << 30)", "MemoryError"),
+        ("def silu(x):\n    return [np.ones(1 << 22) for _ in range(4)]", "cannot be handed in"),
+        ("def silu(x):\n    open('notes', 'w')", "PermissionError"),
+    ],
+)
+def test_what_cannot_be_done_in_a_worker_is_explained(tmp_path, code, words):
+    result = graded(written(tmp_path, code))["test_silu_value"]
+    assert result.status == "failed" and words in result.text
+
+
+def test_the_library_is_lent_where_the_assignment_says_so_and_not_its_solution(tmp_path):
+    code = """
+        from tinyqwen.autograd import ops
+
+        def unbroadcast(g, shape):
+            return ops.unbroadcast(g, shape)
+
+        def mul(x, y):
+            def vjp(g):
+                return ops.unbroadcast(g * y, np.shape(x)), ops.unbroadcast(g * x, np.shape(y))
+            return x * y, vjp
+
+        def exp(x):
+            return ops.exp.raw(x)
+    """
+    results = graded(written(tmp_path, code, "ch01_autograd.py"), "ch01")
+    status = {name: r.status for name, r in results.items()}
+    assert all(s == "passed" for name, s in status.items() if "_mul_" in name)
+    assert all(s == "failed" for name, s in status.items() if "_unbroadcast_" in name)
+    assert all(s == "failed" for name, s in status.items() if "_exp_" in name)
+    assert "is what you are asked to write" in results["test_unbroadcast_added"].text
+
+
+def test_read_only_what_is_needed(tmp_path):
+    """Python's and NumPy's own modules load after the fences are up."""
+    code = """
+        import dataclasses, decimal, fractions, random, statistics, unicodedata
+
+        def silu(x):
+            import collections, itertools, numpy.fft, numpy.ma, numpy.polynomial, zlib
+            from numpy.random import default_rng
+            print("a student may print", default_rng(0).random())
+            return numpy.fft.fft(np.ones(4)).real
+    """
+    with Worker(written(tmp_path, code), ["silu"]) as worker:
+        assert worker.functions["silu"].run((1,), {}, 5)[0].tolist() == [4, 0, 0, 0]
+
+
+def test_supervisor_sees_processes_without_proc():
+    """By `ps`, as on macOS: pids under a process or in its group, and their memory."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        found, memory = inside.listed(os.getpid())
+        assert {os.getpid(), child.pid} <= found
+        assert 10 << 20 < memory < 100 << 30
+        assert child.pid in inside.descendants(os.getpid()) or sys.platform != "linux"
+    finally:
+        child.communicate(b"\n")
+
+
+# ---------------------------------------------------------------------------------------------
+# The graders cannot tell where a function lives
+# ---------------------------------------------------------------------------------------------
+
+
+def check_wire_is_faithful(key, folder):
+    """Reference and mutants earn the same, and read the same, in a worker as in this process."""
+    one = chapter(key)
+    tests = {test.__name__: test for test in graders_of(one)}
+    solved = graded(write_solution(folder, key), key, library=None)
+    assert {name: r.text for name, r in solved.items() if r.status != "passed"} == {}
+    mutants = mutants_of(one)
+    with Worker(one.mutants, [m.name for m in mutants], library=None) as worker:
+        reference = submitted(one, folder)
+        for mutant in mutants:
+            home = worker.functions[mutant.name]
+            far = StudentFunction(mutant.of, home, str(one.mutants))
+            functions = {name: getattr(reference, name) for name in one.assigned}
+            submission = Submission(functions | {mutant.of: far}, "mutant")
+            submission.grace = 2.5
+            test = tests[mutant.killed_by]
+            result = run(test, submission, result_of(test, key))
+            assert result.status == "failed", mutant.name
+            assert mutant.named in result.text, mutant.name
+            assert worker.alive, mutant.name
+
+
+def test_wire_is_faithful(tmp_path):
+    check_wire_is_faithful("ch05", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", chapters())
+def test_wire_is_faithful_in_every_chapter(key, tmp_path):
+    check_wire_is_faithful(key, tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------
+# Points beside proof
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", chapters())
+def test_every_function_is_proved_by_a_test_that_no_table_passes(key):
+    given_away = {"diagnoses"}  # of four models, the same for everybody: there is nothing to draw
+    assert set(impostors.unproved(chapter(key))) <= given_away
+
+
+def test_an_input_that_comes_back_proves_nothing():
+    """Values that nobody mixes do not show the future, and are no attention."""
+
+    def values(query, key, value, mask=None, causal=False, scale=None):
+        return value, lambda g: (g, g, g)
+
+    one = chapter("ch07")
+    submission = Submission({"scaled_dot_product_attention": values})
+    results = [run(test, submission, result_of(test, "ch07")) for test in graders_of(one)]
+    assert sum(result.earned for result in results) > 0
+    impostors.confirm(results, impostors.weak_tests(one))
+    assert sum(result.earned for result in results) == 0
+
+
+def test_points_count_beside_proof():
+    def results(*passed):
+        names = ["test_f_example", "test_f_value", "test_g_example"]
+        return [
+            Result(n, "ch04", n, 1, status="passed" if n in passed else "failed") for n in names
+        ]
+
+    tests = {
+        "test_f_example": (["f"], True),
+        "test_f_value": (["f"], False),
+        "test_g_example": (["g"], True),
+    }
+    for passed, earned in (
+        (["test_f_example"], 0),
+        (["test_f_example", "test_f_value"], 2),
+        (["test_f_value"], 1),
+        (["test_g_example"], 1),  # nothing proves g, so it is taken as it is
+    ):
+        one = results(*passed)
+        impostors.confirm(one, tests)
+        impostors.confirm(one, tests)
+        assert sum(r.earned for r in one) == earned, passed
+
+
+# ---------------------------------------------------------------------------------------------
+# A class
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def submissions(tmp_path):
+    folder = tmp_path / "submissions"
+    for name in ("ada", "bo b", "中文"):
+        (folder / name).mkdir(parents=True)
+    text = HONEST.read_text()
+    (folder / "ada" / FILE).write_text(text)
+    (folder / "bo b" / FILE).write_text(text.replace("gate * s * up, vjp", "gate * up, vjp"))
+    (folder / "cy_ch04.py").write_text(text.partition("def swiglu")[0])
+    (folder / "notes.txt").write_text("not a submission")
+    return folder
+
+
+def command(*arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tinyqwen.grade", *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process):
+    out, errors = process.communicate(timeout=120)
+    return process.returncode, out, errors
+
+
+def test_a_class_from_the_command_line(submissions, tmp_path):
+    book = tmp_path / "grades.csv"
+    code, out, errors = finished(
+        command(submissions, "--out", book, "--chapters", "ch04", "--jobs", "2", "--seed", "5")
+    )
+    assert code == 0, errors
+    rows = {row["student"]: row for row in csv.DictReader(book.open(encoding="utf-8"))}
+    assert {name: row["total"] for name, row in rows.items()} == {
+        "ada": "30",
+        "bo b": rows["bo b"]["total"],
+        "cy_ch04": rows["cy_ch04"]["total"],
+        "中文": "0",
+    }
+    assert 0 < int(rows["bo b"]["total"]) < 30 and 0 < int(rows["cy_ch04"]["total"]) < 30
+    assert rows["ada"]["possible"] == rows["中文"]["possible"] == "30"
+    assert "ada" in out and "30/30" in out and "4/4" in errors
+    page = (tmp_path / "grades" / "bo_b.html").read_text(encoding="utf-8")
+    seed = classroom.seed_of(5, "bo b", classroom.content_of(submissions / "bo b"))
+    assert "swiglu: value" in page and "likely" in page and f"--grading-seed {seed}" in page
+    index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
+    assert "seed of the class\n5" in index and "landlock" in index
+    assert f'href="{quote("中文.html")}"' in index
+    # again: nothing is left to do, unless a submission has changed
+    before = book.read_bytes()
+    code, out, errors = finished(command(submissions, "--out", book, "--chapters", "ch04"))
+    assert code == 0 and "4 of 4 students are graded already" in out
+    assert book.read_bytes() == before
+    (submissions / "中文" / FILE).write_text(HONEST.read_text())
+    code, out, errors = finished(command(submissions, "--out", book, "--chapters", "ch04"))
+    assert code == 0 and "3 of 4 students are graded already" in out
+    assert "中文,30,30,30" in book.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_inputs_differ_by_student_and_come_again_with_the_seed(submissions, tmp_path):
+    seeds = {}
+    for name, seed in (("one", None), ("two", None), ("three", 7), ("four", 7)):
+        students = classroom.grade_class(
+            submissions, tmp_path / f"{name}.csv", 2, seed=seed, keys=["ch04"]
+        )
+        seeds[name] = [s.seed for s in students]
+        assert len(set(seeds[name])) == len(students)
+        texts = [[(r.name, r.status, r.text) for r in s.results] for s in students]
+        seeds[f"{name}'s results"] = texts
+    assert seeds["one"] != seeds["two"] and seeds["three"] == seeds["four"]
+    assert seeds["three's results"] == seeds["four's results"]
+    (worse,) = (s for s in students if s.name == "bo b")
+    replayed = submitted(chapter("ch04"), worse.path, isolated=True)
+    (test,) = (t for t in graders_of(chapter("ch04")) if t.__name__ == "test_swiglu_value")
+    result = run(test, replayed, result_of(test, "ch04"), worse.seed)
+    replayed.close()
+    assert result.text == next(r.text for r in worse.results if r.name == test.__name__)
+    other = submitted(chapter("ch04"), worse.path)
+    assert run(test, other, result_of(test, "ch04"), worse.seed + 1).text != result.text
+
+
+@pytest.mark.slow
+def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
+    """The seed that the first report prints is worth nothing to the second submission."""
+
+    def seeds():
+        folder = submissions.parent / "grades.csv"
+        return {s.name: s.seed for s in classroom.grade_class(submissions, folder, keys=["ch03"])}
+
+    first = seeds()
+    assert seeds() == first
+    (submissions / "ada" / FILE).write_text("# with a table of answers\n" + HONEST.read_text())
+    second = seeds()
+    assert second.pop("ada") != first.pop("ada") and second == first
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on(submissions, tmp_path):
+    (submissions / "ada" / FILE).write_text("def silu(x):\n    while True:\n        pass\n")
+    for n in range(4):
+        (submissions / f"z{n}").mkdir()
+        (submissions / f"z{n}" / FILE).write_text(HONEST.read_text())
+    book = tmp_path / "grades.csv"
+    arguments = (submissions, "--out", book, "--chapters", "ch04", "--jobs", "2")
+    process = command(*arguments, "--time-limit", "1")
+    saved = tmp_path / "grades" / "results"
+    until = time.monotonic() + 100
+    while time.monotonic() < until and not list(saved.glob("*.json")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    code, out, errors = finished(process)
+    assert code == 130, errors
+    assert "the same command goes on from here" in errors and "Traceback" not in errors
+    done = len(list(saved.glob("*.json")))
+    assert 0 < done < 8
+    rows = list(csv.DictReader(book.open(encoding="utf-8")))
+    assert len(rows) == done
+    code, out, errors = finished(command(*arguments, "--time-limit", "1"))
+    assert code == 0 and f"{done} of 8 students are graded already" in out
+    totals = {r["student"]: r["total"] for r in csv.DictReader(book.open(encoding="utf-8"))}
+    assert len(totals) == 8 and totals["ada"] == "0" and totals["z3"] == "30"
+
+
+@pytest.mark.slow
+def test_no_submission_stops_the_class(tmp_path):
+    """A terabyte that is not there, a file that nobody may read, one that is not Python, names that
+    do not fit or fall together: whoever is graded later keeps the points, and a row, and the
+    teacher reads which file could not be."""
+    folder, book = tmp_path / "submissions", tmp_path / "grades.csv"
+    names = ["holes", "locked", "typo", "中" * 80, "=1+1", "'=1+1", "zoe"]
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / FILE).write_text("")
+    with open(folder / "holes" / FILE, "wb") as file:
+        file.truncate(1 << 40)
+    (folder / "locked" / FILE).chmod(0)
+    (folder / "typo" / FILE).write_text("def silu(x)\n    return x")
+    (folder / "zoe" / FILE).write_text(HONEST.read_text())
+    students = classroom.grade_class(folder, book, 2, keys=["ch04"])
+    assert [s.name for s in students if s.trouble] == []
+    index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
+    assert index.count("larger than 1 MB") == 1 and index.count("not valid Python") == 1
+    assert "larger than 1 MB" in next(s for s in students if s.name == "holes").results[0].text
+    rows = {row["student"]: row["total"] for row in csv.DictReader(book.open(encoding="utf-8"))}
+    assert len(rows) == len(names) and rows.pop("zoe") == "30" and set(rows.values()) == {"0"}
+
+
+@pytest.mark.slow
+def test_a_sitting_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, monkeypatch):
+    """As the system does where memory ends: the student's points are gone, and the teacher told."""
+    python = submissions.parent / "python"
+    python.write_text(
+        f"""#!/bin/sh
+        case "$*" in *bo*) printf '{{"chapter": "ch04", "res'; kill -9 $$;; esac
+        exec {sys.executable} "$@"
+        """
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    students = classroom.grade_class(submissions, submissions.parent / "g.csv", keys=["ch04"])
+    assert [s.name for s in students if s.trouble] == ["bo b"]
+    killed = next(s for s in students if s.trouble)
+    assert killed.trouble == ["the grading did not end (exit -9): killed"]
+    assert not any(result.earned for result in killed.results)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["nowhere", "--out", "grades.csv"], "no such folder of submissions"),
+        (["."], "--out grades.csv"),
+        (["empty", "--out", "grades.csv"], "no submission"),
+        (["empty", "--out", "grades.txt"], "must end in .csv"),
+        (["some", "--out", "taken.csv", "--chapters", "ch04"], "taken.csv exists"),
+        (["some", "--out", "some/grades.csv", "--chapters", "ch04"], "choose another place"),
+        (["some", "--out", "grades.csv"], "which chapter is this?"),
+        (["some", "--out", "grades.csv", "--chapters", "ch99"], "no assignment 'ch99'"),
+        (["some", "--out", "grades.csv", "--jobs", "0"], "--jobs 0"),
+    ],
+)
+def test_bad_arguments_are_one_line(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "ada.py").write_text("")
+    (tmp_path / "taken.csv").write_text("mine")
+    code, _, errors = finished(command(*arguments))
+    assert code == 2 and words in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert (tmp_path / "taken.csv").read_text() == "mine"
+    assert not (tmp_path / "grades.csv").exists()

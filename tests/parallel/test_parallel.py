@@ -1,0 +1,204 @@
+"""Gradients on several cores equal those on one, in an order that timing cannot change."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+from tinyqwen.autograd.random import default_rng
+from tinyqwen.optim import AdamW, decay_groups
+from tinyqwen.parallel import workers
+from tinyqwen.parallel.data_parallel import DataParallel, _shares, clipped_gradients
+
+
+@pytest.fixture(params=["processes", "threads"], autouse=True)
+def kind(request, monkeypatch):
+    if request.param == "processes" and not workers.FORK:
+        pytest.skip("no fork here")
+    monkeypatch.setattr(workers, "FORK", request.param == "processes")
+    return request.param
+
+
+@pytest.fixture
+def model():
+    return tq.Qwen2ForCausalLM(
+        tq.Qwen2Config(
+            vocab_size=50,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=24,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def gradients(model, ids, threads, **kwargs):
+    params = list(model.parameters())
+    out = [np.full(p.shape, np.nan, np.float32) for p in params]
+    with DataParallel(model, threads) as parallel:
+        loss = parallel.gradients(ids, ids, params, out, num_items=ids[:, 1:].size, **kwargs)
+    return loss, out
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_equal_to_one_backward(model, threads, rng):
+    ids = rng.integers(0, 50, (5, 9))
+    loss = model(ids, labels=ids).loss
+    loss.backward()
+    found, grads = gradients(model, ids, threads)
+    assert found == pytest.approx(loss.item(), rel=1e-5)
+    for p, g in zip(model.parameters(), grads):
+        assert np.abs(g - p.grad).max() <= 1e-5 * np.abs(p.grad).max()
+
+
+def test_the_same_bits_every_time(model, rng):
+    ids = rng.integers(0, 50, (7, 9))
+    first, again = gradients(model, ids, 3), gradients(model, ids, 3)
+    assert first[0] == again[0]
+    for a, b in zip(first[1], again[1]):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_halves_add_up_to_a_whole(model, rng):
+    ids = rng.integers(0, 50, (6, 9))
+    whole_loss, whole = gradients(model, ids, 2)
+    params = list(model.parameters())
+    out = [np.empty(p.shape, np.float32) for p in params]
+    with DataParallel(model, 2) as parallel:
+        loss = sum(
+            parallel.gradients(part, part, params, out, num_items=6 * 8, add=i > 0)
+            for i, part in enumerate(np.split(ids, 2))
+        )
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    for a, b in zip(out, whole):
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
+def test_evaluation_is_a_mean_over_labels(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    labels = ids.copy()
+    labels[0, 3:] = -100
+    with DataParallel(model, 2) as parallel:
+        found = parallel.loss([(ids[:1], labels[:1]), (ids[1:], labels[1:])])
+    assert found == pytest.approx(model(ids, labels=labels).loss.item(), rel=1e-5)
+
+
+def test_evaluation_is_without_dropout(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    expected = model(ids, labels=ids).loss.item()
+    model.config.attention_dropout = 0.5
+    with DataParallel(model, 2) as parallel:
+        gradients = [np.empty(p.shape, np.float32) for p in model.parameters()]
+        loss = parallel.gradients(ids, ids, list(model.parameters()), gradients, num_items=32)
+        found = parallel.loss([(ids[:2], ids[:2]), (ids[2:], ids[2:])])
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert abs(loss - expected) > 1e-4
+    assert model.training
+
+
+def test_dropout_is_a_function_of_the_seed(model, rng):
+    model.config.attention_dropout = 0.5
+    ids = np.repeat(rng.integers(0, 50, (1, 9)), 2, axis=0)  # two equal rows, one for each worker
+    tq.manual_seed(7)
+    losses = [gradients(model, ids, 2, seed=(seed,))[0] for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    state = tq.manual_seed(7).bit_generator.state
+    gradients(model, ids, 2, seed=(3,))
+    assert default_rng().bit_generator.state == state  # the caller's generator is left alone
+
+
+def test_workers_see_each_update(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    with DataParallel(model, 2) as parallel:
+        first = list(parallel._workers)
+        optimizer = AdamW(model.parameters(), lr=0.1)  # moves the parameters
+        for step in range(3):
+            expected = model(ids, labels=ids).loss.item()
+            loss, _ = clipped_gradients(parallel, optimizer, [ids], 32, 1.0)
+            assert loss == pytest.approx(expected, rel=1e-5)
+            optimizer.step()
+            if step == 0:
+                second = list(parallel._workers)
+        assert second != first and parallel._workers == second  # made anew once, not every step
+        embeddings = model.model.embed_tokens.weight
+        embeddings.data = np.zeros_like(embeddings.data)  # so the logits are all equal
+        assert parallel.loss([(ids[:2], ids[:2]), (ids, ids)]) == pytest.approx(np.log(50))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_step_in_shares_is_the_step(model, threads, rng):
+    """Bit for bit; also where a parameter has had fewer updates than the others."""
+    state = {name: array.copy() for name, array in model.state_dict().items()}
+    ends = []
+    for in_shares in (True, False):
+        model.load_state_dict(state)
+        optimizer = AdamW(decay_groups(model, 0.1), lr=0.1)
+        draw = np.random.default_rng(0)
+        with DataParallel(model, threads, optimizer) as parallel:
+            for step in range(3):
+                for i, parameter in enumerate(optimizer.params):
+                    gradient = draw.normal(size=parameter.shape).astype(np.float32)
+                    parameter.grad = None if step == 1 and i == 4 else gradient
+                (parallel if in_shares else optimizer).step()
+        ends.append([p.data.copy() for p in model.parameters()])
+        assert not np.array_equal(ends[-1][0], state["model.embed_tokens.weight"])
+    for a, b in zip(*ends):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_shares_are_equal_and_complete(kind):
+    runs = [(0, 7, "a"), (7, 8, "b"), (20, 43, "c")]
+    for parts in (1, 2, 3, 31, 40):
+        shares = _shares(runs, parts)
+        found = [
+            (i, *rest)
+            for share in shares
+            for start, stop, *rest in share
+            for i in range(start, stop)
+        ]
+        assert found == [(i, name) for start, stop, name in runs for i in range(start, stop)]
+        sizes = [sum(stop - start for start, stop, _ in share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_frozen_parameters(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    params = list(model.parameters())
+    frozen, trained = params[:5], params[5:]
+    out = [np.empty(p.shape, np.float32) for p in trained]
+    with DataParallel(model, 2) as parallel:
+        for parameter in frozen:
+            parameter.requires_grad = False
+        parallel.gradients(ids, ids, trained, out, num_items=32)
+        for parameter in frozen:
+            parameter.requires_grad = True
+        whole = [np.empty(p.shape, np.float32) for p in params]
+        parallel.gradients(ids, ids, params, whole, num_items=32)
+    for a, b in zip(out, whole[5:]):
+        np.testing.assert_array_equal(a, b)
+    assert all(np.any(gradient) for gradient in whole[:5])
+
+
+def test_an_error_in_a_worker_is_told(model):
+    ids = np.zeros((4, 3), int)
+    ids[3] = 50
+    out = [np.empty(p.shape, np.float32) for p in model.parameters()]
+    with DataParallel(model, 2) as parallel:
+        for _ in range(2):  # and what came of it is not taken for the answer to what comes next
+            with pytest.raises(ValueError, match="token id 50 is out of range"):
+                parallel.gradients(ids, ids, list(model.parameters()), out, num_items=8)
+            assert parallel.loss([(ids[:1], ids[:1]), (ids[1:2], ids[1:2])]) > 0
+
+
+def test_a_killed_worker(model, kind):
+    if kind == "threads":
+        pytest.skip("threads are not killed")
+    ids = np.zeros((4, 3), int)
+    with DataParallel(model, 2) as parallel:
+        os.kill(parallel._workers[0]._pid, signal.SIGKILL)
+        with pytest.raises(MemoryError, match="a worker process was killed"):
+            parallel.loss([(ids, ids)] * 2)

@@ -1,0 +1,134 @@
+"""Workers: what is sent arrives, what fails is told, and none outlives its parent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyqwen.parallel import workers
+from tinyqwen.parallel.resources import is_shared, shared_zeros
+
+KINDS = [workers.ThreadWorker, *([workers.ForkedWorker] if workers.FORK else [])]
+forks = pytest.mark.skipif(not workers.FORK, reason="no fork here")
+
+
+@pytest.fixture(params=KINDS)
+def start(request):
+    started = []
+
+    def start(work):
+        started.append(request.param(work))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.close()
+
+
+def test_a_task(start):
+    def work(task, batch, factor):
+        return [task == "sum", float(batch.sum() * factor), *batch.shape]
+
+    worker = start(work)
+    for n in (3, 100_000):  # and more than a pipe holds
+        worker.submit("sum", np.ones((2, n), np.int32), factor=0.1)
+        assert worker.result() == [True, 2 * n * 0.1, 2, n]
+
+
+def test_errors(start):
+    def work(task, batch):
+        raise {"value": ValueError, "key": KeyError}[task]("which one")
+
+    worker = start(work)
+    worker.submit("value", np.zeros(1, int))
+    with pytest.raises(ValueError, match="which one"):
+        worker.result()
+    worker.submit("key", np.zeros(1, int))
+    with pytest.raises((KeyError, RuntimeError), match="which one"):
+        worker.result()
+
+
+@forks
+def test_an_error_shows_where_it_was():
+    worker = workers.ForkedWorker(lambda task, batch: 1 / 0)
+    worker.submit("", np.zeros(1, int))
+    with pytest.raises(RuntimeError, match="division by zero") as error:
+        worker.result()
+    worker.close()
+    assert "lambda task, batch: 1 / 0" in str(error.value.__cause__)
+
+
+def test_shared_memory(start):
+    shared, own = shared_zeros(6, np.float32), np.zeros(6, np.float32)
+    assert is_shared(shared) and is_shared(shared[2:].reshape(2, 2).T)
+    assert not is_shared(own) and not is_shared(shared.copy())
+
+    def work(task, batch):
+        shared[batch] += 1
+        return float(shared.sum())
+
+    worker = start(work)
+    shared[0] = 5
+    worker.submit("", np.array([2, 3]))
+    assert worker.result() == 7
+    assert shared.tolist() == [5, 0, 1, 1, 0, 0]
+
+
+@forks
+def test_a_killed_process_is_told_of():
+    worker = workers.ForkedWorker(lambda task, batch: 0)
+    os.kill(worker._pid, signal.SIGKILL)
+    time.sleep(0.1)
+    worker.submit("", np.zeros(1, int))
+    with pytest.raises(MemoryError, match="a worker process was killed"):
+        worker.result()
+    worker.close()
+
+
+PROGRAM = """
+import json, os, sys, time
+import numpy as np
+from tinyqwen.parallel.workers import ForkedWorker
+
+file = open(sys.argv[1], "w")
+started = [ForkedWorker(lambda task, batch: os.getpid()) for _ in range(3)]
+for worker in started:
+    worker.submit("", np.zeros(1, int))
+pids = [worker.result() for worker in started]
+folders = [f"/proc/{pid}/fd" for pid in pids]
+held = [os.path.realpath(f"{folder}/{fd}") for folder in folders for fd in os.listdir(folder)]
+print(json.dumps([pids, held]), flush=True)
+time.sleep(60)
+"""
+
+
+@forks
+def test_processes_end_with_their_parent_and_hold_none_of_its_files(tmp_path):
+    file = tmp_path / "locked"
+    command = [sys.executable, "-c", PROGRAM, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        pids, held = json.loads(process.stdout.readline())
+        assert len(set(pids)) == 3 and str(file) not in held
+        for pid in pids:  # Ctrl-C and `timeout` mean the whole group; the parent decides
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)
+        assert all(map(_lives, pids))
+        process.kill()
+    deadline = time.monotonic() + 20
+    while any(map(_lives, pids)):
+        assert time.monotonic() < deadline, "a process is left"
+        time.sleep(0.01)
+
+
+def _lives(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

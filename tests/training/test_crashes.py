@@ -1,0 +1,319 @@
+"""Runs that are killed, interrupted, or run out of disk: nothing is lost, nothing is half-written.
+
+The runs are `python -m tinyqwen.train` in processes of their own, stopped at moments drawn from a
+seed (how far each has come by then depends on the machine). The truth is a run left in peace.
+"""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training import run_state
+from tinyqwen.training.train_config import RUN_CONFIG, TrainConfig
+from tinyqwen.training.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
+
+SETTINGS = {
+    **{"steps": 60, "batch-size": 4, "seq-len": 16, "warmup-steps": 2, "learning-rate": 1e-2},
+    **{"hidden-size": 16, "num-hidden-layers": 1, "intermediate-size": 24, "vocab-size": 290},
+    **{"eval-interval": 4, "save-interval": 2, "threads": 2},
+}
+COMMAND = [sys.executable, "-m", "tinyqwen.train"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A small corpus without a split."""
+    rng = np.random.default_rng(0)
+    words = ["the", "cat", "sat", "on", "mat", "and", "saw", "one", "red", "hen", "in", "old"]
+    sentences = [" ".join(rng.choice(words, 8)) + "." for _ in range(300)]
+    file = tmp_path_factory.mktemp("corpus") / "text.txt"
+    file.write_text("\n<|endoftext|>\n".join(sentences))
+    return file
+
+
+def start(corpus, out, resume=None, limit=None, **settings):
+    """A process that trains in `out`, or, if a run is there, goes on with it."""
+    resume = (out / RUN_CONFIG).exists() if resume is None else resume
+    options = {"out": out} if resume else {"data": corpus, "out": out, **SETTINGS, **settings}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+
+    def limit_file_size():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        [*COMMAND, *arguments, *(["--resume"] if resume else [])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=limit_file_size if limit else None,
+    )
+
+
+def finish(process):
+    """Wait; returns the exit status and the standard error without the reports of evaluations."""
+    _, errors = process.communicate(timeout=200)
+    return process.returncode, re.sub(r"(?m)^step \d+: training loss.*\n", "", errors)
+
+
+def train(corpus, out, **options):
+    status, errors = finish(start(corpus, out, **options))
+    assert status == 0, errors
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory):
+    """The run that nothing happens to."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(corpus, out)
+    return out
+
+
+def losses(out):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(m["step"], m["loss"], m["lr"], m["grad_norm"], m.get("val_loss")) for m in lines]
+
+
+def assert_equal_runs(out, whole):
+    """Bit for bit, the last checkpoint and the best one; and nothing in the folder but the run."""
+    assert losses(out) == losses(whole)
+    for part in ("", "best"):
+        for file in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+            assert (out / part / file).read_bytes() == (whole / part / file).read_bytes(), file
+    assert files(out) == files(whole)
+
+
+def files(out):
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+
+
+def temporaries(out):
+    folders = [folder for folder in (out, out / "best", out / "tokens") if folder.exists()]
+    return [name for folder in folders for name in os.listdir(folder) if name.endswith(".tmp")]
+
+
+def assert_readable(out):
+    """Every checkpoint and the state can be read, whatever happened."""
+    for folder in (out, out / "best"):
+        if (folder / "model.safetensors").exists():
+            tq.Qwen2ForCausalLM.from_pretrained(folder)
+            Tokenizer.from_pretrained(folder)
+    if (out / run_state.STATE).exists():
+        run_state.load_state(out)
+
+
+KINDS = ["write", "time", "start", "write", "time"]
+
+
+class Moments:
+    """Moments at which to stop a process, drawn from a seed.
+
+    They are counted in steps, not in seconds, so that a run has room for many of them on a machine
+    of any speed.
+    """
+
+    def __init__(self, out, seed):
+        self.out, self.random = out, random.Random(seed)
+
+    def wait(self, process, kind, about):
+        """Return at the next one of this kind, in `about` steps, or when the process ends."""
+        due = self.steps() + 1 + self.random.randrange(2 * about)
+        if kind == "start":  # 0.3 s of imports, then 0.1 s of tokenizer and tokens
+            end = time.monotonic() + self.random.uniform(0, 0.6)
+            self.until(process, lambda: time.monotonic() > end or self.steps() >= due)
+            return
+        self.until(process, lambda: self.steps() >= due)
+        if kind == "write":
+            self.stop_in_a_write(process)
+        else:
+            time.sleep(self.random.uniform(0, 0.01))  # a step, with all that is written after it
+
+    def stop_in_a_write(self, process):
+        """Return with the process stopped while it writes a file, or when it ends.
+
+        A write takes less time than it takes to notice one, so the process stands still while we
+        look, and goes on to its next write if this one was over.
+        """
+        while process.poll() is None:
+            self.until(process, lambda: temporaries(self.out))
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.01)  # until each of its threads has stopped
+            if temporaries(self.out):
+                return
+            process.send_signal(signal.SIGCONT)
+
+    def wait_for_writes(self, process, number):
+        """Return while the next file but so many is being written: its temporary is there."""
+        for _ in range(number):
+            self.until(process, lambda: not temporaries(self.out))
+            self.until(process, lambda: temporaries(self.out))
+
+    def steps(self):
+        """How many steps the run's metrics tell of."""
+        file = self.out / "metrics.jsonl"
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
+    def until(self, process, condition):
+        """Return as soon as condition() holds, or when the process ends."""
+        deadline = time.monotonic() + 250
+        while not condition() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.0002)
+
+
+@pytest.mark.parametrize(
+    ("kills", "steps"), [(5, 60), pytest.param(50, 500, marks=pytest.mark.slow)]
+)
+@pytest.mark.timeout(1200)
+def test_killed_at_random_moments(corpus, whole, tmp_path, kills, steps):
+    out, moments, last = tmp_path / "run", Moments(tmp_path / "run", seed=kills), 0
+    if steps != SETTINGS["steps"]:
+        whole = tmp_path / "whole"
+        train(corpus, whole, steps=steps)
+    killed = []
+    while len(killed) < kills:
+        process = start(corpus, out, steps=steps)
+        kind = KINDS[len(killed) % 5]
+        # As many steps for each as are left, and for ten more: what stands still while the run
+        # goes on (this process, for a moment) may not cost the last ones theirs.
+        moments.wait(process, kind, about=max(1, (steps - last) // (kills - len(killed) + 10)))
+        process.kill()
+        status, errors = finish(process)
+        assert status == -signal.SIGKILL, f"it ended by itself, killed {killed}: {errors}"
+        assert_readable(out)
+        step = (run_state.saved_step(out) or 0) if out.exists() else 0
+        assert step >= last, "a saved state was lost"
+        last = step
+        killed.append((kind, step, len(temporaries(out)) if out.exists() else 0))
+    train(corpus, out, steps=steps)
+    print(killed)
+    assert_equal_runs(out, whole)
+    assert all(left for kind, _, left in killed if kind == "write"), killed
+    assert len({step for _, step, _ in killed}) > kills / 5, killed
+
+
+def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
+    """Settings, tokenizer, tokens and their index: a run that has none of them, or some."""
+    out = tmp_path / "run"
+    for number in (2, 4, 5, 7, 9):
+        process = start(corpus, out)
+        Moments(out, seed=0).wait_for_writes(process, number)
+        process.kill()
+        finish(process)
+    train(corpus, out)
+    assert_equal_runs(out, whole)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
+def test_interrupted_at_random_moments(corpus, whole, tmp_path, signum, times):
+    out, moments = tmp_path / "run", Moments(tmp_path / "run", seed=times + signum)
+    for i in range(times):
+        process = start(corpus, out)
+        moments.wait(process, KINDS[i % 5], about=SETTINGS["steps"] // times)
+        process.send_signal(signum)
+        process.send_signal(signal.SIGCONT)  # where it was stopped in a write
+        status, errors = finish(process)
+        assert_readable(out)
+        assert not temporaries(out)
+        if "Traceback" in errors:  # Python's own, of Ctrl-C before our first line has run
+            assert signum == signal.SIGINT and status in (1, -signum), errors
+            assert "KeyboardInterrupt" in errors and "in run\n" not in errors, errors
+        elif "Go on with:" in errors:
+            assert status == 128 + signum and run_state.saved_step(out) > 0, errors
+        else:
+            assert status in (0, 128 + signum, -signum), errors
+    train(corpus, out)
+    assert_equal_runs(out, whole)
+
+
+def test_a_disk_that_fills_up_during_a_save(corpus, whole, tmp_path):
+    """As many bytes a file as fit: none, then all but the state, then all."""
+    out = tmp_path / "run"
+    for limit in (1000, 20_000):
+        status, errors = finish(start(corpus, out, limit=limit))
+        assert status == 2 and errors.count("\n") == 1 and "cannot be written" in errors
+        assert not temporaries(out)
+        assert out.exists() == (limit > 1000)  # a run that cannot begin leaves nothing behind
+    process = start(corpus, out)
+    Moments(out, seed=0).wait(process, "time", about=5)
+    process.kill()
+    finish(process)
+    step = run_state.saved_step(out)
+    assert 0 < step < SETTINGS["steps"]
+    sizes = [(out / name).stat().st_size for name in (run_state.STATE, "model.safetensors")]
+    status, errors = finish(start(corpus, out, limit=sum(sizes) // 2))
+    assert status == 2 and errors.count("\n") == 1 and run_state.STATE in errors
+    assert run_state.saved_step(out) == step and not temporaries(out)
+    assert_readable(out)
+    train(corpus, out)
+    assert_equal_runs(out, whole)
+
+
+def test_two_runs_in_one_folder(corpus, whole, tmp_path):
+    out = tmp_path / "run"
+    first = start(corpus, out)
+    moments = Moments(out, seed=0)
+    moments.until(first, moments.steps)
+    first.send_signal(signal.SIGSTOP)  # else it may end before the others begin
+    assert first.poll() is None
+    for resume in (True, False):
+        status, errors = finish(start(corpus, out, resume=resume))
+        assert status == 2 and errors.count("\n") == 1 and "in use by another run" in errors
+    first.send_signal(signal.SIGCONT)
+    assert finish(first)[0] == 0
+    assert_equal_runs(out, whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_read_only_folders(corpus, tmp_path):
+    out, closed = tmp_path / "run", tmp_path / "closed"
+    train(corpus, out, steps=2)
+    before = {name: (out / name).read_bytes() for name in files(out) if (out / name).is_file()}
+    closed.mkdir()
+    for folder in (closed, out, out / "best", out / "tokens"):
+        folder.chmod(0o555)
+    try:
+        for folder in (closed, closed / "run", out):
+            status, errors = finish(start(corpus, folder))
+            assert status == 2 and errors.count("\n") == 1, errors
+            assert "cannot be written: no permission" in errors
+    finally:
+        for folder in (closed, out, out / "best", out / "tokens"):
+            folder.chmod(0o755)
+    assert not list(closed.iterdir())
+    assert {n: (out / n).read_bytes() for n in files(out) if (out / n).is_file()} == before
+
+
+def test_a_full_disk_that_is_told_of_late(corpus, tmp_path, monkeypatch):
+    """Some file systems find room for what is written only when they are asked to flush it."""
+    train(corpus, tmp_path / "run", steps=2)
+    before = (tmp_path / "run" / run_state.STATE).read_bytes()
+    config = json.loads((tmp_path / "run" / RUN_CONFIG).read_text())
+    (tmp_path / "run" / RUN_CONFIG).write_text(json.dumps({**config, "steps": 3}))
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with Trainer(TrainConfig(out=str(tmp_path / "run")), resume=True) as trainer:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="disk is full") as error:
+            trainer.train()
+    assert error.value.filename.startswith(str(tmp_path / "run"))
+    assert (tmp_path / "run" / run_state.STATE).read_bytes() == before
+    assert not temporaries(tmp_path / "run")

@@ -1,0 +1,277 @@
+"""Corpora, tokens, and batches."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tinyqwen.text.documents import documents, in_pieces, split_files, text_files
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training.data import (
+    TokenDataset,
+    open_corpus,
+    prepare_corpus,
+    tokenize_to_file,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(["abcdefgh \n."], kind="char")
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def texts(path):
+    return ["".join(pieces) for pieces in documents(text_files(path))]
+
+
+def test_documents_of_every_kind(tmp_path):
+    write(tmp_path / "a.txt", "one\ntwo\n<|endoftext|>\nthree\n\n<|endoftext|>\n")
+    write(tmp_path / "b" / "c.jsonl", '{"text": "four"}\n\n{"text": "", "n": 1}\n')
+    write(tmp_path / "ignored.bin", b"\xff")
+    assert texts(tmp_path) == ["one\ntwo", "three", "four", ""]
+
+
+def test_a_file_without_separators_is_one_document(tmp_path):
+    path = write(tmp_path / "x.txt", "\none\n\ntwo\n")
+    assert texts(path) == ["one\n\ntwo"]
+
+
+def test_split_that_the_folder_brings(tmp_path):
+    train, validation = (write(tmp_path / f"{name}.txt", "x") for name in ("train", "validation"))
+    other = write(tmp_path / "notes.md", "y")
+    assert split_files(tmp_path) == ([train], [validation])
+    validation.unlink()
+    assert split_files(tmp_path) == ([other, train], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"good\nbad \xff\n", "invalid UTF-8 at byte 9"),
+        ("a.txt", b"", "is empty"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "line 2"),
+        ("a.jsonl", b"not json\n", "line 1"),
+        ("a.jsonl", b"[" * 100_000, "line 1"),
+        ("a.jsonl", b'{"text": "\\ud800"}', "line 1"),
+    ],
+)
+def test_bad_text_is_named(tmp_path, name, content, message):
+    path = write(tmp_path / name, content)
+    with pytest.raises(ValueError, match=message):
+        texts(path)
+
+
+def test_missing_data(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        text_files(tmp_path / "nowhere")
+
+
+def test_token_stream(tmp_path, tokenizer):
+    starts = tokenize_to_file([["a", "b"], [], ["cde"]], tokenizer, tmp_path / "t.bin")
+    tokens = np.fromfile(tmp_path / "t.bin", np.uint16)
+    end = tokenizer.eos_token_id
+    assert tokens.tolist() == [end, *tokenizer.encode("ab"), end, *tokenizer.encode("cde"), end]
+    assert starts.tolist() == [0, 3]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "",
+                "\n",
+                "\r\n",
+                "a",
+                "b c\n",
+                " ",
+                "é",
+                "x" * 9,
+                "<|endoftext|>",
+                "\n<|endoftext|>\n",
+            ]
+        ),
+        max_size=30,
+    )
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_long_lines_are_read_in_parts_and_parted_alike(tmp_path, monkeypatch, parts):
+    """Whatever the size of what is read at once, the documents are those of the whole text."""
+    content = "".join(parts)
+    path = write(tmp_path / "x.txt", content or " ")
+    expected, lines = [], []
+    for line in [*re.findall(r"[^\n]*\n|[^\n]+$", content or " "), "<|endoftext|>"]:
+        if line.strip() == "<|endoftext|>":
+            expected.append("".join(lines).strip("\n"))
+            lines = []
+        else:
+            lines.append(line)
+    expected = [text for text in expected if text]
+    for size in (1 << 16, 20):
+        monkeypatch.setattr("tinyqwen.text.documents.PIECE", size)
+        assert [text for text in texts(path) if text] == expected
+
+
+def test_long_documents_tokenize_as_a_whole(tmp_path):
+    text = "The cat sat.\n\n  It's 3 o'clock!\n" * 40 + "no newline at the end " * 40
+    tokenizer = Tokenizer.train([text], vocab_size=290)
+    pieces = list(in_pieces([text], 50))
+    assert len(pieces) > 30 and max(map(len, pieces)) < 100
+    tokenize_to_file([pieces], tokenizer, tmp_path / "t.bin")
+    assert np.fromfile(tmp_path / "t.bin", np.uint16)[1:-1].tolist() == tokenizer.encode(text)
+
+
+def dataset(lengths, seq_len):
+    """Documents of the given lengths; token 0 ends a document, the others count up."""
+    tokens, starts = [0], []
+    for n in lengths:
+        starts.append(len(tokens) - 1)
+        tokens += [*range(len(tokens), len(tokens) + n), 0]
+    return TokenDataset(np.array(tokens, np.uint16), np.array(starts), seq_len)
+
+
+def test_every_row_begins_at_a_document_or_inside_a_long_one():
+    data = dataset([3, 10, 2], seq_len=5)
+    # the second document's 11 targets need three rows of 4, each beginning where the last ended
+    assert data.starts.tolist() == [0, 4, 8, 12, 15]
+
+
+def test_evaluation_predicts_every_token_once():
+    data = dataset([3, 10, 2, 1, 30], seq_len=5)
+    seen = []
+    for ids, labels in data.evaluation_batches(2):
+        assert ids.shape == labels.shape and ids.shape[1] <= 5
+        counted = labels[:, 1:] != -100
+        np.testing.assert_array_equal(ids[:, 1:][counted], labels[:, 1:][counted])
+        seen += labels[:, 1:][counted].tolist()
+    assert sorted(seen) == sorted(data.tokens[1:].tolist())
+    assert data.num_targets == len(seen)
+
+
+def test_evaluation_sample_is_spread_over_the_corpus():
+    data = dataset([3] * 100, seq_len=5)
+    ids = np.concatenate([ids for ids, _ in data.evaluation_batches(8, max_rows=4)])
+    assert sorted(ids[:, 1].tolist()) == [1, 133, 265, 397]
+
+
+def test_batches_are_a_function_of_seed_and_step():
+    data = dataset([7, 3, 20, 5, 4], seq_len=6)
+    first = [data.batch(1, step, 3) for step in range(6)]
+    again = [dataset([7, 3, 20, 5, 4], 6).batch(1, step, 3) for step in reversed(range(6))]
+    for a, b in zip(first, reversed(again)):
+        np.testing.assert_array_equal(a, b)
+    other = np.concatenate([data.batch(2, step, 3) for step in range(6)])
+    assert not np.array_equal(np.concatenate(first), other)
+
+
+def test_an_epoch_holds_every_row_once():
+    data = dataset([3] * 12, seq_len=5)
+    rows = np.concatenate([data.batch(0, step, 4) for step in range(3)])
+    np.testing.assert_array_equal(np.sort(rows[:, 1]), np.sort(data.tokens[data.starts + 1]))
+
+
+@pytest.mark.parametrize(("documents_", "cut_at_document"), [(40, True), (1, False)])
+def test_held_out_text(tmp_path, tokenizer, documents_, cut_at_document):
+    text = "\n<|endoftext|>\n".join(["abcdefgh" * (400 // documents_)] * documents_)
+    path = write(tmp_path / "x.txt", text)
+    prepare_corpus(split_files(path), tokenizer, tmp_path / "tokens", seq_len=8)
+    train, validation, floor = open_corpus(tmp_path / "tokens", tokenizer.vocab_size, 8)
+    whole = tokenizer.encode("abcdefgh" * (400 // documents_))
+    total = 1 + documents_ * (len(whole) + 1)
+    assert len(train.tokens) + len(validation.tokens) - 1 == total
+    assert floor is None and 0.02 * total < len(validation.tokens) < 0.1 * total
+    assert (validation.tokens[0] == tokenizer.eos_token_id) == cut_at_document
+
+
+def test_floor_is_entropy_by_predicted_token(tmp_path, tokenizer):
+    write(tmp_path / "data" / "train.txt", "abc\n<|endoftext|>\nde\n" * 9)
+    write(tmp_path / "data" / "validation.txt", "ab\n<|endoftext|>\ncde\n")
+    write(tmp_path / "data" / "entropy.json", json.dumps({"nats": 3.5}))
+    prepare_corpus(split_files(tmp_path / "data"), tokenizer, tmp_path / "t", seq_len=8)
+    *_, floor = open_corpus(tmp_path / "t", tokenizer.vocab_size, 8)
+    assert floor == 3.5 / 7  # a b end, c d e end
+
+
+def test_too_short(tmp_path, tokenizer):
+    path = write(tmp_path / "x.txt", "abc")
+    with pytest.raises(ValueError, match="too few"):
+        prepare_corpus(split_files(path), tokenizer, tmp_path / "t", seq_len=8)
+
+
+# ---------------------------------------------------------------------------------------------
+# Corpora larger than memory
+# ---------------------------------------------------------------------------------------------
+
+
+class Bytes:
+    """The tokenizer whose tokens are bytes."""
+
+    vocab_size, eos_token_id = 257, 256
+
+    def encode(self, text, add_special_tokens=True):
+        return list(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "some words " * 100 + "\n",
+        "one endless line ",
+        pytest.param("nospaceatall", marks=pytest.mark.slow),
+    ],
+)
+def test_a_file_is_never_held_whole(tmp_path, text):
+    path = write(tmp_path / "x.txt", text * (24_000_000 // len(text)))
+    tracemalloc.start()
+    try:
+        tokenize_to_file(documents([path]), Bytes(), tmp_path / "t.bin")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15e6
+    tokens = np.memmap(tmp_path / "t.bin", np.uint16, mode="r")
+    assert (
+        tokens[0] == tokens[-1] == 256
+        and bytes(tokens[1:60].astype(np.uint8)) == (text * 9)[:59].encode()
+    )
+    assert len(tokens) - 2 == path.stat().st_size - text.count("\n")  # the last line's end
+
+
+def peak_memory(data, out):
+    """Of `python -m tinyqwen.train`, in MiB: tokenizer, tokens, three steps."""
+    settings = ["--steps=3", "--eval-interval=0", "--threads=1", f"--data={data}", f"--out={out}"]
+    run = (
+        "import sys, tinyqwen.train, tinyqwen.benchmark.machine as machine;"
+        "tinyqwen.train.main(); print(machine.peak_mib(), file=sys.stderr)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", run, *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stderr.split()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="POSIX counts memory")
+@pytest.mark.timeout(600)
+def test_training_on_a_large_file(tmp_path):
+    """120 MB of text without separators cost little more memory than 1 MB of it."""
+    stories = (Path(__file__).parents[2] / "data" / "stories" / "train.txt").read_text("utf-8")
+    text = stories.replace("<|endoftext|>\n", "").replace("\n", " ").encode()
+    small, large = write(tmp_path / "small.txt", text), tmp_path / "large.txt"
+    with open(large, "wb") as file:
+        for i in range(120_000_000 // len(text)):
+            file.write(text[i * 97 :] + b"\n")
+    growth = peak_memory(large, tmp_path / "b") - peak_memory(small, tmp_path / "a")
+    assert growth < 100

@@ -1,0 +1,409 @@
+"""Training runs: what they write, and that a run that was stopped goes on as if it had not been."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+from tinyqwen.train import main
+from tinyqwen.training.run_state import STATE
+from tinyqwen.training.train_config import STORIES, TrainConfig
+from tinyqwen.training.trainer import Stopped, Trainer
+
+TINY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "intermediate_size": 24,
+    "batch_size": 4,
+    "seq_len": 16,
+    "vocab_size": 290,
+    "threads": 1,
+    "warmup_steps": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A small corpus with a split: sentences of few words in random order."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("text")
+    words = ["the", "cat", "sat", "on", "mat", "and", "saw", "one", "red", "hen", "in", "old"]
+    for name, count in (("train", 200), ("validation", 20)):
+        sentences = [" ".join(rng.choice(words, 8)) + "." for _ in range(count)]
+        (folder / f"{name}.txt").write_text("\n<|endoftext|>\n".join(sentences))
+    return folder
+
+
+def run(text, out, resume=False, **settings):
+    config = TrainConfig(data=str(text), out=str(out), **{**TINY, "steps": 6, **settings})
+    with Trainer(config, resume) as trainer:
+        return trainer.train()
+
+
+def weights(folder):
+    return tq.Qwen2ForCausalLM.from_pretrained(folder).state_dict()
+
+
+def metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def losses(folder):
+    return [
+        (m["step"], m["loss"], m["lr"], m["grad_norm"], m.get("val_loss")) for m in metrics(folder)
+    ]
+
+
+def assert_equal_runs(a, b):
+    assert losses(a) == losses(b)
+    first, second = weights(a), weights(b)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+
+
+def test_a_run_folder(text, tmp_path):
+    summary = run(text, tmp_path / "run", eval_interval=3, save_interval=2)
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert names == {
+        *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"),
+        *("tokenizer_config.json", "metrics.jsonl", "loss.png", "train_config.json"),
+        *(STATE, "best", "tokens"),
+    }
+    entries = metrics(tmp_path / "run")
+    assert [m["step"] for m in entries] == [1, 2, 3, 4, 5, 6]
+    assert [m["step"] for m in entries if "val_loss" in m] == [3, 6]
+    keys = {"step", "loss", "lr", "grad_norm", "tokens_per_second", "elapsed"}
+    assert all(keys <= m.keys() for m in entries)
+    assert summary["val_loss"] == entries[-1]["val_loss"] < entries[0]["loss"]
+    assert entries[0]["loss"] == pytest.approx(np.log(290), abs=0.6)  # nothing learned: ln V
+    assert (tmp_path / "run" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_seed_one_run(text, tmp_path):
+    for name in ("a", "b"):
+        run(text, tmp_path / name, eval_interval=3)
+    assert_equal_runs(tmp_path / "a", tmp_path / "b")
+    run(text, tmp_path / "c", eval_interval=3, seed=1)
+    assert losses(tmp_path / "c")[0][1] != losses(tmp_path / "a")[0][1]
+
+
+def stop_after_four(monkeypatch):
+    """Let Ctrl-C be pressed after the fourth step."""
+    original = Trainer._train_step
+
+    def step(self):
+        entry = original(self)
+        if self.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return entry
+
+    monkeypatch.setattr(Trainer, "_train_step", step)
+
+
+def test_the_best_checkpoint_outlives_a_stop(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "evaluate", lambda self: float(self.step))
+    stop_after_four(monkeypatch)
+    with pytest.raises(Stopped):
+        run(text, tmp_path / "run", eval_interval=2)
+    best = (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
+    assert run(text, tmp_path / "run", resume=True)["best_step"] == 2
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == best
+
+
+def test_stopped_and_resumed_equals_undisturbed(text, tmp_path, monkeypatch):
+    settings = {"steps": 9, "eval_interval": 2, "save_interval": 3, "grad_accumulation": 2}
+    run(text, tmp_path / "whole", **settings)
+    stop_after_four(monkeypatch)
+    with pytest.raises(Stopped, match="step 4"):
+        run(text, tmp_path / "parts", **settings)
+    run(text, tmp_path / "parts", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    assert weights(tmp_path / "whole" / "best").keys() == weights(tmp_path / "parts").keys()
+
+
+def test_a_crash_loses_only_the_steps_since_the_last_save(text, tmp_path, monkeypatch):
+    settings = {"steps": 8, "eval_interval": 0, "save_interval": 3}
+    run(text, tmp_path / "whole", **settings)
+
+    def crash(*args):
+        raise RuntimeError("power cut")
+
+    original = Trainer._record
+    monkeypatch.setattr(
+        Trainer,
+        "_record",
+        lambda self, *args: crash() if self.step == 5 else original(self, *args),
+    )
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(text, tmp_path / "parts", **settings)
+    monkeypatch.setattr(Trainer, "_record", original)
+    with open(tmp_path / "parts" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 5, "lo')  # a line cut short
+    run(text, tmp_path / "parts", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_threads_agree(text, tmp_path):
+    """Two threads train to the same losses as one, within rounding, over 50 steps."""
+    for threads in (1, 2):
+        run(text, tmp_path / str(threads), threads=threads, steps=50, eval_interval=0)
+    one, two = (np.array([m[1] for m in losses(tmp_path / n)]) for n in ("1", "2"))
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
+
+
+def test_accumulation_equals_a_larger_batch(text, tmp_path):
+    run(text, tmp_path / "large", batch_size=8)
+    run(text, tmp_path / "parts", batch_size=4, grad_accumulation=2)
+    large, parts = (np.array([m[1] for m in losses(tmp_path / n)]) for n in ("large", "parts"))
+    np.testing.assert_allclose(large, parts, rtol=1e-5)
+
+
+def test_init_from_keeps_the_model(text, tmp_path):
+    run(text, tmp_path / "first")
+    config = {"init_from": str(tmp_path / "first"), "tokenizer": str(tmp_path / "first")}
+    run(text, tmp_path / "second", steps=1, learning_rate=1e-30, **config)
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    for name, value in first.items():
+        np.testing.assert_allclose(value, second[name], rtol=1e-6)
+
+
+def test_a_fine_tuned_run_goes_on_without_its_base(text, tmp_path, monkeypatch):
+    """And with the dropout that the base asks for, before the stop and after it."""
+    run(text, tmp_path / "base", steps=1)
+    model = tq.Qwen2ForCausalLM.from_pretrained(tmp_path / "base")
+    model.config.attention_dropout = 0.2
+    model.save_pretrained(tmp_path / "base")
+    base = {"init_from": str(tmp_path / "base"), "tokenizer": str(tmp_path / "base")}
+    run(text, tmp_path / "whole", **base)
+    stop_after_four(monkeypatch)
+    with pytest.raises(Stopped, match="step 4"):
+        run(text, tmp_path / "run", **base)
+    shutil.rmtree(tmp_path / "base")
+    run(text, tmp_path / "run", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_stops(text, tmp_path):
+    run(text, tmp_path / "first", steps=1)
+    broken = tmp_path / "first" / "model.safetensors"
+    model = tq.Qwen2ForCausalLM.from_pretrained(tmp_path / "first")
+    model.model.norm.weight.data[0] = np.nan
+    model.save_pretrained(tmp_path / "first")
+    assert broken.exists()
+    settings = {"init_from": str(tmp_path / "first"), "tokenizer": str(tmp_path / "first")}
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(ValueError, match=r"step 1: .*nan.*Likely causes"),
+    ):
+        run(text, tmp_path / "second", **settings)
+
+
+def test_refusals_leave_nothing(text, tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(FileExistsError, match="--resume"):
+        run(text, tmp_path / "taken")
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        run(text, tmp_path / "none", resume=True)
+    with pytest.raises(ValueError, match="supports only"):
+        run(text, tmp_path / "new", vocab_size=50_000)
+    with pytest.raises(FileNotFoundError):
+        run(tmp_path / "nowhere", tmp_path / "new")
+    assert not (tmp_path / "new").exists() and not (tmp_path / "none").exists()
+
+
+def test_an_empty_folder_is_taken_and_left_empty(text, tmp_path):
+    with pytest.raises(ValueError, match="supports only"):
+        run(text, tmp_path, vocab_size=50_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_larger_than_the_machine_is_refused(text, tmp_path):
+    (tmp_path / "base").mkdir()
+    config = tq.Qwen2Config(hidden_size=1 << 20).to_dict()
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    for settings in (
+        {"hidden_size": 1 << 20},
+        {"init_from": str(tmp_path / "base")},
+        {"seq_len": 1 << 30},
+        {"grad_accumulation": 1 << 40},
+    ):
+        with pytest.raises(ValueError, match=r"needs about .* GB of memory, the machine has"):
+            run(text, tmp_path / "run", **settings)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made(text, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OSError, match="a file, not a folder; choose another folder"):
+            run(text, out)
+
+
+def test_rows_longer_than_the_model_can_read(text, tmp_path):
+    run(text, tmp_path / "base", steps=1)
+    base = str(tmp_path / "base")
+    with pytest.raises(ValueError, match="seq_len 513 is past max_position_embeddings 512"):
+        run(text, tmp_path / "run", seq_len=513, init_from=base, tokenizer=base)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["train.bin", "train_starts.bin", "validation.bin", "validation_starts.bin"]
+)
+def test_damaged_tokens_are_told(text, tmp_path, name):
+    run(text, tmp_path / "run", steps=1)
+    file = tmp_path / "run" / "tokens" / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-8])
+    with pytest.raises(ValueError, match=r"not what index\.json says"):
+        run(text, tmp_path / "run", resume=True)
+    if "starts" in name:
+        file.write_bytes(content[:-8] + b"\xff" * 8)
+        with pytest.raises(ValueError, match="positions are damaged"):
+            run(text, tmp_path / "run", resume=True)
+    shutil.rmtree(tmp_path / "run" / "tokens")  # as the message says
+    run(text, tmp_path / "run", resume=True)
+    assert file.read_bytes() == content
+
+
+def test_lost_metrics_do_not_lose_the_others(text, tmp_path):
+    run(text, tmp_path / "run", steps=6)
+    file = tmp_path / "run" / "metrics.jsonl"
+    lines = file.read_text().splitlines()
+    damaged = ["{", "[]", "7", '{"step": 9}', lines[2].replace("loss", "lo\0ss"), lines[0]]
+    huge = lines[3].replace('"lr": ', '"lr": 9' + "0" * 400 + ", ")
+    file.write_text("\n".join([*lines[:2], *damaged, huge, *lines[4:]]))
+    run(text, tmp_path / "run", resume=True)
+    assert file.read_text().splitlines() == [*lines[:2], *lines[4:]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_size": 30}, "divisible"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"steps": -1}, "steps"),
+        ({"steps": 1e999}, "steps must be int, not inf"),
+        ({"seed": True}, "seed must be int, not True"),
+        ({"weight_decay": "1"}, "weight_decay must be float, not '1'"),
+        ({"out": None}, "out must be str, not None"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        TrainConfig(**settings)
+
+
+def test_a_second_trainer_is_refused(text, tmp_path):
+    config = TrainConfig(data=str(text), out=str(tmp_path / "run"), **TINY, steps=1)
+    with Trainer(config), pytest.raises(OSError, match="in use"), Trainer(config, resume=True):
+        pass
+
+
+def test_damaged_state_is_told(text, tmp_path):
+    run(text, tmp_path / "run", steps=1)
+    state = tmp_path / "run" / STATE
+    content = state.read_bytes()
+    for damaged in (content[:-10], content[:-1] + bytes([content[-1] ^ 1])):
+        state.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be read"):
+            run(text, tmp_path / "run", resume=True)
+
+
+def test_state_of_another_model_is_told(text, tmp_path):
+    run(text, tmp_path / "run", steps=1)
+    run(text, tmp_path / "other", steps=1, hidden_size=32)
+    shutil.copy(tmp_path / "other" / STATE, tmp_path / "run" / STATE)
+    with pytest.raises(ValueError, match="of another model than"):
+        run(text, tmp_path / "run", resume=True)
+
+
+def arguments(text, out, **settings):
+    options = {**TINY, "data": text, "out": out, **settings}
+    return [part for k, v in options.items() for part in (f"--{k.replace('_', '-')}", str(v))]
+
+
+def test_command_line(text, tmp_path, capsys):
+    assert main(arguments(text, tmp_path / "run", steps=3, eval_interval=3)) == 0
+    out = capsys.readouterr().out
+    for part in ("3 steps in", "training loss", "validation loss", "A sample:", "Files in"):
+        assert part in out
+
+
+def test_plan_writes_nothing(text, tmp_path, capsys):
+    assert main(arguments(text, tmp_path / "run", steps=0)) == 0
+    out = capsys.readouterr().out
+    assert "Qwen2ForCausalLM(" in out and "parameters" in out and "6N" in out and "time:" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan_is_of_the_run_that_would_be(tmp_path, capsys):
+    """The vocabulary is the tokenizer's; a model that fits in no memory is told, and refused."""
+    bundled = str(STORIES.parent / "model")
+    for tokenizer, size in (("wordpiece", 300), (bundled, 512)):
+        main(["--steps", "0", "--tokenizer", tokenizer])
+        assert f"(embed_tokens): Embedding({size}, 128)" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="GB of memory, the machine has"):
+        main(["--steps", "0", "--hidden-size", "40000", "--num-hidden-layers", "900"])
+    assert "Embedding(512, 40000)" in capsys.readouterr().out
+
+
+def test_resume_takes_no_other_settings(text, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--resume", "--out", str(tmp_path), "--batch-size", "3"])
+    assert "leave out --batch-size" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_tell_how_to_go_on(text, tmp_path, signum, status):
+    command = [sys.executable, "-m", "tinyqwen.train"]
+    process = subprocess.Popen(
+        [*command, *arguments(text, tmp_path / "run", steps=100_000, eval_interval=0)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    file = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "--resume" in errors and "Traceback" not in errors
+    assert len(metrics(tmp_path / "run")) >= 1 and (tmp_path / "run" / STATE).exists()
+
+
+def test_bad_input_is_one_line(tmp_path):
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"fine\nnot \xff fine")
+    result = subprocess.run(
+        [sys.executable, "-m", "tinyqwen.train", "--data", bad, "--out", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "byte 9" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_texts_that_name_a_file_are_texts(tmp_path):
+    """A document may be the path of a file: it is not opened to learn the tokenizer from."""
+    secret = tmp_path / "secret"
+    secret.write_text("Ж" * 99)
+    (tmp_path / "data.jsonl").write_text((json.dumps({"text": str(secret)}) + "\n") * 20)
+    run(tmp_path / "data.jsonl", tmp_path / "run", tokenizer="char", vocab_size=0, steps=1)
+    tokenizer = tq.Tokenizer.from_pretrained(tmp_path / "run")
+    assert tokenizer.token_to_id("Ж") is None and tokenizer.token_to_id("/") is not None

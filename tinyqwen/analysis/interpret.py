@@ -1,0 +1,176 @@
+"""Looking inside a model: what its heads look at, what its layers know, what it needs.
+
+The first four functions are plain NumPy, on arrays that a model hands out; the others run a model.
+Shapes: L layers, B rows, T tokens, H heads, D head size, C hidden size, V vocabulary.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.autograd.tensor import no_grad
+
+# ---------------------------------------------------------------------------------------------
+# On arrays
+# ---------------------------------------------------------------------------------------------
+
+
+def previous_token_score(weights):
+    """How much each head looks at the token before: the mean of w[t, t - 1].
+
+    weights (B, H, T, T): attention weights, queries by keys. Returns (H,), between 0 and 1: the
+    mean over the rows of the batch and the queries t ≥ 1; 0 where T < 2.
+    (Olsson et al. 2022, "Head activation evaluators".)
+    """
+    below = np.diagonal(weights, -1, -2, -1)  # (B, H, T, T) -> (B, H, T - 1)
+    return below.sum((0, 2)) / weights.dtype.type(max(1, below.shape[0] * below.shape[2]))
+
+
+def induction_score(weights, ids):
+    """How much each head looks at what followed an earlier occurrence of the present token.
+
+    weights (B, H, T, T), ids (B, T). For the query t these are the keys s ≤ t with
+    ids[s - 1] = ids[t] and s - 1 < t. Their weights are summed, and the mean is taken over those
+    queries, in all rows, that have such a key. Returns (H,), between 0 and 1; 0 where no token
+    occurs twice. Olsson et al. 2022, "Head activation evaluators", call it prefix matching, and
+    measure it on random tokens, repeated, where nothing but copying helps.
+    """
+    ids = np.asarray(ids)
+    time = np.arange(ids.shape[1])
+    matches = np.zeros((*ids.shape, ids.shape[1]), bool)  # (B, T, S): is s after an equal token?
+    matches[:, :, 1:] = (ids[:, :, None] == ids[:, None, :-1]) & (time[:, None] >= time[1:])
+    queries = matches.any(-1)  # (B, T)
+    total = (weights * matches[:, None]).sum(-1)  # (B, H, T)
+    return total.sum((0, 2)) / weights.dtype.type(max(1, np.count_nonzero(queries)))
+
+
+def logit_lens(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    """What each layer would say if it were the last: lm_head(norm(h)) for every hidden state.
+
+    hidden_states (L + 1, B, T, C), as a model returns them: the embeddings, the output of every
+    layer but the last, and the output of the final norm; this last one is not normed again.
+    norm_weight (C,) and eps of the final norm, lm_head_weight (V, C).
+    Returns (L + 1, B, T, V): the last are the model's logits.  (nostalgebraist 2020.)
+    """
+    normed, _ = F.rms_norm.raw(hidden_states[:-1], norm_weight, eps)
+    logits, _ = F.linear.raw(np.concatenate([normed, hidden_states[-1:]]), lm_head_weight)
+    return logits
+
+
+def ablate_head(o_proj_weight, head, head_dim):
+    """The output projection without one head: its columns are zero, so it adds nothing.
+
+    o_proj_weight (C, H·D): reads the heads side by side, head h from h·D to (h + 1)·D.
+    Returns a copy. (Michel, Levy & Neubig 2019, section 2.3.)
+    Raises ValueError for a head that is not there.
+    """
+    heads = o_proj_weight.shape[1] // head_dim
+    if not 0 <= head < heads:
+        raise ValueError(f"head {head} is not there; there are {heads}, from 0 to {heads - 1}")
+    weight = o_proj_weight.copy()
+    weight[:, head * head_dim : (head + 1) * head_dim] = 0
+    return weight
+
+
+# ---------------------------------------------------------------------------------------------
+# On models
+# ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def recorded(modules):
+    """Inside this block, what modules return is kept: what PyTorch calls a forward hook.
+
+    modules: {name: Module}. Gives {name: [what it returned at its first call, second, …]}.
+
+        with interpret.recorded({"mlp 0": model.model.layers[0].mlp}) as seen:
+            model(ids)
+        seen["mlp 0"][0]                # (B, T, C)
+    """
+    seen = {name: [] for name in modules}
+    own = {name: vars(module).get("forward") for name, module in modules.items()}
+    try:
+        for name, module in modules.items():
+            module.forward = _noting(module.forward, seen[name])
+        yield seen
+    finally:
+        for name, module in modules.items():
+            del module.forward
+            if own[name] is not None:
+                module.forward = own[name]
+
+
+def _noting(forward, outputs):
+    def noted(*args, **options):
+        outputs.append(forward(*args, **options))
+        return outputs[-1]
+
+    return noted
+
+
+def residual_stream(model, ids, position_ids=None):
+    """The stream of a causal language model, and what every block adds to it.
+
+    ids (B, T); position_ids (T,), counted from 0 by default. Returns {"stream": (L + 1, B, T, C),
+    "attention": (L, B, T, C), "mlp": (L, B, T, C)}: the embeddings, then the stream after each
+    layer, before the final norm; and what the blocks put out, which adds up to it:
+    stream[i + 1] = stream[i] + attention[i] + mlp[i].
+    (Elhage et al. 2021, "High-Level Architecture".)
+    """
+    body = model.model
+    modules = {"embedding": body.embed_tokens}
+    for i, layer in enumerate(body.layers):
+        modules |= {("attention", i): layer.self_attn, ("mlp", i): layer.mlp, ("layer", i): layer}
+    with no_grad(), recorded(modules) as seen:
+        body(ids, position_ids=position_ids)
+
+    def outputs(part):
+        found = (seen[part, i][0] for i in range(len(body.layers)))
+        return np.stack([(x[0] if isinstance(x, tuple) else x).numpy() for x in found])
+
+    embedding = seen["embedding"][0].numpy()
+    return {
+        "stream": np.concatenate([embedding[None], outputs("layer")]),
+        "attention": outputs("attention"),
+        "mlp": outputs("mlp"),
+    }
+
+
+def head_scores(model, ids):
+    """{"previous token": (L, H), "induction": (L, H)}: both scores of all heads, for ids (B, T)."""
+    with no_grad():
+        attentions = [w.numpy() for w in model(ids, output_attentions=True).attentions]
+    return {
+        "previous token": np.stack([previous_token_score(w) for w in attentions]),
+        "induction": np.stack([induction_score(w, ids) for w in attentions]),
+    }
+
+
+def layer_logits(model, ids):
+    """The logit lens on a causal language model: ids (B, T) -> (L + 1, B, T, V)."""
+    with no_grad():
+        states = model(ids, output_hidden_states=True).hidden_states
+    norm, head = model.model.norm, model.lm_head
+    stacked = np.stack([h.numpy() for h in states])
+    return logit_lens(stacked, norm.weight.data, head.weight.data, norm.variance_epsilon)
+
+
+def ablation_losses(model, ids, labels=None):
+    """The loss of a causal language model without each of its heads, one at a time: (L, H).
+
+    ids (B, T), labels: as the model takes them, ids themselves by default.
+    """
+    config, labels = model.config, ids if labels is None else labels
+    losses = np.empty((config.num_hidden_layers, config.num_attention_heads))
+    with no_grad():
+        for i, layer in enumerate(model.model.layers):
+            weight = layer.self_attn.o_proj.weight
+            whole = weight.data
+            try:
+                for head in range(config.num_attention_heads):
+                    weight.data = ablate_head(whole, head, config.head_dim)
+                    losses[i, head] = model(ids, labels=labels).loss.item()
+            finally:
+                weight.data = whole
+    return losses

@@ -1,0 +1,47 @@
+"""The fused primitives: one NumPy function each, with a VJP derived by hand.
+
+What a graph of elementary operations would do in ten passes over memory is done here in three. The
+derivations are in the docstrings; g is always the gradient of the loss with respect to the output.
+Usually imported as F; a room for each subject, and the names of all of them here.
+"""
+
+from tinyqwen.autograd.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
+from tinyqwen.functional.activations import dropout, gelu, swiglu
+from tinyqwen.functional.attention import (
+    grouped_query_attention,
+    merge_heads,
+    repeat_kv,
+    scaled_dot_product_attention,
+    split_heads,
+)
+from tinyqwen.functional.linear import cosine_similarity, embedding, linear
+from tinyqwen.functional.losses import cross_entropy, linear_cross_entropy
+from tinyqwen.functional.normalization import layer_norm, rms_norm
+from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
+
+__all__ = [
+    "apply_rope",
+    "cosine_similarity",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "gelu",
+    "grouped_query_attention",
+    "layer_norm",
+    "linear",
+    "linear_cross_entropy",
+    "log_softmax",
+    "merge_heads",
+    "relu",
+    "repeat_kv",
+    "rms_norm",
+    "rope_tables",
+    "scaled_dot_product_attention",
+    "sigmoid",
+    "silu",
+    "sinusoidal_table",
+    "softmax",
+    "split_heads",
+    "swiglu",
+    "tanh",
+]

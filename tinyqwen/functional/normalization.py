@@ -1,0 +1,56 @@
+"""RMSNorm and LayerNorm: vectors brought to one length, so that a deep stack stays trainable."""
+
+import numpy as np
+
+from tinyqwen.autograd.tensor import primitive
+from tinyqwen.functional.linear import column_sums
+
+
+@primitive
+def rms_norm(x, weight, eps=1e-6):
+    """y = w x̂,  x̂ = x r,  r = 1/√(mean(x²) + ε)   (Zhang & Sennrich 2019, eq. 4).
+
+    x (..., d), weight (d,). Returns (..., d).
+
+    With h = g w:  dw = Σ_rows g x̂, and since ∂r/∂x_j = -r³ x_j / d,
+        dx_j = r h_j + Σ_i h_i x_i ∂r/∂x_j = r (h_j - x̂_j Σ_i h_i x̂_i / d).
+    """
+    d = x.shape[-1]
+    # The sum of a single row is a number, and numbers cost NumPy a third of what arrays of one do.
+    squares = np.vdot(x, x) if x.size == d else np.vecdot(x, x)[..., None]
+    r = (d / (squares + d * eps)) ** 0.5
+    xhat = x * r
+
+    def vjp(g):
+        gx = g * xhat
+        dweight = column_sums(gx)
+        means = (gx @ weight / d)[..., None]
+        dx = g * weight
+        dx -= np.multiply(xhat, means, out=gx)  # memory that is in cache already
+        dx *= r
+        return dx, dweight
+
+    return xhat * weight, vjp
+
+
+@primitive
+def layer_norm(x, weight, bias, eps=1e-5):
+    """y = w x̂ + b,  x̂ = (x - mean) r,  r = 1/√(var + ε)   (Ba et al. 2016, eq. 4).
+
+    x (..., d), weight (d,), bias (d,). Mean and (biased) variance over the last axis.
+
+    As for rms_norm, and the mean takes its share: with h = g w,
+        dx = r (h - mean(h) - x̂ mean(h x̂)),  dw = Σ_rows g x̂,  db = Σ_rows g.
+    """
+    centered = x - x.mean(-1, keepdims=True)
+    r = 1 / np.sqrt(np.vecdot(centered, centered)[..., None] / x.shape[-1] + eps)
+    xhat = centered * r
+
+    def vjp(g):
+        h = g * weight
+        dx = h - h.mean(-1, keepdims=True)
+        dx -= xhat * (h * xhat).mean(-1, keepdims=True)
+        dx *= r
+        return dx, column_sums(g * xhat), column_sums(g)
+
+    return xhat * weight + bias, vjp

@@ -1,0 +1,1 @@
+"""How a model writes: the loop, and how each token is chosen."""

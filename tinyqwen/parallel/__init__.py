@@ -1,0 +1,1 @@
+"""Cores: what the machine gives, and work shared among processes."""

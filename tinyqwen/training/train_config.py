@@ -1,0 +1,117 @@
+"""The settings of a training run."""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tinyqwen.analysis.budget import training_memory
+from tinyqwen.models.qwen2 import Qwen2Config
+from tinyqwen.parallel.resources import default_threads, physical_memory
+from tinyqwen.storage.checkpoint import read_config
+
+RUN_CONFIG = "train_config.json"  # in a run's folder: what was asked for
+STORIES = Path(__file__).parents[2] / "data" / "stories"
+
+
+@dataclass
+class TrainConfig:
+    """Everything a run depends on. The defaults train a story writer of 0.85M parameters.
+
+    steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
+    from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
+    tokenizer: "bpe", "wordpiece", "char", or the folder of one. vocab_size: 0 means 512 for bpe,
+    300 for wordpiece, every character of the text for char. Sizes are as in Qwen2Config.
+    """
+
+    data: str = str(STORIES)
+    out: str = "runs/stories"
+    tokenizer: str = "bpe"
+    init_from: str | None = None
+    steps: int = 450
+    batch_size: int = 16
+    seq_len: int = 128
+    learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.1
+    grad_clip: float = 1.0
+    grad_accumulation: int = 1
+    eval_interval: int = 100
+    save_interval: int = 200
+    seed: int = 0
+    threads: int = 0
+    vocab_size: int = 0
+    hidden_size: int = 128
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    intermediate_size: int = 384
+    initializer_range: float = 0.06  # about 0.7/√hidden_size; 0.02 suits models ten times as wide
+
+    def __post_init__(self):
+        for field in fields(self):
+            self._check_type(field.name, type(field.default))
+        self.threads = self.threads or default_threads()
+        at_least = {
+            **dict.fromkeys(("steps", "warmup_steps", "eval_interval", "save_interval", "seed"), 0),
+            **dict.fromkeys(("batch_size", "grad_accumulation", "threads"), 1),
+            "vocab_size": 0,
+            "seq_len": 2,
+        }
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("learning_rate", "grad_clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a positive number, not {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must not be negative, it is {self.weight_decay}")
+        self.model_config(self.vocab_size or 512)  # refuses sizes that do not fit together
+
+    def _check_type(self, name, expected):
+        value = getattr(self, name)
+        if expected is float and type(value) is int:
+            value = float(value)
+            setattr(self, name, value)
+        if not (type(value) is expected or (name == "init_from" and isinstance(value, str))):
+            raise TypeError(f"{name} must be {expected.__name__}, not {value!r:.100}")
+
+    def refuse_too_large(self, base=None):
+        """Raise ValueError if training takes more memory than the machine has, by the estimate of
+        `analysis/budget.py`: the system would end the process, and perhaps others. And if a row is
+        longer than the model to start from can read.
+
+        base: the checkpoint with the model's config, if it is not init_from
+        """
+        base = base or self.init_from
+        batch = {"batch": 8 * self.batch_size * self.grad_accumulation * self.seq_len}
+        if base is None:
+            model = self.model_config(self.vocab_size or 512)
+        else:
+            model = read_config(base, Qwen2Config)
+        if self.seq_len > model.max_position_embeddings:
+            raise ValueError(
+                f"seq_len {self.seq_len} is past max_position_embeddings "
+                f"{model.max_position_embeddings} of {base}; choose a smaller seq_len"
+            )
+        batch |= training_memory(model, self.batch_size, self.seq_len)
+        need, have = sum(batch.values()), physical_memory()
+        if need > have:
+            raise ValueError(
+                f"this run needs about {need / 1e9:,.1f} GB of memory, the machine has "
+                f"{have / 1e9:,.1f}: choose a smaller model, batch_size or seq_len"
+            )
+
+    def model_config(self, vocab_size, **special_tokens):
+        """The Qwen2Config of a new model."""
+        return Qwen2Config(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            max_position_embeddings=max(512, self.seq_len),
+            initializer_range=self.initializer_range,
+            tie_word_embeddings=True,
+            **special_tokens,
+        )

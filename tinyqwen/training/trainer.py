@@ -1,0 +1,372 @@
+"""The training loop: steps, evaluation, checkpoints, and going on where a run stopped.
+
+A run is a folder. It is a Hugging Face checkpoint of the last step saved, holds one of the best
+step in `best/`, and besides:
+
+    train_config.json           what was asked for
+    tokens/                     the corpus in tokens, mapped into memory
+    metrics.jsonl               one JSON object a step
+    trainer_state.safetensors   weights, optimizer moments and step in one file: a crash leaves the
+                                old state or the new one, and a run resumed from it is, bit for bit,
+                                the run that was never stopped
+    loss.png                    the loss against the floor
+"""
+
+import errno
+import json
+import math
+import os
+import shutil
+import time
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tinyqwen import nn
+from tinyqwen.autograd.random import manual_seed
+from tinyqwen.cli import Signals
+from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.optim import AdamW, cosine_with_warmup, decay_groups
+from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
+from tinyqwen.storage.checkpoint import read_config
+from tinyqwen.storage.files import (
+    FolderLock,
+    file_in,
+    make_folder,
+    named_errors,
+    read_json,
+    remove_temporaries,
+    write_json,
+)
+from tinyqwen.text.documents import documents, split_files
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.text.tokenizer_training import train_tokenizer
+from tinyqwen.training.data import open_corpus, prepare_corpus
+from tinyqwen.training.run_state import (
+    METRICS,
+    STATE,
+    load_state,
+    read_metrics,
+    refuse_other_model,
+    save_state,
+    saved_step,
+    state_errors,
+)
+from tinyqwen.training.train_config import RUN_CONFIG, TrainConfig
+from tinyqwen.viz.style import save
+from tinyqwen.viz.training import loss_curve
+
+DEFAULT_VOCABULARY = {"bpe": 512, "wordpiece": 300, "char": None}
+
+
+class Stopped(Exception):
+    """A signal ended the training early; the run was saved and can be resumed."""
+
+    def __init__(self, signum, step):
+        super().__init__(f"stopped after step {step}")
+        self.signum, self.step = signum, step
+
+
+class Trainer:
+    """Trains the model of one run folder, from the start or from where it stopped.
+
+        with Trainer(config) as trainer:
+            trainer.train()
+
+    resume: go on with the run in config.out, by that run's own settings. Inside the `with` the
+    folder is locked against a second trainer. What cannot be trained is refused with ValueError,
+    FileNotFoundError or FileExistsError before anything is written.
+    """
+
+    def __init__(self, config, resume=False):
+        self.folder = Path(config.out)
+        self.config = self._stored_config() if resume else config
+        self._resume = resume
+
+    def _stored_config(self):
+        if not (self.folder / RUN_CONFIG).exists():
+            raise FileNotFoundError(
+                f"{self.folder} holds no run to resume: {RUN_CONFIG} is missing"
+            )
+        path = file_in(self.folder, RUN_CONFIG)
+        try:
+            return TrainConfig(**{**read_json(path), "out": str(self.folder)})
+        except TypeError as error:
+            raise ValueError(f"{path} was not written by this version: {error}") from None
+
+    def __enter__(self):
+        made = not self.folder.exists()
+        make_folder(self.folder)
+        self._lock = FolderLock(self.folder)
+        try:
+            self._sweep()
+            if self._resume:
+                self._prepare()
+            else:
+                self._begin(made)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        self._lock.release()
+
+    def _sweep(self):
+        for folder in (self.folder, self.folder / "tokens", self.folder / "best"):
+            if folder != self.folder and folder.is_symlink():
+                raise ValueError(f"{folder}: a symbolic link; put a folder in its place")
+            remove_temporaries(folder)
+
+    def _begin(self, made):
+        """Prepare a new run; one that cannot be leaves nothing behind."""
+        if any(self.folder.iterdir()):
+            raise FileExistsError(
+                f"{self.folder} exists already; go on with it with --resume, "
+                "or choose another run folder with --out"
+            )
+        try:
+            self._prepare()
+        except BaseException:
+            for path in self.folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if made:
+                self.folder.rmdir()
+            raise
+
+    def _prepare(self):
+        """Tokenizer, data, model, optimizer: made, or found in the folder."""
+        config, tokens = self.config, self.folder / "tokens"
+        config.refuse_too_large(self._base())
+        write_json(self.folder / RUN_CONFIG, asdict(config))
+        if (tokens / "index.json").exists():
+            self.tokenizer = Tokenizer.from_pretrained(self.folder)
+        else:
+            files = split_files(config.data)
+            self.tokenizer = self._new_tokenizer(files[0])
+            self.tokenizer.save_pretrained(self.folder)
+            prepare_corpus(files, self.tokenizer, tokens, config.seq_len)
+        self.train_data, self.validation_data, self.floor = open_corpus(
+            tokens, self.tokenizer.vocab_size, config.seq_len
+        )
+        self.model = self._new_model()
+        roles = ("bos_token_id", "eos_token_id", "pad_token_id")
+        self.model.generation_config = dict.fromkeys(roles, self.tokenizer.eos_token_id)
+        groups = decay_groups(self.model, config.weight_decay)
+        self.optimizer = AdamW(groups, config.learning_rate, betas=(0.9, 0.95), eps=1e-8)
+        self.step, self.elapsed = 0, 0.0
+        self.best_loss, self.best_step = math.inf, None
+        if (self.folder / STATE).exists():
+            self._load_state()
+        self.metrics = read_metrics(self.folder, self.step)
+
+    def _new_tokenizer(self, files):
+        kind = self.config.tokenizer
+        size = self.config.vocab_size or DEFAULT_VOCABULARY.get(kind)
+        if kind in ("bpe", "wordpiece", "char"):
+            pieces = chain.from_iterable(documents(files))
+            tokenizer = Tokenizer(*train_tokenizer(pieces, size, kind))
+        else:
+            tokenizer = Tokenizer.from_pretrained(kind)
+        if tokenizer.eos_token_id is None:
+            raise ValueError(f"the tokenizer in {kind} has no end-of-text token to part documents")
+        return tokenizer
+
+    def _base(self):
+        """The checkpoint with the model's config, or None for a new model: where a run goes on, its
+        own, for the one that it started from may be gone."""
+        begun = (self.folder / STATE).exists() and (self.folder / "config.json").exists()
+        return self.folder if self.config.init_from and begun else self.config.init_from
+
+    def _new_model(self):
+        config, tokenizer, base = self.config, self.tokenizer, self._base()
+        manual_seed([config.seed, 0])
+        if base in (None, self.folder):  # a new model, or one that the state fills
+            end = tokenizer.eos_token_id
+            own = config.model_config(tokenizer.vocab_size, bos_token_id=end, eos_token_id=end)
+            if base:
+                own = read_config(base, Qwen2Config)
+            if (self.folder / STATE).exists():
+                with nn.empty_parameters():  # a damaged config may ask for more than there is
+                    refuse_other_model(self.folder, Qwen2ForCausalLM(own))
+            return Qwen2ForCausalLM(own)
+        model = Qwen2ForCausalLM.from_pretrained(base)
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens, the model in {base} "
+                f"knows {model.config.vocab_size}; use its own: --tokenizer {base}"
+            )
+        return model.train()
+
+    # -----------------------------------------------------------------------------------------
+    # The loop
+    # -----------------------------------------------------------------------------------------
+
+    def train(self):
+        """Train to the last step, evaluating and saving at the intervals; returns `summary()`.
+
+        Ctrl-C and SIGTERM let the step end, save, and raise Stopped. A loss that is no number
+        raises ValueError; the state saved before it is kept.
+        """
+        config = self.config
+        with (
+            Signals() as signals,
+            DataParallel(self.model, config.threads, self.optimizer) as self.parallel,
+            open(self.folder / METRICS, "ab", buffering=0) as self._log,
+            tqdm(total=config.steps, initial=self.step, unit="step", disable=None) as progress,
+        ):
+            while self.step < config.steps and signals.received is None:
+                metrics = self._train_step()
+                if self._due(config.eval_interval):
+                    metrics["val_loss"] = self.evaluate()
+                self._record(metrics, progress)
+                if metrics.get("val_loss", math.inf) < self.best_loss:
+                    self.best_loss, self.best_step = metrics["val_loss"], self.step
+                    self._save_model(self.folder / "best")
+                if self._due(config.save_interval):
+                    self.save()
+            self.save()
+        self._plot()
+        if signals.received is not None and self.step < config.steps:
+            raise Stopped(signals.received, self.step)
+        return self.summary()
+
+    def _due(self, interval):
+        return interval > 0 and (self.step % interval == 0 or self.step == self.config.steps)
+
+    def _train_step(self):
+        config, start = self.config, time.perf_counter()
+        rows = config.batch_size * config.grad_accumulation
+        batch = self.train_data.batch(config.seed, self.step, rows)
+        num_items = rows * (config.seq_len - 1)  # a row's first token is given, not predicted
+        optimizer = self.optimizer
+        loss, norm = clipped_gradients(
+            self.parallel,
+            optimizer,
+            np.array_split(batch, config.grad_accumulation),
+            num_items,
+            config.grad_clip,
+            seed=(config.seed, 1, self.step),
+        )
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._diverged(loss, norm)
+        rate = cosine_with_warmup(
+            self.step, config.learning_rate, config.warmup_steps, config.steps
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        self.parallel.step()
+        self.step += 1
+        seconds = time.perf_counter() - start
+        self.elapsed += seconds
+        return {
+            "step": self.step,
+            "loss": loss,
+            "lr": rate,
+            "grad_norm": norm,
+            "tokens_per_second": round(rows * config.seq_len / seconds, 1),
+            "elapsed": round(self.elapsed, 3),
+        }
+
+    def _diverged(self, loss, norm):
+        saved = saved_step(self.folder)
+        good = f"step {saved}, in {self.folder}" if saved is not None else "none was saved yet"
+        raise ValueError(
+            f"step {self.step + 1}: the loss is {loss}, the gradient's norm {norm}. "
+            f"Last good checkpoint: {good}. Likely causes: "
+            f"--learning-rate {self.config.learning_rate:g} too high, "
+            f"--warmup-steps {self.config.warmup_steps} too few, "
+            f"--grad-clip {self.config.grad_clip:g} too loose, or an --init-from with NaNs"
+        )
+
+    def evaluate(self):
+        """Mean loss over the validation documents, in nats per token.
+
+        Each document is read on its own, whole; of a large corpus, a fixed sample of 1,024 rows.
+        """
+        batches = self.validation_data.evaluation_batches(2 * self.config.batch_size, max_rows=1024)
+        return self.parallel.loss(list(batches))
+
+    def _record(self, metrics, progress):
+        self.metrics.append(metrics)
+        line = json.dumps(metrics).encode() + b"\n"
+        with named_errors(self.folder / METRICS):
+            if self._log.write(line) < len(line):
+                raise OSError(errno.ENOSPC, "half a line written")
+        progress.update()
+        shown = {"loss": f"{metrics['loss']:.3f}", "tok/s": f"{metrics['tokens_per_second']:,.0f}"}
+        if "val_loss" in metrics:
+            gap = f", {metrics['val_loss'] - self.floor:.3f} above the floor" if self.floor else ""
+            progress.write(
+                f"step {self.step}: training loss {metrics['loss']:.3f}, "
+                f"validation loss {metrics['val_loss']:.3f}{gap}"
+            )
+        progress.set_postfix(shown)
+
+    # -----------------------------------------------------------------------------------------
+    # What is kept
+    # -----------------------------------------------------------------------------------------
+
+    def save(self):
+        """Write the state to resume from, then the checkpoint to use."""
+        with named_errors(self.folder / METRICS):
+            os.fsync(self._log.fileno())  # the metrics of a step are on the disk before its state
+        progress = {
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "best_step": self.best_step,
+            "best_loss": self.best_loss if self.best_step else None,
+        }
+        save_state(self.folder, self._state(), progress)
+        self._save_model(self.folder)
+
+    def _state(self):
+        state = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
+        return state | {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
+
+    def _load_state(self):
+        with state_errors(self.folder):
+            state, progress = load_state(self.folder)
+            expected = {name: (a.shape, a.dtype) for name, a in self._state().items()}
+            if {name: (a.shape, a.dtype) for name, a in state.items()} != expected:
+                raise ValueError("it is of another model")
+            self.step, self.elapsed = int(progress["step"]), float(progress["elapsed"])
+            if progress["best_step"] is not None:
+                self.best_step = int(progress["best_step"])
+                self.best_loss = float(progress["best_loss"])
+        parts = {"model": {}, "optimizer": {}}
+        for name, array in state.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = array
+        self.model.load_state_dict(parts["model"], strict=False)  # tied weights are there once
+        self.optimizer.load_state_dict(parts["optimizer"])
+
+    def _save_model(self, folder):
+        folder.mkdir(exist_ok=True)
+        if not (folder / "tokenizer_config.json").exists():
+            self.tokenizer.save_pretrained(folder)
+        self.model.save_pretrained(folder)
+
+    def _plot(self):
+        if self.metrics:
+            save(loss_curve(self.metrics, self.floor), self.folder / "loss.png")
+
+    def summary(self):
+        """The run in figures: losses, the floor and the distance to it, speed, steps, time."""
+        losses = [m["loss"] for m in self.metrics[-50:]]
+        evaluated = [m["val_loss"] for m in self.metrics if "val_loss" in m]
+        speeds = [m["tokens_per_second"] for m in self.metrics]
+        validation = evaluated[-1] if evaluated else None
+        return {
+            "steps": self.step,
+            "train_loss": float(np.mean(losses)) if losses else None,
+            "val_loss": validation,
+            "best_step": self.best_step,
+            "floor": self.floor,
+            "gap": validation - self.floor if validation is not None and self.floor else None,
+            "tokens_per_second": float(np.median(speeds)) if speeds else None,
+            "elapsed": self.elapsed,
+        }
