@@ -15,10 +15,12 @@ WINGS = """
     autograd
     functional
     nn optim
-    storage text parallel
+    storage
+    text parallel
     models
     generation tuning analysis
-    viz benchmark
+    benchmark
+    viz
     training
     course
     cli
