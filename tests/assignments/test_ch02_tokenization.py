@@ -17,8 +17,8 @@ ASSIGNED = {
     "encode_word": "text.bpe",
     "encode": "text.bpe",
     "decode": "text.bpe",
-    "wordpiece_scores": "text.bpe",
-    "encode_wordpiece": "text.bpe",
+    "wordpiece_scores": "text.wordpiece",
+    "encode_wordpiece": "text.wordpiece",
 }
 
 LOW = {"low": 5, "lower": 2, "newest": 6, "widest": 3}

@@ -1,8 +1,7 @@
-"""The plain-Python BPE and WordPiece against the `tokenizers` library, and against hand counts."""
+"""The plain-Python BPE against the `tokenizers` library, and against hand counts."""
 
 import json
 import unicodedata
-from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -168,68 +167,3 @@ def test_bad_input_is_named():
         bpe.train_bpe({"a": 1}, 255)
     with pytest.raises(ValueError, match="300 asked for, but these words support only 257"):
         bpe.train_bpe({"ab": 3, "cd": 1}, 300, min_frequency=2)
-
-
-# -- WordPiece ------------------------------------------------------------------------------------
-
-# A corpus small enough for paper: h 15, p 17, b 4, ##u 36, ##g 20, ##n 16, ##s 5.
-HUGS = {"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}
-
-
-def split_all(word_counts):
-    return {bpe.wordpiece_split(word): count for word, count in word_counts.items()}
-
-
-def test_wordpiece_scores_by_hand():
-    scores = bpe.wordpiece_scores(split_all(HUGS))
-    by_hand = {
-        ("h", "##u"): (15, 15 * 36),
-        ("p", "##u"): (17, 17 * 36),
-        ("b", "##u"): (4, 4 * 36),
-        ("##u", "##g"): (20, 36 * 20),
-        ("##u", "##n"): (16, 36 * 16),
-        ("##g", "##s"): (5, 20 * 5),
-    }
-    assert scores == {pair: float(Fraction(*ratio)) for pair, ratio in by_hand.items()}
-
-
-def test_wordpiece_training_by_hand():
-    vocabulary = bpe.train_wordpiece(HUGS, 11)
-    assert vocabulary[:7] == ["##g", "##n", "##s", "##u", "b", "h", "p"]
-    # 1/20 beats 1/36. Then all are 1/36, and (p, ##u) is the most frequent, 17. Then of the five
-    # with 1/19, (h, ##u) is, 15. Then (##g, ##s) is spent, and 4/(4*4) = 1/4 is left for "bu".
-    assert vocabulary[7:] == ["##gs", "pu", "hu", "bu"]
-
-
-def test_wordpiece_score_and_count_differ():
-    """The most frequent pair is (##a, ##b), but q is never seen without its u."""
-    words = {"xab": 9, "yab": 9, "zac": 9, "zdb": 9, "qu": 2}
-    counts, scores = bpe.count_pairs(split_all(words)), bpe.wordpiece_scores(split_all(words))
-    assert max(counts, key=counts.get) == ("##a", "##b")
-    assert max(scores, key=scores.get) == ("q", "##u")
-    assert "qu" in bpe.train_wordpiece(words, len({c for w in split_all(words) for c in w}) + 1)
-
-
-def test_wordpiece_training_refuses_impossible_sizes():
-    with pytest.raises(ValueError, match="characters alone need 7"):
-        bpe.train_wordpiece(HUGS, 6)
-    with pytest.raises(ValueError, match="99 asked for, but these words support only"):
-        bpe.train_wordpiece(HUGS, 99)
-
-
-VOCABULARY = ["[UNK]", "a", "b", "c", "##a", "##b", "ab", "##ab", "##ba", "abab", "猫", "##猫猫"]
-
-
-@settings(max_examples=300)
-@given(st.text(st.sampled_from("aaabbbc猫"), min_size=1, max_size=12))
-def test_wordpiece_encoding_equals_the_librarys(word):
-    ids = {piece: i for i, piece in enumerate(VOCABULARY)}
-    library = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-    assert bpe.encode_wordpiece(word, VOCABULARY) == library.encode(word).tokens
-
-
-def test_wordpiece_long_words_are_unknown_as_in_the_library():
-    library = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "##a": 2}, unk_token="[UNK]"))
-    for length in [99, 100, 101]:
-        pieces = bpe.encode_wordpiece("a" * length, {"a", "##a"})
-        assert pieces == library.encode("a" * length).tokens

@@ -1,21 +1,16 @@
-"""Byte-level BPE and WordPiece in plain Python: slow, complete, and short enough to read in one go.
+"""Byte-level BPE in plain Python: slow, complete, and short enough to read in one go.
 
-Both build a vocabulary by merging neighbors, starting from the smallest pieces. They differ in the
-pair they merge next, and in how they encode:
-
-- BPE (byte-pair encoding) merges the most frequent pair and remembers the merges *in order*.
-  Encoding replays them. The pieces are bytes, so there is no text it cannot spell.
-- WordPiece merges the pair with the highest score freq(pair) / (freq(first) * freq(second)) and
-  remembers only the *vocabulary*. Encoding takes the longest piece that fits, from left to right.
+Byte-pair encoding builds a vocabulary from the bytes up: it merges the most frequent pair of
+neighbors into a new token, again and again, and remembers the merges *in order*. Encoding replays
+them. The pieces are bytes, so there is no text it cannot spell. (`wordpiece.py` merges by another
+score, and remembers only the vocabulary.)
 
 `tokenizer.py` does the same work with the `tokenizers` library, many times faster; the tests
-hold the two to equal merges and equal ids. Words reach both algorithms with their counts,
+hold the two to equal merges and equal ids. Words reach the algorithm with their counts,
 `{word: count}`, because a corpus repeats its words and the arithmetic need not.
 
 Sources: Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words with Subword
-Units" (BPE for text); Radford et al. 2019, GPT-2 (on bytes); Schuster and Nakajima 2012, "Japanese
-and Korean Voice Search", and Wu et al. 2016, "Google's Neural Machine Translation System", section
-4.1 (WordPiece).
+Units" (BPE for text); Radford et al. 2019, GPT-2 (on bytes).
 """
 
 import math
@@ -25,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-Pair = tuple  # two neighbors: two ids for BPE, two strings for WordPiece
+Pair = tuple  # two neighbors
 
 
 # -- from text to words ---------------------------------------------------------------------------
@@ -291,120 +286,3 @@ def decode(ids: Iterable[int], vocabulary: Sequence[bytes]) -> str:
         if not 0 <= i < len(vocabulary):
             raise ValueError(f"token id {i} is outside the vocabulary of {len(vocabulary)}")
     return b"".join(vocabulary[i] for i in ids).decode("utf-8", errors="replace")
-
-
-# -- WordPiece ------------------------------------------------------------------------------------
-
-
-def wordpiece_split(word: str) -> tuple[str, ...]:
-    """A word as its characters; all but the first carry "##", "continues a word".
-
-    >>> wordpiece_split("hug")
-    ('h', '##u', '##g')
-    """
-    return tuple(word[:1]) + tuple("##" + character for character in word[1:])
-
-
-def wordpiece_join(left: str, right: str) -> str:
-    """The piece that two neighbors make: the right one loses its "##".
-
-    >>> wordpiece_join("h", "##u"), wordpiece_join("##u", "##g")
-    ('hu', '##ug')
-    """
-    return left + right.removeprefix("##")
-
-
-def wordpiece_scores(words: dict[Sequence[str], int]) -> dict[Pair, float]:
-    """WordPiece's score of each pair: how much oftener the two meet than their own counts suggest.
-
-        score(a, b) = freq(a b) / (freq(a) * freq(b))
-
-    Up to a constant factor this is P(ab) / (P(a) P(b)), whose logarithm is the pair's pointwise
-    mutual information: what one merge gains in the likelihood of a unigram model. A frequent pair
-    of frequent pieces ("##e", "##s") scores low; a pair seldom seen apart ("q", "##u") scores high.
-
-    words: {tuple of pieces: count}. Returns {(left, right): float}.
-
-    >>> scores = wordpiece_scores({("h", "##u", "##g"): 10, ("p", "##u", "##g", "##s"): 5})
-    >>> scores["##g", "##s"]                                   # 5 / (15 * 5)
-    0.06666666666666667
-    >>> scores["##u", "##g"]                                   # 15 / (15 * 15)
-    0.06666666666666667
-
-    Source: Schuster and Nakajima 2012, section 3 (likelihood gain); Wu et al. 2016, section 4.1.
-    """
-    piece_counts = Counter()
-    for word, count in words.items():
-        for piece in word:
-            piece_counts[piece] += count
-    return {
-        (left, right): count / (piece_counts[left] * piece_counts[right])
-        for (left, right), count in count_pairs(words).items()
-    }
-
-
-def train_wordpiece(word_counts: dict[str, int], vocab_size: int) -> list[str]:
-    """Learn a WordPiece vocabulary: merge the pair with the highest score until it is full.
-
-    The vocabulary begins with the pieces of one character, sorted. Of pairs with equal scores the
-    more frequent wins, then the first in alphabetical order. (The `tokenizers` library's own
-    "WordPiece trainer" merges the most frequent pair, as BPE does; this one follows the papers.)
-
-    word_counts: {word: count}. vocab_size: number of pieces, special tokens not included.
-    Returns the pieces, in the order learned. Raises ValueError when that number cannot be reached.
-
-    >>> train_wordpiece({"hug": 10, "pug": 5, "hugs": 5}, vocab_size=7)
-    ['##g', '##s', '##u', 'h', 'p', '##ug', 'hug']
-
-    Source: Schuster and Nakajima 2012, section 3; Wu et al. 2016, section 4.1.
-    """
-    words = {wordpiece_split(word): count for word, count in word_counts.items() if word}
-    vocabulary = dict.fromkeys(sorted({piece for word in words for piece in word}))
-    if vocab_size < len(vocabulary):
-        raise ValueError(
-            f"vocab_size is {vocab_size}; the single characters alone need {len(vocabulary)}"
-        )
-    while len(vocabulary) < vocab_size:
-        scores, counts = wordpiece_scores(words), count_pairs(words)
-        pair = min(scores, key=lambda pair: (-scores[pair], -counts[pair], pair), default=None)
-        if pair is None:
-            raise ValueError(
-                f"vocab_size {vocab_size} asked for, but these words support only "
-                f"{len(vocabulary)}: ask for at most {len(vocabulary)} or give more text"
-            )
-        new = wordpiece_join(*pair)
-        vocabulary[new] = None
-        words = {merge_pair(word, pair, new): count for word, count in words.items()}
-    return list(vocabulary)
-
-
-def encode_wordpiece(
-    word: str, vocabulary: Iterable[str], unk_token: str = "[UNK]", max_characters: int = 100
-) -> list[str]:
-    """One word to pieces: take the longest piece that fits, then go on behind it.
-
-    Greedy and never taken back: if at some place no piece fits, the whole word is `unk_token`; so
-    is a word longer than `max_characters`.
-
-    word: str. vocabulary: collection of pieces (a set is fastest). Returns a list of pieces.
-
-    >>> encode_wordpiece("hugs", {"h", "hug", "##g", "##gs", "##s", "##u"})
-    ['hug', '##s']
-    >>> encode_wordpiece("hum", {"h", "hu", "##u"})
-    ['[UNK]']
-
-    Source: Wu et al. 2016, section 4.1; BERT's code (Devlin et al. 2019) for "[UNK]" and "##".
-    """
-    if len(word) > max_characters:
-        return [unk_token]
-    pieces, start = [], 0
-    while start < len(word):
-        prefix = "##" if start else ""
-        for end in range(len(word), start, -1):
-            if prefix + word[start:end] in vocabulary:
-                break
-        else:
-            return [unk_token]
-        pieces.append(prefix + word[start:end])
-        start = end
-    return pieces

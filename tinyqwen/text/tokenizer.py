@@ -7,7 +7,7 @@ Three kinds can be trained, and any tokenizer.json loaded:
 - "wordpiece": BERT's. Splits at spaces and punctuation, which decoding restores only roughly.
 - "char": one token a character; characters never seen become `<unk>`.
 
-How BPE and WordPiece work inside is written out in `tinyqwen.text.bpe`.
+How they work inside is written out in `tinyqwen.text.bpe` and `tinyqwen.text.wordpiece`.
 """
 
 import json

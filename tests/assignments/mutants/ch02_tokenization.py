@@ -6,11 +6,11 @@ from collections import Counter
 from itertools import pairwise
 
 from tinyqwen.course import mutant
-from tinyqwen.text import bpe
+from tinyqwen.text import bpe, wordpiece
 
 count_pairs, merge_pair = bpe.count_pairs, bpe.merge_pair
 train_bpe, encode_word, encode, decode = bpe.train_bpe, bpe.encode_word, bpe.encode, bpe.decode
-wordpiece_scores, encode_wordpiece = bpe.wordpiece_scores, bpe.encode_wordpiece
+wordpiece_scores, encode_wordpiece = wordpiece.wordpiece_scores, wordpiece.encode_wordpiece
 
 
 # ---------------------------------------------------------------------------------------------
