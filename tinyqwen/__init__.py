@@ -21,8 +21,12 @@ from tinyqwen.models.qwen2 import (
     Qwen2Model,
 )
 from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.tuning.lora import LoraConfig
+from tinyqwen.tuning.peft_model import PeftModel, get_peft_model
 
 __all__ = [
+    "LoraConfig",
+    "PeftModel",
     "Qwen2Config",
     "Qwen2ForCausalLM",
     "Qwen2ForSequenceClassification",
@@ -35,6 +39,7 @@ __all__ = [
     "einsum",
     "enable_grad",
     "functional",
+    "get_peft_model",
     "grad",
     "gradcheck",
     "inference_mode",

@@ -105,6 +105,22 @@ class Module:
         """This module and all inside."""
         return (module for _, module in self.named_modules())
 
+    def get_submodule(self, path):
+        """The module at a path, "layers.0.mlp"; this one at "". Raises KeyError for no module."""
+        module = self
+        for name in path.split(".") if path else ():
+            module = dict(module.named_children())[name]
+        return module
+
+    def set_submodule(self, path, module):
+        """Put `module` where the one at `path` was."""
+        parent, _, name = path.rpartition(".")
+        parent = self.get_submodule(parent)
+        if isinstance(parent, ModuleList):
+            parent._modules[int(name)] = module
+        else:
+            setattr(parent, name, module)
+
     def named_parameters(self, remove_duplicate=True):
         """(path, parameter); one used twice (tied weights) is given once, or under each name."""
         seen = set()
@@ -240,6 +256,19 @@ class ModuleList(Module):
             for i, j, text in runs
         ]
         return "ModuleList(\n" + _indented(lines) + "\n)"
+
+
+class ModuleDict(Module):
+    """Modules by name."""
+
+    def __contains__(self, name):
+        return name in vars(self)
+
+    def __getitem__(self, name):
+        return vars(self)[name]
+
+    def __setitem__(self, name, module):
+        setattr(self, name, module)
 
 
 class Linear(Module):

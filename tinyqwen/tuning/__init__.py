@@ -1,0 +1,1 @@
+"""What makes a series of one base model: adapters, fewer bits, fewer parts, a teacher."""
