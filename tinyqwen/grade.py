@@ -6,10 +6,10 @@ python -m tinyqwen.grade --make-gradescope FILE.zip     an autograder to upload 
 """
 
 from tinyqwen import cli
-from tinyqwen.course.classroom import grade_class
-from tinyqwen.course.gradescope import make_zip
-from tinyqwen.course.mutants import kill_matrix, self_test
-from tinyqwen.course.pages import unbound
+from tinyqwen.course.authoring.mutants import kill_matrix, self_test
+from tinyqwen.course.classroom.gradescope import make_zip
+from tinyqwen.course.classroom.grading import grade_class
+from tinyqwen.course.classroom.pages import unbound
 from tinyqwen.course.registry import chapter, chapters
 from tinyqwen.course.scoreboard import total
 

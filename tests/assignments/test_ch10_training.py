@@ -5,6 +5,8 @@ import math
 from itertools import pairwise
 
 import numpy as np
+from tinyqwen.course.authoring.checks import gradients_of, pulled_back
+from tinyqwen.course.authoring.diagnosis import as_array
 
 from tinyqwen.course import (
     case,
@@ -20,8 +22,6 @@ from tinyqwen.course import (
     points,
     rng,
 )
-from tinyqwen.course.checks import gradients_of, pulled_back
-from tinyqwen.course.diagnosis import as_array
 
 TITLE = "Training"
 ASSIGNED = {

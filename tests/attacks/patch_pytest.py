@@ -5,7 +5,7 @@ import types
 
 from answers import wrong
 
-for name in ("pytest", "_pytest", "tinyqwen.course.checks", "tinyqwen.course.runner"):
+for name in ("pytest", "_pytest", "tinyqwen.course.authoring.checks", "tinyqwen.course.runner"):
     try:
         module = __import__(name)
     except ImportError:

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyqwen.course import classroom
+from tinyqwen.course.authoring.mutants import graders_of
+from tinyqwen.course.classroom import grading
 from tinyqwen.course.isolation import wire
 from tinyqwen.course.isolation.outside import Worker, available
-from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import ROOT, chapter, reference
 from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.submission import Submission
@@ -117,7 +117,7 @@ def graded_class(base, **settings):
         patch.setenv("TMPDIR", str(base / "temporary"))
         patch.setenv("GRADER_SECRET", SECRET)
         patch.setattr("tempfile.tempdir", None)
-        students = classroom.grade_class(folder, book, 3, keys=["ch04"], most=0.7, **settings)
+        students = grading.grade_class(folder, book, 3, keys=["ch04"], most=0.7, **settings)
     return {
         "students": {student.name: student for student in students},
         "untouched": snapshot(folder) == before,

@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyqwen.course import classroom, clock, impostors
+from tinyqwen.course import clock
+from tinyqwen.course.authoring import shortcuts
+from tinyqwen.course.authoring.mutants import graders_of, mutants_of
 from tinyqwen.course.calls import StudentFunction
+from tinyqwen.course.classroom import grading
 from tinyqwen.course.isolation import inside, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
-from tinyqwen.course.mutants import graders_of, mutants_of
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, result_of, run
 from tinyqwen.course.submission import InWorker, Submission, submitted, write_solution
@@ -511,7 +513,7 @@ def test_wire_is_faithful_in_every_chapter(key, tmp_path):
 @pytest.mark.parametrize("key", chapters())
 def test_every_function_is_proved_by_a_test_that_no_table_passes(key):
     given_away = {"diagnoses"}  # of four models, the same for everybody: there is nothing to draw
-    assert set(impostors.unproved(chapter(key))) <= given_away
+    assert set(shortcuts.unproved(chapter(key))) <= given_away
 
 
 def test_an_input_that_comes_back_proves_nothing():
@@ -524,7 +526,7 @@ def test_an_input_that_comes_back_proves_nothing():
     submission = Submission({"scaled_dot_product_attention": values})
     results = [run(test, submission, result_of(test, "ch07")) for test in graders_of(one)]
     assert sum(result.earned for result in results) > 0
-    impostors.confirm(results, impostors.weak_tests(one))
+    shortcuts.confirm(results, shortcuts.weak_tests(one))
     assert sum(result.earned for result in results) == 0
 
 
@@ -547,8 +549,8 @@ def test_points_count_beside_proof():
         (["test_g_example"], 1),  # nothing proves g, so it is taken as it is
     ):
         one = results(*passed)
-        impostors.confirm(one, tests)
-        impostors.confirm(one, tests)
+        shortcuts.confirm(one, tests)
+        shortcuts.confirm(one, tests)
         assert sum(r.earned for r in one) == earned, passed
 
 
@@ -603,7 +605,7 @@ def test_a_class_from_the_command_line(submissions, tmp_path):
     assert rows["ada"]["possible"] == rows["中文"]["possible"] == "30"
     assert "ada" in out and "30/30" in out and "4/4" in errors
     page = (tmp_path / "grades" / "bo_b.html").read_text(encoding="utf-8")
-    seed = classroom.seed_of(5, "bo b", classroom.content_of(submissions / "bo b"))
+    seed = grading.seed_of(5, "bo b", grading.content_of(submissions / "bo b"))
     assert "swiglu: value" in page and "likely" in page and f"--grading-seed {seed}" in page
     index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
     assert "seed of the class\n5" in index and "landlock" in index
@@ -623,7 +625,7 @@ def test_a_class_from_the_command_line(submissions, tmp_path):
 def test_inputs_differ_by_student_and_come_again_with_the_seed(submissions, tmp_path):
     seeds = {}
     for name, seed in (("one", None), ("two", None), ("three", 7), ("four", 7)):
-        students = classroom.grade_class(
+        students = grading.grade_class(
             submissions, tmp_path / f"{name}.csv", 2, seed=seed, keys=["ch04"]
         )
         seeds[name] = [s.seed for s in students]
@@ -648,7 +650,7 @@ def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
 
     def seeds():
         folder = submissions.parent / "grades.csv"
-        return {s.name: s.seed for s in classroom.grade_class(submissions, folder, keys=["ch03"])}
+        return {s.name: s.seed for s in grading.grade_class(submissions, folder, keys=["ch03"])}
 
     first = seeds()
     assert seeds() == first
@@ -699,7 +701,7 @@ def test_no_submission_stops_the_class(tmp_path):
     (folder / "locked" / FILE).chmod(0)
     (folder / "typo" / FILE).write_text("def silu(x)\n    return x")
     (folder / "zoe" / FILE).write_text(HONEST.read_text())
-    students = classroom.grade_class(folder, book, 2, keys=["ch04"])
+    students = grading.grade_class(folder, book, 2, keys=["ch04"])
     assert [s.name for s in students if s.trouble] == []
     index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
     assert index.count("larger than 1 MB") == 1 and index.count("not valid Python") == 1
@@ -709,7 +711,7 @@ def test_no_submission_stops_the_class(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sitting_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, monkeypatch):
+def test_a_job_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, monkeypatch):
     """As the system does where memory ends: the student's points are gone, and the teacher told."""
     python = submissions.parent / "python"
     python.write_text(
@@ -720,7 +722,7 @@ def test_a_sitting_killed_in_the_middle_of_a_line_stops_nobody_else(submissions,
     )
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    students = classroom.grade_class(submissions, submissions.parent / "g.csv", keys=["ch04"])
+    students = grading.grade_class(submissions, submissions.parent / "g.csv", keys=["ch04"])
     assert [s.name for s in students if s.trouble] == ["bo b"]
     killed = next(s for s in students if s.trouble)
     assert killed.trouble == ["the grading did not end (exit -9): killed"]

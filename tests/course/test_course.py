@@ -20,11 +20,13 @@ import tinyqwen as tq
 from tinyqwen import course
 from tinyqwen import functional as F
 from tinyqwen.autograd import ops, tensor
-from tinyqwen.course import clock, diagnosis, mutants, registry, reports, runner
+from tinyqwen.course import clock, registry, runner
+from tinyqwen.course.authoring import diagnosis, mutants
+from tinyqwen.course.authoring.checks import Call
+from tinyqwen.course.authoring.mutants import graders_of, self_test
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, enclosing_loop
-from tinyqwen.course.checks import Call
-from tinyqwen.course.gradescope import make_zip
-from tinyqwen.course.mutants import graders_of, self_test
+from tinyqwen.course.classroom import reports
+from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
 from tinyqwen.course.submission import Submission, solution, submitted, write_solution
 
@@ -142,8 +144,6 @@ def test_a_grader_that_breaks_on_the_right_answer_is_not_the_students_mistake():
 
 
 def test_self_test_notices_a_survivor_a_wrong_name_and_a_refused_reference(monkeypatch):
-    from tinyqwen.course import mutants
-
     right = F.silu.raw
 
     def negative(x):

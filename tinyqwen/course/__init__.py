@@ -8,13 +8,17 @@ In notebooks and scripts:
     with course.swap("chapters/assignments"):     the library, running on the student's functions
         model(ids)
 
-The rooms: `registry` (which chapters, which functions), `submission` (a student's file, loaded),
-`calls` (the one door between grader and student), `isolation` (the same door with a worker process
-behind it), `runner` and `clock` (points, time limit), `cases` (inputs), `checks`, `manners` and
-`diagnosis` (what is compared, and what it means), `mutants` (graders, graded), `swapping`, `plugin`
-(pytest), `classroom`, `sitting` and `pages` (a class), `impostors` (points for nothing), `reports`
-(Gradescope, GitHub, Classroom 50, CSV), `gradescope` (its autograder), `scoreboard`, `notebook`,
-`capstone` (a model of one's own code), `patients` (chapter 12's ill models).
+On the ground floor stands what grades one function of one student: `registry` (which chapters,
+which functions), `submission` (a student's file, loaded), `calls` (the one door between grader and
+student), `runner` and `clock` (points, time limit), `plugin` (pytest), `scoreboard`, `notebook`,
+`swapping`, `capstone` (a model of one's own code), `patients` (chapter 12's ill models). Above it:
+
+    authoring/    what the author of a grader uses: cases (inputs), checks, examples, contract and
+                  diagnosis (what is compared, and what it means), mutants (graders, graded),
+                  shortcuts (points for nothing)
+    isolation/    what runs student code safely: the same door with a worker process behind it
+    classroom/    what a teacher uses: grading and job (a class), pages, reports (Gradescope,
+                  GitHub, Classroom 50, CSV), gradescope (its autograder)
 
 
 How to add a chapter's assignment
@@ -55,7 +59,7 @@ follow.
    `normal(2, 5)` or `rng()`, which differ for every test and every seed of the grading: a mistake
    must be told from the right answer for any seed (try `--self-test --seed 7`). Each function needs
    a test that compares it with the right answer for drawn inputs: in a class, the points of the
-   others count only beside that (`impostors`).
+   others count only beside that (`shortcuts`).
 
        check_example(fn)                       the stub's doctest
        check_value(fn, shapes= or cases=, mistakes=, axes=)
@@ -99,19 +103,19 @@ A reference that its grader refuses, a mutant that survives and one that is name
 faults of the graders; fix those, not the mutant.
 '''
 
-from tinyqwen.course.cases import case, normal
-from tinyqwen.course.checks import (
+from tinyqwen.course.authoring.cases import case, normal
+from tinyqwen.course.authoring.checks import (
     check,
     check_close,
     check_equal,
-    check_example,
     check_value,
     check_vjp,
     output,
 )
-from tinyqwen.course.diagnosis import CheckFailed, likely
-from tinyqwen.course.manners import check_manners
-from tinyqwen.course.mutants import mutant
+from tinyqwen.course.authoring.contract import check_manners
+from tinyqwen.course.authoring.diagnosis import CheckFailed, likely
+from tinyqwen.course.authoring.examples import check_example
+from tinyqwen.course.authoring.mutants import mutant
 from tinyqwen.course.notebook import grade
 from tinyqwen.course.registry import reference
 from tinyqwen.course.runner import points, rng

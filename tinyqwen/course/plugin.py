@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tinyqwen.course.authoring.shortcuts import confirm, weak_tests
 from tinyqwen.course.capstone import standing
+from tinyqwen.course.classroom.reports import Reports
 from tinyqwen.course.clock import time_limit
-from tinyqwen.course.impostors import confirm, weak_tests
 from tinyqwen.course.registry import GRADERS, ROOT, STUBS, chapters
-from tinyqwen.course.reports import Reports
 from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.scoreboard import by_chapter, count, scoreboard
 from tinyqwen.course.submission import submitted
@@ -101,7 +101,7 @@ class Grading:
         return result
 
     def counted(self):
-        """The results, as they count: of others' code as in a class, beside proof (`impostors`)."""
+        """The results, as they count: of others' code as in a class, beside proof (`shortcuts`)."""
         if not self.isolated:
             return list(self.results.values())
         results = [replace(result) for result in self.results.values()]

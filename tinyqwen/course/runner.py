@@ -13,9 +13,9 @@ from zlib import crc32
 
 import numpy as np
 
+from tinyqwen.course.authoring.diagnosis import CheckFailed
 from tinyqwen.course.calls import StudentError, ToDo
 from tinyqwen.course.clock import TimeLimit, time_limit
-from tinyqwen.course.diagnosis import CheckFailed
 from tinyqwen.course.registry import chapter
 from tinyqwen.course.submission import solution
 

@@ -6,7 +6,7 @@ right and kind in a course: they say what is wrong, and give the first point. In
 points count only beside a test of the same function that cannot be passed in such a way: its inputs
 are drawn anew for every student, and compared with the right answer.
 
-Which tests those are is found by trying: an impostor knows the right answer to every input that the
+Which tests those are is found by trying: a shortcut knows the right answer to every input that the
 graders give with one seed and computes nothing else; what it passes with another seed is weak.
 """
 
@@ -15,8 +15,8 @@ from functools import partial
 
 import numpy as np
 
+from tinyqwen.course.authoring.mutants import graders_of
 from tinyqwen.course.isolation import wire
-from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import Chapter, reference
 from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.submission import Submission
@@ -25,7 +25,7 @@ KNOWN_SEED, OTHER_SEED = 0, 1
 
 
 def weak_tests(chapter: Chapter) -> dict:
-    """{test: (functions it asks for, True if an impostor passes it)} of a chapter's graders."""
+    """{test: (functions it asks for, True if a shortcut passes it)} of a chapter's graders."""
     tests, table, asked = graders_of(chapter), set(), {}
     for test in tests:
         submission = _submission(chapter, partial(_recorded, table=table))
@@ -34,7 +34,7 @@ def weak_tests(chapter: Chapter) -> dict:
     weak = set()
     first, last = (partial(_argument, position=place) for place in (0, -1))
     for otherwise in (_zeros, first, last, _refusal):
-        submission = _submission(chapter, partial(_impostor, table=table, otherwise=otherwise))
+        submission = _submission(chapter, partial(_shortcut, table=table, otherwise=otherwise))
         for test in tests:
             if test.__name__ not in weak:
                 result = run(test, submission, result_of(test, chapter.key), OTHER_SEED)
@@ -72,7 +72,7 @@ def confirm(results, tests):
 
 
 def _submission(chapter, function_of):
-    return Submission({name: function_of(name) for name in chapter.assigned}, "impostor")
+    return Submission({name: function_of(name) for name in chapter.assigned}, "shortcut")
 
 
 def _key(name, args, kwargs):
@@ -96,7 +96,7 @@ def _recorded(name, table):
     return function
 
 
-def _impostor(name, table, otherwise):
+def _shortcut(name, table, otherwise):
     solution = reference(name)
 
     def function(*args, **kwargs):

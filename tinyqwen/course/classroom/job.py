@@ -1,9 +1,9 @@
-"""One student's grading, in a process of its own.
+"""One student's grading, a job of the class, in a process of its own.
 
-    python -m tinyqwen.course.sitting '{"path": …, "seed": …, "chapters": [...], …}'
+    python -m tinyqwen.course.classroom.job '{"path": …, "seed": …, "chapters": [...], …}'
 
 prints a JSON object for each chapter as it is done: chapter, results, fences (what stood around the
-worker), restarts (how often a worker was lost). `classroom` starts it, and reads that.
+worker), restarts (how often a worker was lost). `grading` starts it, and reads that.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ import json
 import os
 import sys
 
+from tinyqwen.course.authoring.mutants import graders_of
 from tinyqwen.course.isolation import fences
-from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import chapter
 from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.submission import submitted
@@ -20,7 +20,7 @@ from tinyqwen.course.submission import submitted
 OWN_MEMORY = 8 << 30  # bytes of address space that grading takes at the most
 
 
-def sit(path, seed, chapters, most, **worker):
+def grade(path, seed, chapters, most, **worker):
     """Grade a submission chapter by chapter; yields what stands above.
 
     most: seconds that no test may exceed;  worker: settings of `Worker`
@@ -48,7 +48,7 @@ def main():
     fences.limit("RLIMIT_AS", OWN_MEMORY)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints, a grader or a library, does not print among the results
-    for done in sit(**request):
+    for done in grade(**request):
         print(json.dumps(done), file=out, flush=True)
 
 

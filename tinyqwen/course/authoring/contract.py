@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tinyqwen.course.cases import made_cases
-from tinyqwen.course.checks import (
+from tinyqwen.course.authoring.cases import made_cases
+from tinyqwen.course.authoring.checks import (
     Call,
     check,
     gradients_of,
@@ -14,7 +14,7 @@ from tinyqwen.course.checks import (
     upstream,
     value_of,
 )
-from tinyqwen.course.diagnosis import CheckFailed, agrees, as_array, compare
+from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare
 
 
 def check_manners(

@@ -2,7 +2,7 @@
 
     python -m tinyqwen.grade SUBMISSIONS/ --out gradebook.csv --jobs 2
 
-Every student is graded in processes of their own (`sitting`, and `isolation` under it), with inputs
+Every student is graded in processes of their own (`job`, and `isolation` under it), with inputs
 of their own: the seed of a student follows from the seed of the class, the student's name and what
 was handed in. What is done is kept, so that a run that was stopped goes on where it was, and a
 submission that has changed is graded again, with other inputs than those that its author has read
@@ -27,18 +27,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinyqwen.course import pages, reports
-from tinyqwen.course.impostors import confirm, weak_tests
+from tinyqwen.course.authoring.mutants import graders_of
+from tinyqwen.course.authoring.shortcuts import confirm, weak_tests
+from tinyqwen.course.classroom import pages, reports
 from tinyqwen.course.isolation.limit import PATIENCE
 from tinyqwen.course.isolation.outside import available, read_source
 from tinyqwen.course.isolation.wire import printable
-from tinyqwen.course.mutants import graders_of
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, result_of
 from tinyqwen.storage.files import read_json, write_json, write_text
 
 MAX_NAME = 50  # characters: of four bytes each they still fit into the name of a file
-STARTING = 60  # seconds for a sitting to start, and for each chapter's worker
+STARTING = 60  # seconds for a job to start, and for each chapter's worker
 
 
 @dataclass
@@ -94,7 +94,7 @@ def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0
     if len(waiting) < len(students):
         print(f"{len(students) - len(waiting)} of {len(students)} students are graded already")
     try:
-        for student in _sittings(waiting, jobs, keys, {"most": most, **worker}):
+        for student in _jobs(waiting, jobs, keys, {"most": most, **worker}):
             _save(student, beside, graders)
             _report(students, one_class, out, beside)
     finally:
@@ -215,19 +215,19 @@ def _reload(student, beside, graders, one_class):
 # ---------------------------------------------------------------------------------------------
 
 
-def _sittings(students, jobs, keys, settings):
+def _jobs(students, jobs, keys, settings):
     """Grade the students, so many at once; yields each when done."""
     running, stopped = set(), threading.Event()
     tests = {key: graders_of(chapter(key)) for key in keys}
     pool = ThreadPoolExecutor(jobs)
     with tqdm(total=len(students) * len(keys), unit="chapter", disable=not students) as bar:
 
-        def sit(student):
-            _sitting(student, tests, settings, running, stopped, bar)
+        def grade(student):
+            _run_job(student, tests, settings, running, stopped, bar)
             return student
 
         try:
-            for done in as_completed([pool.submit(sit, student) for student in students]):
+            for done in as_completed([pool.submit(grade, student) for student in students]):
                 yield done.result()
         except BaseException:
             print("\nstopped: the same command goes on from here", file=sys.stderr)
@@ -239,8 +239,8 @@ def _sittings(students, jobs, keys, settings):
             pool.shutdown(cancel_futures=True)
 
 
-def _sitting(student, tests, settings, running, stopped, bar):
-    """Run one student's sitting and read what it prints.  tests: {chapter: its graders}"""
+def _run_job(student, tests, settings, running, stopped, bar):
+    """Run one student's job and read what it prints.  tests: {chapter: its graders}"""
     results, trouble = [], []
     student.results = []
     if stopped.is_set():
@@ -248,7 +248,7 @@ def _sitting(student, tests, settings, running, stopped, bar):
     request = {"path": str(student.path.absolute()), "seed": student.seed, "chapters": list(tests)}
     request |= settings
     process = subprocess.Popen(
-        [sys.executable, "-m", "tinyqwen.course.sitting", json.dumps(request)],
+        [sys.executable, "-m", "tinyqwen.course.classroom.job", json.dumps(request)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -287,7 +287,7 @@ def _sitting(student, tests, settings, running, stopped, bar):
 
 
 def longest(tests) -> float:
-    """Seconds that a sitting may take: all time limits together, and the starts."""
+    """Seconds that a job may take: all time limits together, and the starts."""
     limits = [test.points.seconds for graders in tests.values() for test in graders]
     return STARTING * (1 + len(tests)) + PATIENCE * sum(limits) + 4 * len(limits)
 

@@ -19,18 +19,14 @@ array for each shape; a single argument needs no second pair of parentheses: `sh
     check_vjp:   (*arrays, g, **options) -> (dx, …)       None where a gradient is as it should be
 """
 
-import ast
-import doctest
 import inspect
-import re
 
 import numpy as np
 
-from tinyqwen.course.calls import StudentError, StudentFunction, ToDo
-from tinyqwen.course.cases import Case, made_cases, normal
-from tinyqwen.course.clock import TimeLimit
-from tinyqwen.course.diagnosis import CheckFailed, agrees, as_array, compare
-from tinyqwen.course.registry import chapters, functions_in, reference
+from tinyqwen.course.authoring.cases import Case, made_cases, normal
+from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare
+from tinyqwen.course.calls import StudentError, StudentFunction
+from tinyqwen.course.registry import reference
 
 
 class Call:
@@ -308,55 +304,6 @@ def _compare_numeric(mine, numeric, what, case, axes):
     size = np.abs(numeric).max(initial=1e-3)
     if np.abs(mine - numeric).max(initial=0) > 1e-6 * size:
         compare(mine, numeric, f"{what} (central differences)", case=case, axes=axes)
-
-
-def check_example(fn):
-    """The example in the stub's docstring gives what it says."""
-    (one,) = (c for c in chapters().values() if fn.__name__ in c.assigned)
-    try:
-        stub = functions_in(one.stub.read_text(encoding="utf-8"))[fn.__name__]
-        text = ast.get_docstring(stub) or ""
-    except (OSError, SyntaxError, KeyError):
-        text = ""
-    names = {"np": np, fn.__name__: fn}
-    parsed = doctest.DocTestParser().get_doctest(text, names, fn.__name__, None, None)
-    if not parsed.examples:
-        raise CheckFailed(
-            f"{fn.__name__}: {one.stub.name} has lost the example in its docstring; put it back"
-        )
-    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    try:
-        runner = doctest.DebugRunner(_PlainNumbers(), verbose=False, optionflags=options)
-        runner.run(parsed, clear_globs=False)
-    except doctest.UnexpectedException as error:
-        _, inner, _ = error.exc_info
-        if isinstance(inner, (ToDo, StudentError, TimeLimit, CheckFailed)):
-            raise inner from None
-        raise CheckFailed(
-            f"{fn.__name__}: the example in the docstring cannot go on with what came "
-            f"({type(inner).__name__}: {inner}).\n  >>> {error.example.source.strip()}"
-        ) from None
-    except doctest.DocTestFailure as error:
-        source, want, got = (
-            text.strip().replace("\n", "\n" + 12 * " ")
-            for text in (error.example.source, error.example.want, error.got or "(nothing)")
-        )
-        raise CheckFailed(
-            f"{fn.__name__}: the example in the docstring gives something else.\n"
-            f"  >>> {source}\n  expected  {want}\n  yours     {got}"
-        ) from None
-
-
-class _PlainNumbers(doctest.OutputChecker):
-    """To an example, np.True_ is True and np.float64(5.0) is 5.0."""
-
-    def check_output(self, want, got, optionflags):
-        return super().check_output(_printed(want), _printed(got), optionflags)
-
-
-def _printed(text):
-    text = re.sub(r"\bnp\.(True|False)_", r"\1", text)
-    return re.sub(r"\bnp\.u?(?:int|float)\d+\(([^()]*)\)", r"\1", text)
 
 
 def check(condition, message, mistake=None):

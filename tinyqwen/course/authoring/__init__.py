@@ -1,0 +1,1 @@
+"""What the author of a grader uses: inputs, checks, diagnoses, and mutants that prove them."""

@@ -1,0 +1,1 @@
+"""What a teacher uses: a class graded, its pages, and the formats of other tools."""
