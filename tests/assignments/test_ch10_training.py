@@ -5,8 +5,6 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from tinyqwen.course.authoring.checks import gradients_of, pulled_back
-from tinyqwen.course.authoring.diagnosis import as_array
 
 from tinyqwen.course import (
     case,
@@ -22,6 +20,8 @@ from tinyqwen.course import (
     points,
     rng,
 )
+from tinyqwen.course.authoring.checks import gradients_of, pulled_back
+from tinyqwen.course.authoring.diagnosis import as_array
 
 TITLE = "Training"
 ASSIGNED = {
