@@ -1,6 +1,6 @@
 """tinyqwen: Qwen2 from scratch in NumPy, gradients included."""
 
-from tinyqwen import functional, nn, optim
+from tinyqwen import functional, generation, nn, optim
 from tinyqwen.autograd.gradcheck import gradcheck
 from tinyqwen.autograd.ops import concat, einsum, stack, where
 from tinyqwen.autograd.random import manual_seed
@@ -39,6 +39,7 @@ __all__ = [
     "einsum",
     "enable_grad",
     "functional",
+    "generation",
     "get_peft_model",
     "grad",
     "gradcheck",

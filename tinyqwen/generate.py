@@ -7,7 +7,8 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from tinyqwen.cli import ArgumentParser, run
-from tinyqwen.generation.loop import TextStreamer, as_list, pad_left
+from tinyqwen.generation import TextStreamer, pad_left
+from tinyqwen.generation.settings import as_list
 from tinyqwen.models.qwen2 import Qwen2ForCausalLM
 from tinyqwen.parallel.resources import keep_memory
 from tinyqwen.text.tokenizer import Tokenizer

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 import tinyqwen as tq
 from tinyqwen.course.swapping import swap
-from tinyqwen.generation import sampling
-from tinyqwen.generation.loop import GenerationConfig, TextStreamer, pad_left
+from tinyqwen.generation import GenerationConfig, TextStreamer, pad_left, sampling
 from tinyqwen.models.cache import KVCache
 from tinyqwen.models.qwen2 import ModelOutput
 from tinyqwen.text.tokenizer import Tokenizer
@@ -189,11 +188,11 @@ class Spy:
     def __init__(self, model, monkeypatch):
         self.calls, forward = [], model.forward
 
-        def noted(ids, mask, positions, past_key_values, logits_to_keep):
+        def noted(ids, position_ids, past_key_values, **options):
             out = forward(
-                ids, mask, positions, None, past_key_values, logits_to_keep=logits_to_keep
+                ids, position_ids=position_ids, past_key_values=past_key_values, **options
             )
-            self.calls.append((ids.copy(), positions.copy(), past_key_values, out.logits))
+            self.calls.append((ids.copy(), position_ids.copy(), past_key_values, out.logits))
             return out
 
         monkeypatch.setattr(model, "forward", noted)
@@ -332,7 +331,7 @@ class Script:
     def __init__(self, model, tokens, monkeypatch):
         tokens = np.atleast_2d(tokens)
 
-        def forward(ids, mask, positions, past_key_values, logits_to_keep):
+        def forward(ids, **options):
             step = self.step
             self.step += 1
             return ModelOutput(logits=tq.Tensor(np.eye(30)[tokens[:, step]][:, None]))

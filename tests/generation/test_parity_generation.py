@@ -11,8 +11,7 @@ transformers = pytest.importorskip("transformers")
 from transformers.generation import logits_process as hf  # noqa: E402
 
 import tinyqwen as tq  # noqa: E402
-from tinyqwen.generation import sampling  # noqa: E402
-from tinyqwen.generation.loop import GenerationConfig, pad_left  # noqa: E402
+from tinyqwen.generation import GenerationConfig, pad_left, sampling  # noqa: E402
 
 warnings.filterwarnings("ignore", module="transformers")
 

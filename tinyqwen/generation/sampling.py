@@ -2,7 +2,7 @@
 
 Each processor is a function from logits (B, V) to logits (B, V), for a batch of B texts and a
 vocabulary of V, and leaves its input alone. A token that is ruled out gets -inf, probability zero.
-`process_logits` runs them one after the other; `generation.py` holds the loop around it.
+`process_logits` runs them one after the other; `loop.py` is the loop around it.
 """
 
 from numbers import Integral, Real

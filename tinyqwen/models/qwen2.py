@@ -14,7 +14,6 @@ from tinyqwen import functional as F
 from tinyqwen import nn
 from tinyqwen.autograd.recomputation import checkpoint
 from tinyqwen.autograd.tensor import Tensor, is_grad_enabled
-from tinyqwen.generation.loop import GenerationMixin
 from tinyqwen.models.cache import KVCache
 from tinyqwen.models.masks import causal_mask, padding_mask
 from tinyqwen.models.merged_linear import linears, side_by_side
@@ -316,7 +315,7 @@ def _attention_mask(mask, length):
     return None if mask.all() else padding_mask(mask)
 
 
-class Qwen2ForCausalLM(GenerationMixin, Qwen2PreTrainedModel):
+class Qwen2ForCausalLM(Qwen2PreTrainedModel):
     """The body and a linear head over the vocabulary: next-token logits."""
 
     def __init__(self, config):

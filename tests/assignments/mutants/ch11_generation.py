@@ -3,15 +3,14 @@
 import numpy as np
 
 from tinyqwen.course import mutant
-from tinyqwen.generation import loop as generation
-from tinyqwen.generation import sampling
+from tinyqwen.generation import loop, sampling
 from tinyqwen.models import cache
 
 apply_temperature, apply_top_k = sampling.apply_temperature, sampling.apply_top_k
 apply_repetition_penalty = sampling.apply_repetition_penalty
 apply_top_p, apply_min_p = sampling.apply_top_p, sampling.apply_min_p
 sample_next, cache_update = sampling.sample_next, cache.cache_update
-decode_loop = generation.decode_loop
+decode_loop = loop.decode_loop
 
 
 def softmax(x):
