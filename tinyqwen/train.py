@@ -1,6 +1,7 @@
-"""`python -m tinyqwen.train`: train a Qwen2 model on text and let it write."""
+"""`python -m tinyqwen.train`: train a model and see what it has learned."""
 
 import argparse
+import shlex
 import signal
 import sys
 import textwrap
@@ -12,17 +13,20 @@ import numpy as np
 from tinyqwen import nn
 from tinyqwen.analysis.budget import flops_per_token, parameter_counts, six_n, training_memory
 from tinyqwen.cli import ArgumentParser, run
-from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
-from tinyqwen.storage.checkpoint import read_config
 from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training.tasks import TASKS
+from tinyqwen.training.tasks.task import DEFAULT_VOCABULARY
 from tinyqwen.training.train_config import STORIES, TrainConfig
-from tinyqwen.training.trainer import DEFAULT_VOCABULARY, Stopped, Trainer
+from tinyqwen.training.trainer import Stopped, Trainer
 
 MINE = "runs/mine"  # where a student's run is, beside the library's own
 
 HELP = {
+    "model": "family of a new model",
+    "task": "what it learns",
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
     "out": "run folder",
     "tokenizer": "bpe, wordpiece, char, or the folder of a tokenizer",
@@ -43,7 +47,7 @@ def parse_arguments(arguments=None):
     """Command line -> (TrainConfig, argparse.Namespace)."""
     parser = ArgumentParser(
         prog="python -m tinyqwen.train",
-        description="Train a Qwen2 model in NumPy. Without arguments: on the bundled stories.",
+        description="Train a model in NumPy. Without arguments: on the bundled stories.",
     )
     for field in fields(TrainConfig):
         default = "" if field.default in (None, str(STORIES)) else f" ({field.default})"
@@ -110,11 +114,11 @@ def train(config, resume, student=None):
 def dry_run(config):
     """Print the model, its budget, and what the training would take; write nothing."""
     if config.init_from:
-        model_config = read_config(config.init_from, Qwen2Config)
+        model_config = AutoConfig.from_pretrained(config.init_from)
     else:
         model_config = config.model_config(_vocabulary(config))
     with nn.empty_parameters():  # so that what is too large to train is told as well
-        print(Qwen2ForCausalLM(model_config), "\n")
+        print(TASKS[config.task].auto.from_config(model_config), "\n")
 
     counts = parameter_counts(model_config)
     print(f"{sum(counts.values()):,} parameters:")
@@ -131,7 +135,7 @@ def dry_run(config):
 
     config.refuse_too_large()
     steps = type(config).steps  # --steps 0 asked for this plan; the default tells the scale
-    model = Qwen2ForCausalLM(model_config)
+    model = TASKS[config.task].auto.from_config(model_config)
     seconds = _seconds_per_step(model, config, np.random.default_rng(0))
     tokens = rows * config.seq_len
     print(
@@ -177,24 +181,10 @@ def print_summary(trainer, summary):
         if value is not None:
             print(f"  {name:<16}{value:7.3f} nats per token" + (f"   {note}" if note else ""))
     print("\nA sample:\n")
-    print(_indented(sample(trainer.model, trainer.tokenizer, seed=trainer.config.seed)))
+    print(_indented(trainer.task.sample(trainer.model, trainer.tokenizer)))
     print(f"\nFiles in {trainer.folder}: model.safetensors, best/, metrics.jsonl, loss.png")
-    print(f'Try:  python -m tinyqwen.generate {trainer.folder} "Once upon a time"')
-
-
-def sample(model, tokenizer, max_new_tokens=120, seed=0):
-    """A document from the model: what it writes after an end-of-text token."""
-    start = [[tokenizer.eos_token_id]]
-    room = model.config.max_position_embeddings - 1
-    ids = model.generate(
-        start,
-        max_new_tokens=min(max_new_tokens, room),
-        do_sample=True,
-        temperature=0.8,
-        eos_token_id=tokenizer.eos_token_id,
-        seed=seed,
-    )
-    return tokenizer.decode(ids[0, 1:], skip_special_tokens=True)
+    prompt = shlex.quote(trainer.task.prompt(trainer.tokenizer))
+    print(f"Try:  python -m tinyqwen.generate {trainer.folder} {prompt}")
 
 
 def _indented(text, width=88):

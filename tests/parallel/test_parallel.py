@@ -36,11 +36,15 @@ def model():
     )
 
 
+def rows(ids, labels=None):
+    return {"input_ids": ids, "labels": ids if labels is None else labels}
+
+
 def gradients(model, ids, threads, **kwargs):
     params = list(model.parameters())
     out = [np.full(p.shape, np.nan, np.float32) for p in params]
     with DataParallel(model, threads) as parallel:
-        loss = parallel.gradients(ids, ids, params, out, num_items=ids[:, 1:].size, **kwargs)
+        loss = parallel.gradients(rows(ids), params, out, num_items=ids[:, 1:].size, **kwargs)
     return loss, out
 
 
@@ -70,7 +74,7 @@ def test_two_halves_add_up_to_a_whole(model, rng):
     out = [np.empty(p.shape, np.float32) for p in params]
     with DataParallel(model, 2) as parallel:
         loss = sum(
-            parallel.gradients(part, part, params, out, num_items=6 * 8, add=i > 0)
+            parallel.gradients(rows(part), params, out, num_items=6 * 8, add=i > 0)
             for i, part in enumerate(np.split(ids, 2))
         )
     assert loss == pytest.approx(whole_loss, rel=1e-5)
@@ -83,7 +87,7 @@ def test_evaluation_is_a_mean_over_labels(model, rng):
     labels = ids.copy()
     labels[0, 3:] = -100
     with DataParallel(model, 2) as parallel:
-        found = parallel.loss([(ids[:1], labels[:1]), (ids[1:], labels[1:])])
+        found = parallel.loss([rows(ids[:1], labels[:1]), rows(ids[1:], labels[1:])])
     assert found == pytest.approx(model(ids, labels=labels).loss.item(), rel=1e-5)
 
 
@@ -93,8 +97,8 @@ def test_evaluation_is_without_dropout(model, rng):
     model.config.attention_dropout = 0.5
     with DataParallel(model, 2) as parallel:
         gradients = [np.empty(p.shape, np.float32) for p in model.parameters()]
-        loss = parallel.gradients(ids, ids, list(model.parameters()), gradients, num_items=32)
-        found = parallel.loss([(ids[:2], ids[:2]), (ids[2:], ids[2:])])
+        loss = parallel.gradients(rows(ids), list(model.parameters()), gradients, num_items=32)
+        found = parallel.loss([rows(ids[:2]), rows(ids[2:])])
     assert found == pytest.approx(expected, rel=1e-5)
     assert abs(loss - expected) > 1e-4
     assert model.training
@@ -126,7 +130,7 @@ def test_workers_see_each_update(model, rng):
         assert second != first and parallel._workers == second  # made anew once, not every step
         embeddings = model.model.embed_tokens.weight
         embeddings.data = np.zeros_like(embeddings.data)  # so the logits are all equal
-        assert parallel.loss([(ids[:2], ids[:2]), (ids, ids)]) == pytest.approx(np.log(50))
+        assert parallel.loss([rows(ids[:2]), rows(ids)]) == pytest.approx(np.log(50))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -173,25 +177,32 @@ def test_frozen_parameters(model, rng):
     with DataParallel(model, 2) as parallel:
         for parameter in frozen:
             parameter.requires_grad = False
-        parallel.gradients(ids, ids, trained, out, num_items=32)
+        parallel.gradients(rows(ids), trained, out, num_items=32)
         for parameter in frozen:
             parameter.requires_grad = True
         whole = [np.empty(p.shape, np.float32) for p in params]
-        parallel.gradients(ids, ids, params, whole, num_items=32)
+        parallel.gradients(rows(ids), params, whole, num_items=32)
     for a, b in zip(out, whole[5:]):
         np.testing.assert_array_equal(a, b)
     assert all(np.any(gradient) for gradient in whole[:5])
 
 
-def test_an_error_in_a_worker_is_told(model):
-    ids = np.zeros((4, 3), int)
-    ids[3] = 50
+@pytest.mark.parametrize(("threads", "row"), [(2, 3), (3, 0), (3, 2), (3, 4)])
+def test_an_error_in_one_part_is_told(model, threads, row):
+    """And no part's answer is taken for the answer to what comes next."""
+    ids = np.zeros((6, 3), int)
+    ids[row] = 50
     out = [np.empty(p.shape, np.float32) for p in model.parameters()]
-    with DataParallel(model, 2) as parallel:
-        for _ in range(2):  # and what came of it is not taken for the answer to what comes next
+    good = np.arange(18).reshape(6, 3)
+    expected = gradients(model, good, 1)
+    with DataParallel(model, threads) as parallel:
+        for _ in range(2):
             with pytest.raises(ValueError, match="token id 50 is out of range"):
-                parallel.gradients(ids, ids, list(model.parameters()), out, num_items=8)
-            assert parallel.loss([(ids[:1], ids[:1]), (ids[1:2], ids[1:2])]) > 0
+                parallel.gradients(rows(ids), list(model.parameters()), out, num_items=12)
+            loss = parallel.gradients(rows(good), list(model.parameters()), out, num_items=12)
+            assert loss == pytest.approx(expected[0], rel=1e-5)
+            for a, b in zip(out, expected[1]):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
 def test_a_killed_worker(model, kind):
@@ -201,4 +212,4 @@ def test_a_killed_worker(model, kind):
     with DataParallel(model, 2) as parallel:
         os.kill(parallel._workers[0]._pid, signal.SIGKILL)
         with pytest.raises(MemoryError, match="a worker process was killed"):
-            parallel.loss([(ids, ids)] * 2)
+            parallel.loss([rows(ids)] * 2)

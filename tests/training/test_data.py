@@ -152,7 +152,7 @@ def test_every_row_begins_at_a_document_or_inside_a_long_one():
 def test_evaluation_predicts_every_token_once():
     data = dataset([3, 10, 2, 1, 30], seq_len=5)
     seen = []
-    for ids, labels in data.evaluation_batches(2):
+    for ids, labels in map(dict.values, data.evaluation_batches(2)):
         assert ids.shape == labels.shape and ids.shape[1] <= 5
         counted = labels[:, 1:] != -100
         np.testing.assert_array_equal(ids[:, 1:][counted], labels[:, 1:][counted])
@@ -163,7 +163,7 @@ def test_evaluation_predicts_every_token_once():
 
 def test_evaluation_sample_is_spread_over_the_corpus():
     data = dataset([3] * 100, seq_len=5)
-    ids = np.concatenate([ids for ids, _ in data.evaluation_batches(8, max_rows=4)])
+    ids = np.concatenate([b["input_ids"] for b in data.evaluation_batches(8, max_rows=4)])
     assert sorted(ids[:, 1].tolist()) == [1, 133, 265, 397]
 
 

@@ -5,6 +5,8 @@ BLAS held to one core: so all of the model's arithmetic runs on all cores, not t
 alone. The gradients are added in a fixed order: the result does not depend on who was first.
 """
 
+from collections import Counter
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -15,18 +17,37 @@ from tinyqwen.parallel.resources import default_threads, is_shared, keep_memory,
 from tinyqwen.parallel.workers import start_worker
 
 
+class Objective:
+    """What is minimized: this one, a model's own loss, which predicts each label from those before.
+
+    A batch is a dict of arrays of integers, (B, …) each: what the model is called with.
+    """
+
+    def num_items(self, batch):
+        """By what the sum of a batch's losses is divided: how many labels count."""
+        return int(np.count_nonzero(batch["labels"][:, 1:] != -100))
+
+    def loss(self, model, batch, num_items):
+        """The loss of a batch, a scalar Tensor: the sum over its items, divided by num_items."""
+        return model(**batch, num_items_in_batch=num_items, skip_logits=True).loss
+
+    def measure(self, model, batch):
+        """Sums over a batch, {name: number}: "loss", "items", and what else a task counts."""
+        return {"loss": self.loss(model, batch, 1).item(), "items": self.num_items(batch)}
+
+
 class DataParallel:
     """Losses and gradients of batches, computed on `threads` cores; a context manager.
 
-    model: called as model(input_ids, labels=…, num_items_in_batch=…, skip_logits=True).
-    optimizer: the AdamW of its parameters, for `step`.
+    model, objective: see `Objective`. optimizer: the AdamW of the model's parameters, for `step`.
     Inside the `with`, BLAS is limited to one core, and the parameters lie in shared memory. The
     workers have the model as it was when the `with` began; what they see of later changes is the
     parameters and whether it trains or evaluates.
     """
 
-    def __init__(self, model, threads=None, optimizer=None):
+    def __init__(self, model, threads=None, optimizer=None, objective=None):
         self.model, self.optimizer = model, optimizer
+        self.objective = objective or Objective()
         self.threads = threads or default_threads()
 
     def __enter__(self):
@@ -70,13 +91,13 @@ class DataParallel:
     # -----------------------------------------------------------------------------------------
 
     def _work_into(self, gradients):
-        """A worker's function: a batch (2, B, T) of ids and labels -> its loss."""
+        """A worker's function: a part of a batch -> its loss, or what was measured."""
 
-        def work(task, batch, training, **options):
+        def work(job, batch, training, **options):
             if self.model.training != training:
                 self.model.train(training)
-            if task != "differentiate":
-                return getattr(self, f"_{task}")(batch, **options)
+            if job != "differentiate":
+                return getattr(self, f"_{job}")(batch, **options)
             loss, found = self._differentiate(batch, **options)
             for home, gradient in zip(gradients, found):
                 home[...] = 0 if gradient is None else gradient
@@ -85,51 +106,52 @@ class DataParallel:
         return work
 
     def _differentiate(self, batch, num_items, seed):
-        ids, labels = batch
         with seeded(seed):
-            loss = self._loss(ids, labels, num_items)
+            loss = self.objective.loss(self.model, batch, num_items)
             return loss.item(), grad(loss, self._trained)
 
-    def _evaluate(self, batch):
-        ids, labels = batch
+    def _measure(self, batch):
         with no_grad():
-            return self._loss(ids, labels, 1).item()
+            return self.objective.measure(self.model, batch)
 
     def _update(self, _, runs):
         self.optimizer.update(runs)
-
-    def _loss(self, ids, labels, num_items):
-        return self.model(ids, labels=labels, num_items_in_batch=num_items, skip_logits=True).loss
 
     # -----------------------------------------------------------------------------------------
     # Who does which part
     # -----------------------------------------------------------------------------------------
 
-    def _together(self, task, batches, options):
-        """[task of a batch] for one batch a core; this process takes the first."""
+    def _together(self, job, batches, options):
+        """[job of a batch] for one batch a core; this process takes the first."""
         workers = self._workers[: len(batches) - 1]
         for worker, batch, its in zip(workers, batches[1:], options[1:]):
-            worker.submit(task, batch, training=self.model.training, **its)
+            worker.submit(job, batch, training=self.model.training, **its)
         try:
-            own = getattr(self, f"_{task}")(batches[0], **options[0])
+            own = getattr(self, f"_{job}")(batches[0], **options[0])
         finally:  # an answer that nobody fetched would be taken for the next one's
-            others = [worker.result() for worker in workers]
+            others, errors = [], []
+            for worker in workers:
+                try:
+                    others.append(worker.result())
+                except Exception as error:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
         return [own, *others]
 
-    def gradients(self, input_ids, labels, params, out, num_items, seed=(), add=False):
+    def gradients(self, batch, params, out, num_items, seed=(), add=False):
         """Loss of a batch; its gradients are written to `out`, or added to what is there.
 
-        input_ids, labels (B, T); params: the model's Parameters; out: an array for each of them.
-        num_items: the number of labels that count, by which losses and gradients are divided.
+        batch: {name: array (B, …)}; params: the model's Parameters; out: an array for each of them.
+        num_items: what losses and gradients are divided by, as the objective counts it.
         seed: integers for this step's random numbers (dropout); each part appends its own.
         Returns the loss as a float.
         """
         self._start_again_if_changed()
-        parts = min(self.threads, len(input_ids))
-        batches = np.array_split(np.stack([input_ids, labels]), parts, axis=1)
-        options = [{"num_items": num_items, "seed": [*seed, i]} for i in range(parts)]
+        batches = split_rows(batch, self.threads)
+        options = [{"num_items": num_items, "seed": [*seed, i]} for i in range(len(batches))]
         (loss, own), *losses = self._together("differentiate", batches, options)
-        columns = zip(own, *self._gradients[: parts - 1])
+        columns = zip(own, *self._gradients[: len(losses)])
         found = {id(p): gradients for p, gradients in zip(self._trained, columns)}
         for parameter, total in zip(params, out):
             parts = [total] if add else []
@@ -140,23 +162,33 @@ class DataParallel:
     def step(self):
         """`optimizer.step()`, in which each core updates its share of the numbers."""
         shares = _shares(self.optimizer.due(), self.threads)
-        nothing = np.empty(0, int)
-        self._together("update", [nothing] * len(shares), [{"runs": share} for share in shares])
+        self._together("update", [{}] * len(shares), [{"runs": share} for share in shares])
 
-    def loss(self, batches):
-        """Mean loss in nats over all labels that count of (ids, labels) batches; no dropout."""
+    def measure(self, batches):
+        """What the objective measures, summed over all batches, {name: number}; no dropout."""
         self._start_again_if_changed()
-        pairs = [np.stack(batch) for batch in batches]
-        count = sum(int(np.count_nonzero(labels[:, 1:] != -100)) for _, labels in pairs)
-        training, total = self.model.training, 0.0
+        training, sums = self.model.training, Counter()
         self.model.eval()
         try:
-            for first in range(0, len(pairs), self.threads):
-                group = pairs[first : first + self.threads]
-                total += sum(self._together("evaluate", group, [{}] * len(group)))
+            for first in range(0, len(batches), self.threads):
+                group = batches[first : first + self.threads]
+                for measured in self._together("measure", group, [{}] * len(group)):
+                    sums.update(measured)
         finally:
             self.model.train(training)
-        return total / max(1, count)
+        return dict(sums)
+
+    def loss(self, batches):
+        """Mean loss in nats over all items of batches; no dropout."""
+        sums = self.measure(batches)
+        return sums["loss"] / max(1, sums["items"])
+
+
+def split_rows(batch, parts):
+    """A batch as at most `parts` batches of neighboring rows, as even as can be."""
+    parts = min(parts, *(len(array) for array in batch.values()))
+    columns = [np.array_split(array, parts) for array in batch.values()]
+    return [dict(zip(batch, arrays)) for arrays in zip(*columns)]
 
 
 def _add_up(parts, out):
@@ -172,14 +204,14 @@ def _add_up(parts, out):
 def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()):
     """Gradients of one update, in the `.grad` of the optimizer's parameters, clipped to max_norm.
 
-    parallel: a DataParallel; batches: arrays (B, T) of token ids, whose gradients are added;
-    num_items: labels in all of them. Returns the loss and the gradients' norm before clipping.
+    parallel: a DataParallel; batches: dicts of arrays, or arrays (B, T) of token ids that are their
+    own labels; their gradients are added. num_items: of all of them. Returns the loss and the
+    gradients' norm before clipping.
     """
     loss = 0.0
-    for i, ids in enumerate(batches):
+    for i, batch in enumerate(batches):
         loss += parallel.gradients(
-            ids,
-            ids,
+            batch if isinstance(batch, dict) else {"input_ids": batch, "labels": batch},
             optimizer.params,
             out=optimizer.gradient_buffers,
             num_items=num_items,

@@ -63,7 +63,7 @@ class TensorParallel:
             self._start()
         self._read = 0
         for rank, worker in enumerate(self._workers, 1):
-            worker.submit("step", ids, rank=rank)
+            worker.submit("step", {"ids": np.asarray(ids)}, rank=rank)
         result = self._step(ids)
         for worker in self._workers:
             worker.result()
@@ -97,10 +97,10 @@ class TensorParallel:
         while self._workers:
             self._workers.pop().kill()
 
-    def _work(self, _, ids, rank):
+    def _work(self, _, batch, rank):
         """What another process does when this one takes a step."""
         self._rank = rank
-        self._step(ids)
+        self._step(batch["ids"])
 
     # ---------------------------------------------------------------------------------------------
     # The products

@@ -26,9 +26,9 @@ ERRORS = {kind.__name__: kind for kind in (ValueError, TypeError, MemoryError)}
 
 
 def start_worker(work):
-    """A worker that calls work(task, batch, **options) -> a number or a list of numbers.
+    """A worker that calls work(task, batch, **options) -> what JSON can say.
 
-    task: a name; batch: an array of integers; options: what JSON can say. `submit` takes these and
+    task: a name; batch: a dict of arrays; options: what JSON can say. `submit` takes these and
     returns at once; `result` waits, returns what work did, and raises what work raised.
     """
     return (ForkedWorker if FORK else ThreadWorker)(work)
@@ -70,10 +70,11 @@ class ForkedWorker:
 
     def submit(self, task, batch, **options):
         """Begin; the next call must be `result`."""
-        batch = np.ascontiguousarray(batch, np.int64)
+        form = [(name, array.dtype.str, array.shape) for name, array in batch.items()]
         with suppress(BrokenPipeError):  # `result` tells
-            self._connection.send_bytes(json.dumps([task, batch.shape, options]).encode())
-            self._connection.send_bytes(batch.tobytes())
+            self._connection.send_bytes(json.dumps([task, form, options]).encode())
+            for array in batch.values():
+                self._connection.send_bytes(array.tobytes())
 
     def result(self):
         """Wait for the end. Raises MemoryError if the process is no more."""
@@ -112,8 +113,11 @@ def _serve(connection, work):
     _close_all_but(connection.fileno())  # the lock on the run's folder for one
     with suppress(EOFError, ConnectionError):
         while True:
-            task, shape, options = json.loads(connection.recv_bytes())
-            batch = np.frombuffer(connection.recv_bytes(), np.int64).reshape(shape)
+            task, form, options = json.loads(connection.recv_bytes())
+            batch = {
+                name: np.frombuffer(connection.recv_bytes(), dtype).reshape(shape)
+                for name, dtype, shape in form
+            }
             try:
                 answer = {"value": work(task, batch, **options)}
             except Exception as error:

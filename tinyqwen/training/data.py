@@ -212,7 +212,7 @@ class TokenDataset:
         return sample_batch(self.tokens, self.starts, self.seq_len, batch_size, seed, step)
 
     def evaluation_batches(self, batch_size, max_rows=None):
-        """Yield (input_ids, labels), each (≤ batch_size, ≤ seq_len): every document on its own.
+        """Yield {"input_ids", "labels"}, each (≤ batch_size, ≤ seq_len): every document on its own.
 
         Every token is predicted once, from what stands before it in its own document. Rows are
         padded behind with zeros, whose labels are -100. Rows of like length stand together.
@@ -231,4 +231,4 @@ class TokenDataset:
             for i, row in enumerate(part):
                 tokens = self.tokens[self.starts[row] : self.stops[row]]
                 ids[i, : len(tokens)] = labels[i, : len(tokens)] = tokens
-            yield ids, labels
+            yield {"input_ids": ids, "labels": labels}

@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tinyqwen.analysis.budget import training_memory
-from tinyqwen.models.qwen2 import Qwen2Config
+from tinyqwen.models.auto import AutoConfig
 from tinyqwen.parallel.resources import default_threads, physical_memory
-from tinyqwen.storage.checkpoint import read_config
+from tinyqwen.training.tasks import TASKS
 
 RUN_CONFIG = "train_config.json"  # in a run's folder: what was asked for
 STORIES = Path(__file__).parents[2] / "data" / "stories"
@@ -17,12 +17,16 @@ STORIES = Path(__file__).parents[2] / "data" / "stories"
 class TrainConfig:
     """Everything a run depends on. The defaults train a story writer of 0.85M parameters.
 
+    model: a family that `tinyqwen.models.auto` knows; task: one of `tinyqwen.training.tasks`.
+
     steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
     from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
     tokenizer: "bpe", "wordpiece", "char", or the folder of one. vocab_size: 0 means 512 for bpe,
-    300 for wordpiece, every character of the text for char. Sizes are as in Qwen2Config.
+    300 for wordpiece, every character of the text for char. Sizes are named as in Qwen2Config.
     """
 
+    model: str = "qwen2"
+    task: str = "causal"
     data: str = str(STORIES)
     out: str = "runs/stories"
     tokenizer: str = "bpe"
@@ -51,6 +55,8 @@ class TrainConfig:
         for field in fields(self):
             self._check_type(field.name, type(field.default))
         self.threads = self.threads or default_threads()
+        if self.task not in TASKS:
+            raise ValueError(f"task {self.task!r} is none of {', '.join(TASKS)}")
         at_least = {
             **dict.fromkeys(("steps", "warmup_steps", "eval_interval", "save_interval", "seed"), 0),
             **dict.fromkeys(("batch_size", "grad_accumulation", "threads"), 1),
@@ -87,7 +93,7 @@ class TrainConfig:
         if base is None:
             model = self.model_config(self.vocab_size or 512)
         else:
-            model = read_config(base, Qwen2Config)
+            model = AutoConfig.from_pretrained(base)
         if self.seq_len > model.max_position_embeddings:
             raise ValueError(
                 f"seq_len {self.seq_len} is past max_position_embeddings "
@@ -102,8 +108,9 @@ class TrainConfig:
             )
 
     def model_config(self, vocab_size, **special_tokens):
-        """The Qwen2Config of a new model."""
-        return Qwen2Config(
+        """The config of a new model."""
+        return AutoConfig.for_model(
+            self.model,
             vocab_size=vocab_size,
             hidden_size=self.hidden_size,
             intermediate_size=self.intermediate_size,

@@ -19,7 +19,6 @@ import os
 import shutil
 import time
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +27,9 @@ from tqdm import tqdm
 from tinyqwen import nn
 from tinyqwen.autograd.random import manual_seed
 from tinyqwen.cli import Signals
-from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW, cosine_with_warmup, decay_groups
-from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
-from tinyqwen.storage.checkpoint import read_config
+from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
 from tinyqwen.storage.files import (
     FolderLock,
     file_in,
@@ -41,10 +39,8 @@ from tinyqwen.storage.files import (
     remove_temporaries,
     write_json,
 )
-from tinyqwen.text.documents import documents, split_files
+from tinyqwen.text.documents import split_files
 from tinyqwen.text.tokenizer import Tokenizer
-from tinyqwen.text.tokenizer_training import train_tokenizer
-from tinyqwen.training.data import open_corpus, prepare_corpus
 from tinyqwen.training.run_state import (
     METRICS,
     STATE,
@@ -55,11 +51,10 @@ from tinyqwen.training.run_state import (
     saved_step,
     state_errors,
 )
+from tinyqwen.training.tasks import TASKS
 from tinyqwen.training.train_config import RUN_CONFIG, TrainConfig
 from tinyqwen.viz.style import save
 from tinyqwen.viz.training import loss_curve
-
-DEFAULT_VOCABULARY = {"bpe": 512, "wordpiece": 300, "char": None}
 
 
 class Stopped(Exception):
@@ -142,16 +137,16 @@ class Trainer:
         config, tokens = self.config, self.folder / "tokens"
         config.refuse_too_large(self._base())
         write_json(self.folder / RUN_CONFIG, asdict(config))
+        self.task = TASKS[config.task](config)
         if (tokens / "index.json").exists():
             self.tokenizer = Tokenizer.from_pretrained(self.folder)
         else:
             files = split_files(config.data)
-            self.tokenizer = self._new_tokenizer(files[0])
+            self.tokenizer = self.task.new_tokenizer(files[0])
             self.tokenizer.save_pretrained(self.folder)
-            prepare_corpus(files, self.tokenizer, tokens, config.seq_len)
-        self.train_data, self.validation_data, self.floor = open_corpus(
-            tokens, self.tokenizer.vocab_size, config.seq_len
-        )
+            self.task.prepare(files, self.tokenizer, tokens)
+        self.task.open(tokens, self.tokenizer)
+        self.floor = self.task.floor
         self.model = self._new_model()
         roles = ("bos_token_id", "eos_token_id", "pad_token_id")
         self.model.generation_config = dict.fromkeys(roles, self.tokenizer.eos_token_id)
@@ -162,18 +157,6 @@ class Trainer:
         if (self.folder / STATE).exists():
             self._load_state()
         self.metrics = read_metrics(self.folder, self.step)
-
-    def _new_tokenizer(self, files):
-        kind = self.config.tokenizer
-        size = self.config.vocab_size or DEFAULT_VOCABULARY.get(kind)
-        if kind in ("bpe", "wordpiece", "char"):
-            pieces = chain.from_iterable(documents(files))
-            tokenizer = Tokenizer(*train_tokenizer(pieces, size, kind))
-        else:
-            tokenizer = Tokenizer.from_pretrained(kind)
-        if tokenizer.eos_token_id is None:
-            raise ValueError(f"the tokenizer in {kind} has no end-of-text token to part documents")
-        return tokenizer
 
     def _base(self):
         """The checkpoint with the model's config, or None for a new model: where a run goes on, its
@@ -188,12 +171,12 @@ class Trainer:
             end = tokenizer.eos_token_id
             own = config.model_config(tokenizer.vocab_size, bos_token_id=end, eos_token_id=end)
             if base:
-                own = read_config(base, Qwen2Config)
+                own = AutoConfig.from_pretrained(base)
             if (self.folder / STATE).exists():
                 with nn.empty_parameters():  # a damaged config may ask for more than there is
-                    refuse_other_model(self.folder, Qwen2ForCausalLM(own))
-            return Qwen2ForCausalLM(own)
-        model = Qwen2ForCausalLM.from_pretrained(base)
+                    refuse_other_model(self.folder, self.task.auto.from_config(own))
+            return self.task.auto.from_config(own)
+        model = self.task.auto.from_pretrained(base)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, the model in {base} "
@@ -214,14 +197,14 @@ class Trainer:
         config = self.config
         with (
             Signals() as signals,
-            DataParallel(self.model, config.threads, self.optimizer) as self.parallel,
+            DataParallel(self.model, config.threads, self.optimizer, self.task) as self.parallel,
             open(self.folder / METRICS, "ab", buffering=0) as self._log,
             tqdm(total=config.steps, initial=self.step, unit="step", disable=None) as progress,
         ):
             while self.step < config.steps and signals.received is None:
                 metrics = self._train_step()
                 if self._due(config.eval_interval):
-                    metrics["val_loss"] = self.evaluate()
+                    metrics |= self.evaluate()
                 self._record(metrics, progress)
                 if metrics.get("val_loss", math.inf) < self.best_loss:
                     self.best_loss, self.best_step = metrics["val_loss"], self.step
@@ -240,14 +223,13 @@ class Trainer:
     def _train_step(self):
         config, start = self.config, time.perf_counter()
         rows = config.batch_size * config.grad_accumulation
-        batch = self.train_data.batch(config.seed, self.step, rows)
-        num_items = rows * (config.seq_len - 1)  # a row's first token is given, not predicted
+        batch = self.task.batch(config.seed, self.step, rows)
         optimizer = self.optimizer
         loss, norm = clipped_gradients(
             self.parallel,
             optimizer,
-            np.array_split(batch, config.grad_accumulation),
-            num_items,
+            split_rows(batch, config.grad_accumulation),
+            self.task.num_items(batch),
             config.grad_clip,
             seed=(config.seed, 1, self.step),
         )
@@ -267,7 +249,7 @@ class Trainer:
             "loss": loss,
             "lr": rate,
             "grad_norm": norm,
-            "tokens_per_second": round(rows * config.seq_len / seconds, 1),
+            "tokens_per_second": round(batch["input_ids"].size / seconds, 1),
             "elapsed": round(self.elapsed, 3),
         }
 
@@ -283,12 +265,8 @@ class Trainer:
         )
 
     def evaluate(self):
-        """Mean loss over the validation documents, in nats per token.
-
-        Each document is read on its own, whole; of a large corpus, a fixed sample of 1,024 rows.
-        """
-        batches = self.validation_data.evaluation_batches(2 * self.config.batch_size, max_rows=1024)
-        return self.parallel.loss(list(batches))
+        """The task's metrics on the validation data: "val_loss", nats an item, and others."""
+        return self.task.metrics(self.parallel.measure(list(self.task.evaluation_batches())))
 
     def _record(self, metrics, progress):
         self.metrics.append(metrics)
