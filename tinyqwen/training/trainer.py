@@ -26,7 +26,6 @@ from tqdm import tqdm
 
 from tinyqwen import nn
 from tinyqwen.autograd.random import manual_seed
-from tinyqwen.cli import Signals
 from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW, cosine_with_warmup, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
@@ -51,6 +50,7 @@ from tinyqwen.training.run_state import (
     saved_step,
     state_errors,
 )
+from tinyqwen.training.signals import Signals
 from tinyqwen.training.tasks import TASKS
 from tinyqwen.training.train_config import RUN_CONFIG, TrainConfig
 from tinyqwen.viz.style import save
