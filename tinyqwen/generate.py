@@ -120,6 +120,9 @@ class Writer:
     def encode(self, prompt):
         """A prompt's ids; a run's, and an empty one, begin after the end of another text."""
         ids = self.tokenizer.encode(prompt)
+        reads_only = getattr(self.model.config, "is_encoder_decoder", False)
+        if self.eos[:1] == ids[-1:] and not reads_only:  # [CLS] and [SEP]; this one writes on
+            ids = self.tokenizer.encode(prompt, add_special_tokens=False)
         if self.is_run:
             return ids if ids[:1] == self.eos[:1] else self.eos[:1] + ids
         start = self.tokenizer.bos_token_id
@@ -131,7 +134,7 @@ class Writer:
     def encode_chat(self, messages):
         """The ids of a conversation, ended by the opening of the assistant's turn."""
         return self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True
+            messages, add_generation_prompt=True, return_dict=False
         )
 
     def stream(self, ids, skip_prompt):

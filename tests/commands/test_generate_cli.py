@@ -166,7 +166,7 @@ def test_prompt_from_a_pipe_and_empty_prompt(printed, parts, stdin):
 
 def chat_reply(parts, messages):
     model, tokenizer = parts
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True)
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     end = [tokenizer.eos_token_id, tokenizer.token_to_id("<|im_end|>")]
     out = model.generate([ids], 12, eos_token_id=end)
     return tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)

@@ -82,22 +82,14 @@ def check_text(text) -> None:
         ) from None
 
 
-def token_text(config: dict, name: str) -> str | None:
-    """A special token out of a config: written as text, as {"content": text, ...}, or null."""
-    value = config.get(name)
-    text = value.get("content") if isinstance(value, dict) else value
-    if (value is None or isinstance(text, str)) and text != "":
-        return text
-    raise ValueError(f"{name} must be text, an object with 'content', or null; got {value!r:.80}")
-
-
-def template_of(config: dict) -> str | None:
-    """The template out of a config: text, or a list of named ones of which "default" is taken."""
+def template_of(config: dict) -> str | dict[str, str] | None:
+    """The chat template out of a config: text, or several by name."""
     value = config.get("chat_template")
     if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
-        value = {entry.get("name"): entry.get("template") for entry in value}.get("default")
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"chat_template must be text; got {type(value).__name__}")
+        value = {entry.get("name"): entry.get("template") for entry in value}
+    texts = [*value, *value.values()] if isinstance(value, dict) else [value]
+    if value is not None and not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"chat_template must be text, or texts by name; got {value!r:.80}")
     return value
 
 

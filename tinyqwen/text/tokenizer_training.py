@@ -1,9 +1,10 @@
-"""How a tokenizer is learned from text: the three kinds, and the stream of text they read."""
+"""How a tokenizer is learned from text: the four kinds, and the stream of text they read."""
 
 import json
 import os
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -27,8 +28,28 @@ QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# Words, each with the space before it, and one by one what is written without spaces.
+_SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}"
+WORD_PATTERN = (
+    rf"[{_SPACELESS}]| ?(?:(?![{_SPACELESS}])[\p{{L}}\p{{M}}])+(?:'\p{{L}}+)?"
+    r"|\p{N}| ?[^\s\p{L}\p{M}\p{N}]|\s"
+)
 CHAT_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 BERT_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+TRANSLATION_TOKENS = ["<pad>", "</s>", "<unk>"]
+MARKS = {
+    "bpe": CHAT_TOKENS,
+    "wordpiece": BERT_TOKENS,
+    "word": TRANSLATION_TOKENS,
+    "char": ["<unk>", *CHAT_TOKENS],
+}
+KINDS = tuple(MARKS)
+USUAL_SIZE = {"bpe": 512, "wordpiece": 300}  # where none is asked for
+
+# A merge within a word takes time that grows with the word, so a megabyte without a space would
+# take hours. Nothing in it is lost but the pairs at the cuts.
+LONGEST_WORD = 256
+_LONG = re.compile(rf"\S{{{LONGEST_WORD}}}(?=\S)|\s{{{LONGEST_WORD}}}(?=\s)")
 
 
 def texts_of(files_or_texts) -> Iterator[str]:
@@ -68,8 +89,12 @@ def _stream(texts, marks: list[str], progress: bool) -> Iterator[str]:
             bar.update(len(piece))
             for text in boundary.split(piece):
                 total += len(text)
-                if text:
-                    yield text
+                start = 0
+                for match in _LONG.finditer(text):
+                    yield text[start : match.end()]
+                    start = match.end()
+                if text[start:]:
+                    yield text[start:]
     if not total:
         raise ValueError("there is no text to train a tokenizer on: the files or texts are empty")
 
@@ -86,17 +111,16 @@ def train_tokenizer(
     texts: pieces of text, read as a stream, none of them a path (those go through `texts_of`).
     Other arguments and errors: `tinyqwen.text.tokenizer.Tokenizer.train`.
     """
-    kinds = {"bpe": _train_bpe, "wordpiece": _train_wordpiece, "char": _train_char}
-    if kind not in kinds:
-        raise ValueError(f"kind must be one of {', '.join(kinds)}; got {kind!r}")
-    if vocab_size is None and kind != "char":
-        raise ValueError(f"vocab_size is missing: say how many tokens a {kind} tokenizer may have")
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
     if vocab_size is not None and (isinstance(vocab_size, bool) or vocab_size != int(vocab_size)):
         raise TypeError(f"vocab_size must be an integer; got {vocab_size!r}")
     progress = sys.stderr.isatty() if progress is None else progress
-    marks = {"bpe": CHAT_TOKENS, "wordpiece": BERT_TOKENS, "char": ["<unk>", *CHAT_TOKENS]}[kind]
-    texts = _stream(texts, marks, progress)
-    backend, roles = kinds[kind](texts, vocab_size, min_frequency, progress)
+    marks = MARKS[kind]
+    train = {"bpe": _train_bpe, "wordpiece": _train_wordpiece, "word": _train_words}
+    backend, roles = train.get(kind, _train_char)(
+        _stream(texts, marks, progress), vocab_size, min_frequency, progress
+    )
     backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
     # transformers' named classes would put a pre-tokenizer of their own in the place of the file's.
     config = {
@@ -107,9 +131,37 @@ def train_tokenizer(
         "additional_special_tokens": [mark for mark in marks if mark not in roles.values()],
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": False,
-        "chat_template": CHATML,
     }
+    if "<|im_start|>" in marks:
+        config["chat_template"] = CHATML
     return backend, config
+
+
+def between_marks(begin: tuple[str, int], end: tuple[str, int]) -> processors.TemplateProcessing:
+    """BERT's template: [CLS] text [SEP], and [CLS] text [SEP] second text [SEP] for a pair."""
+    return processors.TemplateProcessing(
+        single=f"{begin[0]} $A {end[0]}",
+        pair=f"{begin[0]} $A {end[0]} $B:1 {end[0]}:1",
+        special_tokens=[begin, end],
+    )
+
+
+def _interruptibly(work) -> None:
+    """Do the library's work in a thread, for it does not look at signals, and this one does."""
+    failed = []
+
+    def run():
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.05)
+    if failed:
+        raise failed[0]
 
 
 def _refuse_size(asked: int, achieved: int) -> None:
@@ -128,6 +180,8 @@ def _with_vocabulary(backend: tokenizers.Tokenizer, vocabulary: dict) -> tokeniz
 
 def _train_bpe(texts, vocab_size, min_frequency, progress):
     smallest = 256 + len(CHAT_TOKENS)
+    asked = vocab_size is not None
+    vocab_size = vocab_size if asked else USUAL_SIZE["bpe"]
     if vocab_size < smallest:
         raise ValueError(
             f"vocab_size is {vocab_size}; 256 bytes and {len(CHAT_TOKENS)} special tokens "
@@ -150,11 +204,11 @@ def _train_bpe(texts, vocab_size, min_frequency, progress):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=progress,
     )
-    backend.train_from_iterator(texts, trainer)
+    _interruptibly(lambda: backend.train_from_iterator(texts, trainer))
     # The special tokens come last, as in Qwen2: ids 0 to 255 are the bytes.
     vocabulary = backend.get_vocab()
     vocabulary |= {mark: len(vocabulary) + i for i, mark in enumerate(CHAT_TOKENS)}
-    if len(vocabulary) < vocab_size:
+    if asked and len(vocabulary) < vocab_size:
         _refuse_size(vocab_size, len(vocabulary))
     roles = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
     return _with_vocabulary(backend, vocabulary), roles
@@ -174,6 +228,8 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
     # Every character can begin a word, seen there or not: the library has it so.
     pieces = set().union(*words) | {"##" + char for word in words for char in word[1:]}
     start = BERT_TOKENS + sorted(pieces)
+    asked = vocab_size is not None
+    vocab_size = vocab_size if asked else max(USUAL_SIZE["wordpiece"], len(start))
     if vocab_size < len(start):
         raise ValueError(
             f"vocab_size is {vocab_size}; this text's {len(pieces)} pieces of one character and "
@@ -187,11 +243,13 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
     )
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    learner.train_from_iterator(_repeat(words), trainer)
+    _interruptibly(lambda: learner.train_from_iterator(_repeat(words), trainer))
     vocabulary = learner.get_vocab()
-    if len(vocabulary) < vocab_size:
+    if asked and len(vocabulary) < vocab_size:
         _refuse_size(vocab_size, len(vocabulary))
+    backend.post_processor = between_marks(*((m, BERT_TOKENS.index(m)) for m in ("[CLS]", "[SEP]")))
     roles = {
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "bos_token": "[CLS]",
         "eos_token": "[SEP]",
         "unk_token": "[UNK]",
@@ -210,25 +268,49 @@ def _repeat(words: Counter, at_once: int = 10_000) -> Iterable[str]:
             yield " ".join([word] * min(at_once, count - start))
 
 
+def _train_words(texts, vocab_size, min_frequency, progress):
+    split = pre_tokenizers.Split(Regex(WORD_PATTERN), "isolated")
+    normalizer = normalizers.NFC()
+    counts = Counter()
+    for text in texts:
+        counts.update(word for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text)))
+    found = _most_frequent(counts, vocab_size, min_frequency, TRANSLATION_TOKENS, "word")
+    vocabulary = {token: i for i, token in enumerate(TRANSLATION_TOKENS + found)}
+    backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.normalizer = normalizer
+    backend.pre_tokenizer = split
+    backend.decoder = decoders.Fuse()
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", vocabulary["</s>"])]
+    )
+    return backend, {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+
+
 def _train_char(texts, vocab_size, min_frequency, progress):
     counts = Counter()
     for text in texts:
         counts.update(text)
-    marks = ["<unk>", *CHAT_TOKENS]
-    found = sorted(counts, key=lambda char: (-counts[char], char))
-    found = [char for char in found if counts[char] >= min_frequency]
-    if vocab_size is not None:
-        if vocab_size <= len(marks):
-            raise ValueError(
-                f"vocab_size is {vocab_size}; {len(marks)} special tokens and one character "
-                f"need at least {len(marks) + 1}"
-            )
-        if len(found) + len(marks) < vocab_size:
-            _refuse_size(vocab_size, len(found) + len(marks))
-        found = found[: vocab_size - len(marks)]
-    vocabulary = {token: i for i, token in enumerate(sorted(found) + marks)}
+    marks = MARKS["char"]
+    found = _most_frequent(counts, vocab_size, min_frequency, marks, "character")
+    vocabulary = {token: i for i, token in enumerate(found + marks)}
     backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     backend.decoder = decoders.Fuse()
     roles = {"eos_token": "<|endoftext|>", "unk_token": "<unk>", "pad_token": "<|endoftext|>"}
     return backend, roles
+
+
+def _most_frequent(counts, vocab_size, min_frequency, marks, what) -> list[str]:
+    """Those that get a token, sorted: all that are frequent enough, or as many as there is room."""
+    found = sorted(counts, key=lambda one: (-counts[one], one))
+    found = [one for one in found if counts[one] >= min_frequency]
+    if vocab_size is not None:
+        if vocab_size <= len(marks):
+            raise ValueError(
+                f"vocab_size is {vocab_size}; {len(marks)} special tokens and one {what} "
+                f"need at least {len(marks) + 1}"
+            )
+        if len(found) + len(marks) < vocab_size:
+            _refuse_size(vocab_size, len(found) + len(marks))
+        found = found[: vocab_size - len(marks)]
+    return sorted(found)
