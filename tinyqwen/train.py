@@ -17,8 +17,8 @@ from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
 from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.text.tokenizer_training import KINDS, USUAL_SIZE
 from tinyqwen.training.tasks import TASKS
-from tinyqwen.training.tasks.task import DEFAULT_VOCABULARY
 from tinyqwen.training.train_config import STORIES, TrainConfig
 from tinyqwen.training.trainer import Stopped, Trainer
 
@@ -147,8 +147,8 @@ def dry_run(config):
 
 def _vocabulary(config):
     """The number of tokens; of characters, which the text decides, a guess."""
-    if config.tokenizer in DEFAULT_VOCABULARY:
-        return config.vocab_size or DEFAULT_VOCABULARY[config.tokenizer] or 512
+    if config.tokenizer in KINDS:
+        return config.vocab_size or USUAL_SIZE.get(config.tokenizer, 512)
     return Tokenizer.from_pretrained(config.tokenizer).vocab_size
 
 

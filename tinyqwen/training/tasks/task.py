@@ -5,9 +5,7 @@ from itertools import chain
 from tinyqwen.parallel.data_parallel import Objective
 from tinyqwen.text.documents import documents
 from tinyqwen.text.tokenizer import Tokenizer
-from tinyqwen.text.tokenizer_training import train_tokenizer
-
-DEFAULT_VOCABULARY = {"bpe": 512, "wordpiece": 300, "char": None}
+from tinyqwen.text.tokenizer_training import KINDS, train_tokenizer
 
 
 class Task(Objective):
@@ -29,10 +27,10 @@ class Task(Objective):
     def new_tokenizer(self, files):
         """The tokenizer that config.tokenizer names: learned from the files, or loaded."""
         kind = self.config.tokenizer
-        if kind not in DEFAULT_VOCABULARY:
+        if kind not in KINDS:
             tokenizer = Tokenizer.from_pretrained(kind)
         else:
-            size = self.config.vocab_size or DEFAULT_VOCABULARY[kind]
+            size = self.config.vocab_size or None
             tokenizer = Tokenizer(*train_tokenizer(self.texts(files), size, kind))
         if tokenizer.eos_token_id is None:
             raise ValueError(f"the tokenizer in {kind} has no end-of-text token to part documents")
