@@ -28,7 +28,8 @@ def merge_old_files(config: dict, special_map: dict, added: dict) -> dict:
     """
     if "added_tokens_decoder" in config:
         return config
-    config = {**config, **special_map}
+    kind = {"__type": "AddedToken"}  # as tokenizer_config.json writes it
+    config = config | {k: kind | v if isinstance(v, dict) else v for k, v in special_map.items()}
     if added:
         special = {token.content for token in _named(config)}
         config["added_tokens_decoder"] = {
