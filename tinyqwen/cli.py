@@ -37,6 +37,11 @@ def run(main):
     sys.exit(status)
 
 
+def path(text):
+    """A path as an argument; in --out=~/x the shell leaves it to us to find the home folder."""
+    return os.path.expanduser(text)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's, whose complaints are one line too."""
 

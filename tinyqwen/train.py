@@ -1,18 +1,20 @@
 """`python -m tinyqwen.train`: train a model and see what it has learned."""
 
 import argparse
+import itertools
 import shlex
 import signal
 import sys
 import textwrap
 import time
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 
 from tinyqwen import nn
 from tinyqwen.analysis.budget import flops_per_token, parameter_counts, six_n, training_memory
-from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
@@ -24,12 +26,13 @@ from tinyqwen.training.trainer import Stopped, Trainer
 
 MINE = "runs/mine"  # where a student's run is, beside the library's own
 
+PATHS = ("data", "out", "tokenizer", "init_from")
 HELP = {
     "model": "family of a new model",
     "task": "what it learns",
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
     "out": "run folder",
-    "tokenizer": "bpe, wordpiece, char, or the folder of a tokenizer",
+    "tokenizer": "bpe, wordpiece, char, or a tokenizer's folder (bpe, or that of --init-from)",
     "init_from": "checkpoint to start from (its sizes replace the ones below)",
     "steps": "optimizer updates; 0 prints the plan and trains nothing",
     "batch_size": "rows of an update (times --grad-accumulation)",
@@ -50,17 +53,22 @@ def parse_arguments(arguments=None):
         description="Train a model in NumPy. Without arguments: on the bundled stories.",
     )
     for field in fields(TrainConfig):
-        default = "" if field.default in (None, str(STORIES)) else f" ({field.default})"
+        default = "" if field.default in (None, "", str(STORIES)) else f" ({field.default})"
         parser.add_argument(
             "--" + field.name.replace("_", "-"),
-            type=type(field.default) if field.default is not None else str,
+            type=path if field.name in PATHS else type(field.default),
             default=argparse.SUPPRESS,
-            metavar=type(field.default).__name__.upper().replace("NONETYPE", "PATH"),
+            metavar="PATH" if field.name in PATHS else type(field.default).__name__.upper(),
             help=HELP.get(field.name, field.name.replace("_", " ")) + default,
         )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out, by its own settings; with --steps N to N steps in all",
+    )
     parser.add_argument(
         "--student",
+        type=path,
         metavar="DIR",
         help=f"use the functions written in this assignments folder; --out is then {MINE}",
     )
@@ -68,8 +76,8 @@ def parse_arguments(arguments=None):
     given = {f.name: getattr(options, f.name) for f in fields(TrainConfig) if f.name in options}
     if options.student:
         given.setdefault("out", MINE)
-    if options.resume and set(given) - {"out"}:
-        name = sorted(set(given) - {"out"})[0].replace("_", "-")
+    if options.resume and set(given) - {"out", "steps"}:
+        name = sorted(set(given) - {"out", "steps"})[0].replace("_", "-")
         parser.error(f"--resume goes on with the run's own settings; leave out --{name}")
     return TrainConfig(**given), options
 
@@ -79,18 +87,34 @@ def main(arguments=None):
     config, options = parse_arguments(arguments)
     if config.steps == 0:
         return dry_run(config)
+    steps = config.steps if options.resume and "steps" in options else None
     if options.student:
+        if not options.resume:  # the same command after every chapter: each run has its folder
+            config.out = _free(config.out)
+            print(f"The run is in {config.out}.")
         from tinyqwen.course import swap  # a tenth of the start-up time, for these runs alone
 
         with swap(options.student) as names:
             print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
-            return train(config, options.resume, options.student)
-    return train(config, options.resume)
+            return train(config, options.resume, steps, options.student)
+    return train(config, options.resume, steps)
 
 
-def train(config, resume, student=None):
-    """Train and print the summary; student: the folder whose functions are swapped in, or None."""
-    with Trainer(config, resume) as trainer:
+def _free(folder):
+    """The folder, or, where that is taken, the first of folder-2, folder-3 … that is not."""
+    names = itertools.chain([folder], (f"{folder}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if not Path(name).exists() or not any(Path(name).iterdir()))
+
+
+def train(config, resume, steps=None, student=None):
+    """Train and print the summary.
+
+    steps: how many a resumed run shall have, or None; student: the folder whose functions are
+    swapped in, or None.
+    """
+    with Trainer(config, resume, steps) as trainer:
+        if steps is not None:
+            print(f"The learning rate is now that of a run of {steps} steps.")
         if student or resume:
             from tinyqwen.course import capstone
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import tinyqwen as tq
-from tinyqwen.train import main
+from tinyqwen.optim import cosine_with_warmup
+from tinyqwen.train import main, parse_arguments
 from tinyqwen.training.run_state import STATE
 from tinyqwen.training.tasks import TASKS
 from tinyqwen.training.train_config import STORIES, TrainConfig
@@ -169,11 +170,42 @@ def test_accumulation_equals_a_larger_batch(text, tmp_path):
 
 def test_init_from_keeps_the_model(text, tmp_path):
     run(text, tmp_path / "first")
-    config = {"init_from": str(tmp_path / "first"), "tokenizer": str(tmp_path / "first")}
+    config = {"init_from": str(tmp_path / "first")}
     run(text, tmp_path / "second", steps=1, learning_rate=1e-30, **config)
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     for name, value in first.items():
         np.testing.assert_allclose(value, second[name], rtol=1e-6)
+
+
+def test_a_model_keeps_its_tokenizer(text, tmp_path):
+    """Any other is refused, unless it has the same tokens."""
+    first, bundled = tmp_path / "first", str(STORIES.parent / "model")
+    run(text, first, steps=1)
+    base = {"init_from": str(first), "steps": 1}
+    run(text, tmp_path / "own", **base)
+    tokens = [(folder / "tokenizer.json").read_bytes() for folder in (first, tmp_path / "own")]
+    assert tokens[0] == tokens[1]
+    run(text, tmp_path / "same", tokenizer=str(tmp_path / "own"), **base)
+    for other in ("char", bundled):
+        with pytest.raises(ValueError, match="has other tokens than the model"):
+            run(text, tmp_path / "other", **{**base, "tokenizer": other, "vocab_size": 0})
+        assert not (tmp_path / "other").exists()
+
+
+def test_a_finished_run_goes_on_to_more_steps(text, tmp_path):
+    """Bit for bit as if it had been stopped there by a run of that many steps."""
+    out = tmp_path / "run"
+    run(text, out, steps=4)
+    with pytest.raises(ValueError, match="at step 4 already; ask for more --steps"):
+        Trainer(TrainConfig(out=str(out)), resume=True, steps=4)
+    with Trainer(TrainConfig(out=str(out)), resume=True, steps=9) as trainer:
+        assert trainer.train()["steps"] == 9
+    rates = [m["lr"] for m in metrics(out)]
+    expected = [cosine_with_warmup(step, 2e-3, 2, 4 if step < 4 else 9) for step in range(9)]
+    assert rates == expected
+    assert json.loads((out / "train_config.json").read_text())["steps"] == 9
+    run(text, out, resume=True)  # it is finished now, as a run of 9 steps
+    assert len(metrics(out)) == 9
 
 
 def test_a_fine_tuned_run_goes_on_without_its_base(text, tmp_path, monkeypatch):
@@ -182,7 +214,7 @@ def test_a_fine_tuned_run_goes_on_without_its_base(text, tmp_path, monkeypatch):
     model = tq.Qwen2ForCausalLM.from_pretrained(tmp_path / "base")
     model.config.attention_dropout = 0.2
     model.save_pretrained(tmp_path / "base")
-    base = {"init_from": str(tmp_path / "base"), "tokenizer": str(tmp_path / "base")}
+    base = {"init_from": str(tmp_path / "base")}
     run(text, tmp_path / "whole", **base)
     stop_after_four(monkeypatch)
     with pytest.raises(Stopped, match="step 4"):
@@ -199,7 +231,7 @@ def test_a_loss_that_is_no_number_stops(text, tmp_path):
     model.model.norm.weight.data[0] = np.nan
     model.save_pretrained(tmp_path / "first")
     assert broken.exists()
-    settings = {"init_from": str(tmp_path / "first"), "tokenizer": str(tmp_path / "first")}
+    settings = {"init_from": str(tmp_path / "first")}
     with (
         pytest.warns(UserWarning),
         pytest.raises(ValueError, match=r"step 1: .*nan.*Likely causes"),
@@ -253,7 +285,7 @@ def test_rows_longer_than_the_model_can_read(text, tmp_path):
     run(text, tmp_path / "base", steps=1)
     base = str(tmp_path / "base")
     with pytest.raises(ValueError, match="seq_len 513 is past max_position_embeddings 512"):
-        run(text, tmp_path / "run", seq_len=513, init_from=base, tokenizer=base)
+        run(text, tmp_path / "run", seq_len=513, init_from=base)
     assert not (tmp_path / "run").exists()
 
 
@@ -379,6 +411,27 @@ def test_resume_takes_no_other_settings(text, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--resume", "--out", str(tmp_path), "--batch-size", "3"])
     assert "leave out --batch-size" in capsys.readouterr().err
+
+
+def test_paths_may_begin_at_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    arguments = ["--out=~/x", "--data=~/y", "--tokenizer=~/z", "--init-from=~/m", "--student=~/s"]
+    (tmp_path / "m").mkdir()
+    shutil.copy(STORIES.parent / "model" / "config.json", tmp_path / "m")
+    config, options = parse_arguments(arguments)
+    found = [config.out, config.data, config.tokenizer, config.init_from, options.student]
+    assert found == [str(tmp_path / name) for name in "xyzms"]
+
+
+def test_a_students_runs_lie_side_by_side(text, tmp_path, capsys):
+    """The course repeats one command after every chapter."""
+    (tmp_path / "code").mkdir()
+    command = arguments(text, tmp_path / "run", steps=1) + ["--student", str(tmp_path / "code")]
+    for out in ("run", "run-2", "run-3"):
+        assert main(command) == 0
+        assert f"The run is in {tmp_path / out}." in capsys.readouterr().out
+        assert (tmp_path / out / "model.safetensors").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")

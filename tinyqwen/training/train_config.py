@@ -21,15 +21,16 @@ class TrainConfig:
 
     steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
     from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
-    tokenizer: "bpe", "wordpiece", "char", or the folder of one. vocab_size: 0 means 512 for bpe,
-    300 for wordpiece, every character of the text for char. Sizes are named as in Qwen2Config.
+    tokenizer: "bpe", "wordpiece", "char", or the folder of one; "" means that of init_from, or bpe.
+    vocab_size: 0 means 512 for bpe, 300 for wordpiece, every character of the text for char. Sizes
+    are named as in Qwen2Config.
     """
 
     model: str = "qwen2"
     task: str = "causal"
     data: str = str(STORIES)
     out: str = "runs/stories"
-    tokenizer: str = "bpe"
+    tokenizer: str = ""
     init_from: str | None = None
     steps: int = 450
     batch_size: int = 16
@@ -54,6 +55,7 @@ class TrainConfig:
     def __post_init__(self):
         for field in fields(self):
             self._check_type(field.name, type(field.default))
+        self.tokenizer = self.tokenizer or self.init_from or "bpe"
         self.threads = self.threads or default_threads()
         if self.task not in TASKS:
             raise ValueError(f"task {self.task!r} is none of {', '.join(TASKS)}")

@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,26 +71,31 @@ class Trainer:
         with Trainer(config) as trainer:
             trainer.train()
 
-    resume: go on with the run in config.out, by that run's own settings. Inside the `with` the
-    folder is locked against a second trainer. What cannot be trained is refused with ValueError,
+    resume: go on with the run in config.out, by that run's own settings; steps: to as many steps in
+    all instead, the schedule stretched to end there. Inside the `with` the folder is locked against
+    a second trainer. What cannot be trained is refused with ValueError,
     FileNotFoundError or FileExistsError before anything is written.
     """
 
-    def __init__(self, config, resume=False):
+    def __init__(self, config, resume=False, steps=None):
         self.folder = Path(config.out)
-        self.config = self._stored_config() if resume else config
+        self.config = self._stored_config(steps) if resume else config
         self._resume = resume
 
-    def _stored_config(self):
+    def _stored_config(self, steps):
         if not (self.folder / RUN_CONFIG).exists():
             raise FileNotFoundError(
                 f"{self.folder} holds no run to resume: {RUN_CONFIG} is missing"
             )
         path = file_in(self.folder, RUN_CONFIG)
         try:
-            return TrainConfig(**{**read_json(path), "out": str(self.folder)})
+            config = TrainConfig(**{**read_json(path), "out": str(self.folder)})
         except TypeError as error:
             raise ValueError(f"{path} was not written by this version: {error}") from None
+        done = saved_step(self.folder) if steps is not None else None
+        if done is not None and steps <= done:
+            raise ValueError(f"{self.folder} is at step {done} already; ask for more --steps")
+        return config if steps is None else replace(config, steps=steps)
 
     def __enter__(self):
         made = not self.folder.exists()
@@ -143,6 +148,7 @@ class Trainer:
         else:
             files = split_files(config.data)
             self.tokenizer = self.task.new_tokenizer(files[0])
+            self._refuse_other_tokens()
             self.tokenizer.save_pretrained(self.folder)
             self.task.prepare(files, self.tokenizer, tokens)
         self.task.open(tokens, self.tokenizer)
@@ -157,6 +163,17 @@ class Trainer:
         if (self.folder / STATE).exists():
             self._load_state()
         self.metrics = read_metrics(self.folder, self.step)
+
+    def _refuse_other_tokens(self):
+        """A model's weights mean nothing to a tokenizer that numbers other tokens."""
+        base, own = self.config.init_from, self.tokenizer.backend.get_vocab()
+        if base is None or not (Path(base) / "tokenizer.json").exists():
+            return
+        if own != Tokenizer.from_pretrained(base).backend.get_vocab():
+            raise ValueError(
+                f"the tokenizer {self.config.tokenizer} has other tokens than the model in {base} "
+                "was trained on; leave out --tokenizer to take that model's own"
+            )
 
     def _base(self):
         """The checkpoint with the model's config, or None for a new model: where a run goes on, its
