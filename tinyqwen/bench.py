@@ -29,7 +29,7 @@ def parse_arguments(arguments=None):
         + "; ".join(f"{name}, {what}" for name, what in SUBJECTS.items())
         + ".",
         epilog="Figures are medians of the rounds, with the least and the most. 'faster by' is "
-        "transformers' time over ours, 'over limit' ours over the limit. Let the machine do "
+        "a peer's time over ours, 'over limit' ours over the limit. Let the machine do "
         "nothing else meanwhile.",
     )
     add = parser.add_argument
@@ -37,7 +37,8 @@ def parse_arguments(arguments=None):
     add("--sizes", metavar="NAME,NAME", help="models: some of " + ", ".join(SIZES))
     add("--rounds", type=int, default=5, metavar="N", help="rounds, after one to warm up (5)")
     add("--seconds", type=float, default=1.0, metavar="S", help="of a round, at least (1)")
-    add("--alone", action="store_true", help="leave transformers out")
+    add("--peers", metavar="NAME,NAME", help="of " + ", ".join(subjects.PEERS) + " (the first)")
+    add("--alone", action="store_true", help="leave all peers out")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--plot", type=Path, metavar="FILE", help="draw them, as PNG, SVG or PDF")
     options = parser.parse_args(arguments)
@@ -51,6 +52,10 @@ def parse_arguments(arguments=None):
             raise ValueError(f"there is no size {size!r}; choose from {', '.join(SIZES)}")
         if not SIZES[size]["batch"] and options.subjects != ["generate"]:
             raise ValueError(f"{size} is for `bench generate` alone; it is too large to train")
+    options.peers = tuple(options.peers.split(",")) if options.peers else ("transformers",)
+    for peer in options.peers:
+        if peer not in subjects.PEERS:
+            raise ValueError(f"there is no peer {peer!r}; choose from {', '.join(subjects.PEERS)}")
     if options.plot and options.plot.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot {options.plot}: the name must end in .png, .svg or .pdf")
     for file in (options.json, options.plot):
@@ -68,11 +73,11 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     described = machine.describe()
     print(machine.summary(described))
-    settings = subjects.Settings(
-        options.rounds, options.seconds, options.sizes, peer=not options.alone
-    )
-    if not settings.peer:
-        print("without torch and transformers: ours and the limits alone")
+    peers = () if options.alone else options.peers
+    settings = subjects.Settings(options.rounds, options.seconds, options.sizes, peers)
+    for peer in set(peers) - set(settings.peers):
+        needed = " and ".join(subjects.PEERS[peer][0])
+        print(f"without {peer}, which needs {needed}" + " and a C++ compiler" * ("." in peer))
     rows = []
     for name in options.subjects:
         new = list(getattr(subjects, name)(settings))

@@ -92,15 +92,17 @@ def test_a_tokens_time_is_the_median_after_the_first():
 
 def test_a_row_compares_within_rounds():
     # The machine was twice as slow in the second round: the quotients do not notice.
-    r = rows.row("train", "step", "ms", [10, 20, 10], peer=[15, 30, 16], limit=[5, 10, 8])
-    assert (r["speedup"], r["over_limit"]) == (1.5, 2.0)
-    assert (r["ours"]["median"], r["peer"]["min"], r["limit"]["max"]) == (10, 15, 10)
-    alone = rows.row("train", "step", "ms", [10])
-    assert alone["peer"] is alone["speedup"] is alone["over_limit"] is None
+    times = {"ours": [10, 20, 10], "torch": [15, 30, 16], "jax": [30, 60, 31], "limit": [5, 10, 8]}
+    r = rows.row("train", "step", "ms", times)
+    assert (r["speedups"], r["over_limit"]) == ({"torch": 1.5, "jax": 3.0}, 2.0)
+    assert (r["ours"]["median"], r["peers"]["torch"]["min"], r["limit"]["max"]) == (10, 15, 10)
+    alone = rows.row("train", "step", "ms", {"ours": [10]})
+    assert alone["peers"] == alone["speedups"] == {} and alone["over_limit"] is None
 
 
 def test_table_has_medians_spread_and_only_columns_in_use():
-    text = rows.table([rows.row("train", "step at s", "ms", [1234, 0.5, 77], limit=[1, 1, 1])])
+    times = {"ours": [1234, 0.5, 77], "limit": [1, 1, 1]}
+    text = rows.table([rows.row("train", "step at s", "ms", times)])
     assert "77 ms [0.5-1,234]" in text and "77.00 x" in text
     assert "transformers" not in text
 
@@ -220,6 +222,7 @@ def test_other_subjects_run(subject):
         (["speed"], "no subject 'speed'; choose from train"),
         (["train", "--sizes", "xl"], "no size 'xl'; choose from xs"),
         (["train", "--sizes", "0.5b"], "too large to train"),
+        (["--peers", "tensorflow"], "no peer 'tensorflow'; choose from transformers"),
         (["--rounds", "0"], "--rounds must be at least 1"),
         (["--seconds", "-1"], "--seconds must be"),
         (["--plot", "bench.txt"], "must end in .png"),
@@ -233,10 +236,11 @@ def test_bad_arguments_are_told_in_one_line(arguments, words):
 
 
 def test_picture_has_bars_and_curves():
-    compared = [rows.row("train", "step at s", "ms", [10.0], peer=[15.0])]
+    compared = [rows.row("train", "step at s", "ms", {"ours": [10.0], "torch": [15.0]})]
     grown = [
         rows.row(
-            "scaling", f"{axis} {x}", "ms", [2.0 * x], axis=axis, x=x, attention=rows.spread([x])
+            *("scaling", f"{axis} {x}", "ms", {"ours": [2.0 * x]}),
+            **{"axis": axis, "x": x, "attention": rows.spread([x])},
         )
         for axis in subjects.AXES
         for x in (1, 2, 4)
@@ -247,4 +251,4 @@ def test_picture_has_bars_and_curves():
     assert figure.axes[1].lines[0].get_ydata() == pytest.approx([0, 8])
     assert len(benchmark(grown).axes) == 3
     with pytest.raises(ValueError, match="nothing to draw"):
-        benchmark([rows.row("ops", "linear", "ms", [1.0])])
+        benchmark([rows.row("ops", "linear", "ms", {"ours": [1.0]})])

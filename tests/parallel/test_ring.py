@@ -1,4 +1,4 @@
-"""The ring, with ranks as lists in one process: who sends what to whom, and what comes out."""
+"""The ring, with ranks that are threads of one process: who sends what, and what comes out."""
 
 import threading
 from queue import Queue

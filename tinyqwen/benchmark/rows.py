@@ -3,21 +3,25 @@
 from statistics import median
 
 
-def row(subject, name, unit, ours, peer=None, limit=None, **more):
+def row(subject, name, unit, times, **more):
     """One measured thing, smaller being better, as a dict that goes to JSON.
 
-    ours, peer, limit: lists with a figure for each round, or None where there is none.
-    `speedup` is peer ÷ ours and `over_limit` ours ÷ limit, each the median over the rounds of the
-    quotient within a round: what slows the whole machine for a while slows both, and cancels.
+    times: {side: a figure for each round}; the sides are "ours", "limit", and peers by their names.
+    `speedups` are peer ÷ ours and `over_limit` is ours ÷ limit, each the median over the rounds of
+    the quotient within a round: what slows the whole machine for a while slows both, and cancels.
     """
+    ours, limit = times["ours"], times.get("limit")
+    peers = {side: rounds for side, rounds in times.items() if side not in ("ours", "limit")}
     return {
         "subject": subject,
         "name": name,
         "unit": unit,
         "ours": spread(ours),
-        "peer": spread(peer),
+        "peers": {peer: spread(rounds) for peer, rounds in peers.items()},
         "limit": spread(limit),
-        "speedup": peer and median(p / o for p, o in zip(peer, ours)),
+        "speedups": {
+            peer: median(p / o for p, o in zip(rounds, ours)) for peer, rounds in peers.items()
+        },
         "over_limit": limit and median(o / l for o, l in zip(ours, limit)),
         **more,
     }
@@ -32,13 +36,15 @@ def spread(rounds):
 
 def table(rows):
     """The rows as text, aligned: median and [least-most] of the rounds, then the quotients."""
-    lines = [("", "tinyqwen", "transformers", "limit", "faster by", "over limit", "")]
+    peers = list(dict.fromkeys(peer for r in rows for peer in r["peers"]))
+    lines = [("", "tinyqwen", *peers, "limit", *("faster by" for _ in peers), "over limit", "")]
     lines += [
         (
             f"{r['subject']}: {r['name']}",
-            *(_cell(r[side], r["unit"]) for side in ("ours", "peer", "limit")),
-            f"{r['speedup']:.2f} x" if r["speedup"] else "",
-            f"{r['over_limit']:.2f} x" if r["over_limit"] else "",
+            *(_cell(side, r["unit"]) for side in (r["ours"], *map(r["peers"].get, peers))),
+            _cell(r["limit"], r["unit"]),
+            *(_times(r["speedups"].get(peer)) for peer in peers),
+            _times(r["over_limit"]),
             r.get("note", ""),
         )
         for r in rows
@@ -52,6 +58,10 @@ def table(rows):
         ).rstrip()
         for line in lines
     )
+
+
+def _times(quotient):
+    return f"{quotient:.2f} x" if quotient else ""
 
 
 def _cell(spread, unit):

@@ -1,7 +1,7 @@
 """The subjects of the benchmark: who is asked what, and the rows that come of it.
 
-Every subject is a function of `Settings` that returns rows. The peer takes part where torch and
-transformers are installed.
+Every subject is a function of `Settings` that returns rows. Peers take part where they are
+installed: transformers on PyTorch, the same through torch.compile, and JAX.
 """
 
 import subprocess
@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from shutil import which
 from statistics import median
 
 from tinyqwen.analysis.budget import parameter_counts
@@ -24,29 +25,44 @@ from tinyqwen.models.qwen2 import Qwen2Config
 AGREE = 1e-4  # relative: losses of the two sides before their times are compared
 
 
+PEERS = {  # what must be importable, and which of the subjects' sides the peer has
+    "transformers": (("torch", "transformers"), ("Training", "Generation", "Loading")),
+    "torch.compile": (("torch", "transformers"), ("Training",)),
+    "jax": (("jax", "optax"), ("Training",)),
+}
+MODULES = {"transformers": "peers", "torch.compile": "peer_compiled", "jax": "peer_jax"}
+
+
+def installed(peer):
+    """Whether a peer can take part on this machine; torch.compile also wants a compiler."""
+    have = all(find_spec(name) is not None for name in PEERS[peer][0])
+    return have and (peer != "torch.compile" or any(map(which, ("c++", "g++", "clang++", "cl"))))
+
+
 @dataclass
 class Settings:
     """rounds: after one to warm up. seconds: of a round, at least. sizes: names of `SIZES`, if
-    not each subject's own. peer: whether transformers takes part, where it can.
+    not each subject's own. peers: names of `PEERS`; those that are installed take part.
     """
 
     rounds: int = 5
     seconds: float = 1.0
     sizes: tuple = ()
-    peer: bool = True
+    peers: tuple = ("transformers",)
 
     def __post_init__(self):
-        self.peer = self.peer and all(find_spec(n) is not None for n in ("torch", "transformers"))
+        self.peers = tuple(peer for peer in self.peers if installed(peer))
 
     def size_or(self, default):
         """The first size asked for."""
         return self.sizes[0] if self.sizes else default
 
-    def targets(self, ours, peer=None, limit=None):
-        """{side: target} of the sides that take part, by the classes' names."""
-        targets = {"ours": f"tinyqwen.benchmark.ours:{ours}"}
-        if peer and self.peer:
-            targets["peer"] = f"tinyqwen.benchmark.peers:{peer}"
+    def targets(self, side, limit=None):
+        """{who: target} of all that take part, by the name of the side's class."""
+        targets = {"ours": f"tinyqwen.benchmark.ours:{side}"}
+        for peer in self.peers:
+            if side in PEERS[peer][1]:
+                targets[peer] = f"tinyqwen.benchmark.{MODULES[peer]}:{side}"
         if limit:
             targets["limit"] = f"tinyqwen.benchmark.limits:{limit}"
         return targets
@@ -57,27 +73,27 @@ def train(settings):
     sizes = settings.sizes or ("xs", "s", "m")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            targets = settings.targets("Training", "Training", "Products")
+            targets = settings.targets("Training", "Products")
             with workers(targets, size=size, folder=folder) as sides:
                 _check_losses(sides)
                 times = take_turns(sides, settings.rounds, seconds=settings.seconds)
         tokens = SIZES[size]["batch"] * SIZES[size]["seq"]
         speed = f"{1e3 * tokens / median(times['ours']):,.0f} tokens/s"
-        yield row("train", f"step at {size}", "ms", **times, note=speed)
+        yield row("train", f"step at {size}", "ms", times, note=speed)
     yield from _memory(settings, sizes[-1])
 
 
 def _memory(settings, size):
     with tempfile.TemporaryDirectory() as folder:
         peaks = {}
-        for name, target in settings.targets("Training", "Training").items():
+        for name, target in settings.targets("Training").items():
             with Worker(target, size=size, folder=folder) as worker:
                 peaks[name] = worker.ask("memory", steps=3)
     at_start = {name: [before] for name, (before, _) in peaks.items() if before}
     at_peak = {name: [peak] for name, (_, peak) in peaks.items() if peak}
     if at_peak:
-        yield row("train", f"memory before the first step at {size}", "MiB", **at_start)
-        yield row("train", f"peak memory at {size}", "MiB", **at_peak)
+        yield row("train", f"memory before the first step at {size}", "MiB", at_start)
+        yield row("train", f"peak memory at {size}", "MiB", at_peak)
 
 
 def generate(settings):
@@ -89,17 +105,17 @@ def generate(settings):
 
 def _generate_small(settings, size):
     with _checkpoint(size) as folder:
-        targets = settings.targets("Generation", "Generation")
+        targets = settings.targets("Generation")
         with workers(targets, folder=folder, size=size, prompt=8) as sides:
             _check_logits(sides)
             times = take_turns(sides, settings.rounds, "text", new=128, seconds=settings.seconds)
     speed = f"{1e3 * 128 / median(times['ours']):,.0f} tokens/s"
-    yield row("generate", f"128 tokens after 8 at {size}", "ms", **times, note=speed)
+    yield row("generate", f"128 tokens after 8 at {size}", "ms", times, note=speed)
 
 
 def _generate_large(settings, size):
     with _checkpoint(size) as folder:
-        targets = settings.targets("Generation", "Generation", "Bandwidth")
+        targets = settings.targets("Generation", "Bandwidth")
         with workers(targets, folder=folder, size=size, prompt=8) as sides:
             bandwidth = sides.pop("limit")
             _check_logits(sides)
@@ -110,13 +126,13 @@ def _generate_large(settings, size):
             times = take_turns(sides, 4 * settings.rounds, "token", new=13)
     reads = 4e-6 * _parameters(size) / median(times["limit"])
     speed = f"{1e3 / median(times['ours']):.1f} tokens/s; memory reads {reads:.0f} GB/s"
-    yield row("generate", f"a decoded token at {size}", "ms", **times, note=speed)
-    yield row("generate", f"prefill of 256 tokens at {size}", "ms", **prefill)
+    yield row("generate", f"a decoded token at {size}", "ms", times, note=speed)
+    yield row("generate", f"prefill of 256 tokens at {size}", "ms", prefill)
 
 
 def load(settings):
     """Reading a bfloat16 checkpoint of the 0.5B shape as float32, and the start of programs."""
-    targets = settings.targets("Loading", "Loading")
+    targets = settings.targets("Loading")
     answers = {name: [] for name in targets}
     with _checkpoint("0.5b") as folder:
         for number in range(settings.rounds + 1):  # the first warms the system's file cache
@@ -126,28 +142,28 @@ def load(settings):
                 if number:
                     answers[name].append(answer)
     seconds = {name: [answer[0] for answer in given] for name, given in answers.items()}
-    yield row("load", "0.5b from bfloat16", "s", **seconds)
+    yield row("load", "0.5b from bfloat16", "s", seconds)
     peaks = {name: [answer[1] for answer in given] for name, given in answers.items()}
     if all(peaks["ours"]):
         weights = 4 * _parameters("0.5b") / 2**20
         limit = [weights] * settings.rounds
         note = "limit: the float32 weights"
-        yield row("load", "peak memory of it", "MiB", **peaks, limit=limit, note=note)
+        yield row("load", "peak memory of it", "MiB", {**peaks, "limit": limit}, note=note)
 
 
 def start(settings):
     """Seconds from the command to its end."""
     numpy, ours = ("-c", "import numpy"), ("-c", "import tinyqwen")
     peer = ("-c", "import torch, transformers; transformers.Qwen2ForCausalLM")
-    commands = {"ours": ours, "peer": peer, "limit": numpy}
-    if not settings.peer:
-        del commands["peer"]
+    commands = {"ours": ours, "transformers": peer, "limit": numpy}
+    if "transformers" not in settings.peers:
+        del commands["transformers"]
     times = _time_commands(commands, settings.rounds)
     more = median(o - n for o, n in zip(times["ours"], times["limit"]))
     note = f"limit: import numpy; {more:+.3f} s"
-    yield row("start", "import", "s", **times, note=note)
+    yield row("start", "import", "s", times, note=note)
     commands = {"ours": ("-m", "tinyqwen.train", "--help")}
-    yield row("start", "train --help", "s", **_time_commands(commands, settings.rounds))
+    yield row("start", "train --help", "s", _time_commands(commands, settings.rounds))
 
 
 def _time_commands(commands, rounds):
@@ -170,9 +186,9 @@ def ops(settings):
             way: stack.enter_context(Worker(target, way=way, size=size))
             for way in ("fused", "composed")
         }
-        if settings.peer:
+        if "transformers" in settings.peers:
             target = "tinyqwen.benchmark.peer_operations:Operations"
-            sides["peer"] = stack.enter_context(Worker(target, size=size))
+            sides["torch"] = stack.enter_context(Worker(target, size=size))
         for name in NAMES:
             yield from _operation(settings, sides, name, size)
 
@@ -191,14 +207,15 @@ def _operation(settings, sides, name, size):
         for side, given in answers.items()
     }
     notes = [
-        f"{way} {parts['fused'][i]:.3g}" + (f" to {parts['peer'][i]:.3g}" if settings.peer else "")
+        f"{way} {parts['fused'][i]:.3g}"
+        + (f" to {parts['torch'][i]:.3g}" if "torch" in parts else "")
         for i, way in enumerate(("forward", "backward"))
     ]
-    ours, composed = totals["fused"], totals.get("composed")
+    totals["ours"], composed = totals.pop("fused"), totals.pop("composed", None)
     if composed:
-        notes.append(f"composed {median(c / o for c, o in zip(composed, ours)):.1f} x")
+        notes.append(f"composed {median(c / o for c, o in zip(composed, totals['ours'])):.1f} x")
     more = {"parts": parts, "composed": spread(composed), "note": ", ".join(notes)}
-    yield row("ops", f"{name} at {size}", "ms", ours, totals.get("peer"), **more)
+    yield row("ops", f"{name} at {size}", "ms", totals, **more)
 
 
 AXES = {
@@ -228,7 +245,7 @@ def scaling(settings):
             steps, attention = ([answer[i] for answer in answers[x]] for i in range(2))
             note = f"of these {median(attention):.3g} ms in attention"
             more = {"axis": axis, "x": x, "attention": spread(attention), "note": note}
-            yield row("scaling", f"{axis} {x}", "ms", steps, **more)
+            yield row("scaling", f"{axis} {x}", "ms", {"ours": steps}, **more)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pictures of the benchmark: how fast beside transformers, and how time grows."""
+"""Pictures of the benchmark: how fast beside its peers, and how time grows."""
 
 from tinyqwen.benchmark.rows import curves, line
 from tinyqwen.viz.style import BLUE, GRAY, ORANGE, RED, style
@@ -9,23 +9,23 @@ AXES = {
     "seq": ("tokens in a sequence (2,048 in all)", "only attention minds length"),
 }
 
-FASTER = "transformers ÷ tinyqwen: how many times faster, or smaller, ours is"
+FASTER = "peer ÷ tinyqwen: how many times faster, or smaller, ours is"
 OF_LIMIT = "limit ÷ tinyqwen: at 1, ours would be what this machine can do at most"
 
 
 def benchmark(rows, machine=None):
     """The rows of `tinyqwen.bench` in one Figure.
 
-    Bars: transformers' time (or memory) over ours, right of the line at 1 where ours is less; where
-    it took no part, the limit's over ours. Below them the scaling curves. Either part is left out
+    Bars: a peer's time (or memory) over ours, right of the line at 1 where ours is less; where
+    none took part, the limit's over ours. Below them the scaling curves. Either part is left out
     if there are no rows for it.
     machine: `tinyqwen.benchmark.machine.describe()`, for the title.
     """
     from matplotlib.figure import Figure
 
-    compared, label = [(r, r["speedup"]) for r in rows if r["speedup"]], FASTER
+    compared, label = [(r, r["speedups"][p], p) for r in rows for p in r["speedups"]], FASTER
     if not compared:
-        compared = [(r, 1 / r["over_limit"]) for r in rows if r["over_limit"]]
+        compared = [(r, 1 / r["over_limit"], "") for r in rows if r["over_limit"]]
         label = OF_LIMIT
     grown = curves(rows)
     if not compared and not grown:
@@ -47,8 +47,11 @@ def benchmark(rows, machine=None):
 
 
 def _bars(axes, compared, label):
-    names = [f"{r['subject']}: {r['name']}" for r, _ in compared]
-    values = [value for _, value in compared]
+    several = len({peer for *_, peer in compared}) > 1
+    names = [
+        f"{r['subject']}: {r['name']}" + (f", {peer}" if several else "") for r, _, peer in compared
+    ]
+    values = [value for _, value, _ in compared]
     places = range(len(compared))[::-1]
     axes.barh(places, [v - 1 for v in values], left=1, height=0.62, color=_colors(values))
     for place, value in zip(places, values):
