@@ -20,27 +20,6 @@ def tokenizer():
     return Tokenizer.train([TEXT * 3], kind="char")
 
 
-@pytest.fixture(scope="module")
-def model():
-    tq.manual_seed(0)
-    model = tq.Qwen2ForCausalLM(
-        tq.Qwen2Config(
-            vocab_size=30,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-        )
-    )
-    rng = np.random.default_rng(0)
-    for name, parameter in model.named_parameters():
-        norm = "norm" in name
-        parameter.data[...] = rng.normal(float(norm), 0.3 if norm else 0.5, parameter.shape)
-    return model.eval()
-
-
 # -- processors ---------------------------------------------------------------------------------
 
 LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=12).map(
@@ -188,11 +167,11 @@ class Spy:
     def __init__(self, model, monkeypatch):
         self.calls, forward = [], model.forward
 
-        def noted(ids, position_ids, past_key_values, **options):
+        def noted(input_ids, position_ids, past_key_values, **options):
             out = forward(
-                ids, position_ids=position_ids, past_key_values=past_key_values, **options
+                input_ids, position_ids=position_ids, past_key_values=past_key_values, **options
             )
-            self.calls.append((ids.copy(), position_ids.copy(), past_key_values, out.logits))
+            self.calls.append((input_ids.copy(), position_ids, past_key_values, out.logits))
             return out
 
         monkeypatch.setattr(model, "forward", noted)
@@ -288,7 +267,7 @@ def test_refusals_come_before_any_work(model, monkeypatch):
         ("max_new_tokens must be a positive integer, not 0", [[3]], {"n": 0}),
         ("temperature must be", [[3]], {"temperature": -1.0}),
         ("temperature must be", [[3]], {"temperature": float("nan")}),
-        ("top_k must be a positive integer, not 2.5", [[3]], {"top_k": 2.5}),
+        ("top_k must be a positive integer, or 0 for all tokens, not 2.5", [[3]], {"top_k": 2.5}),
         ("top_p must be a number from 0 to 1, not 1.5", [[3]], {"top_p": 1.5}),
         ("min_p must be", [[3]], {"min_p": "much"}),
         ("repetition_penalty must be a number above 0", [[3]], {"repetition_penalty": 0}),
@@ -331,7 +310,7 @@ class Script:
     def __init__(self, model, tokens, monkeypatch):
         tokens = np.atleast_2d(tokens)
 
-        def forward(ids, **options):
+        def forward(**options):
             step = self.step
             self.step += 1
             return ModelOutput(logits=tq.Tensor(np.eye(30)[tokens[:, step]][:, None]))

@@ -188,3 +188,56 @@ def test_generation_config_applies_unless_told_otherwise(models):
     finally:
         del ours.generation_config
         theirs.generation_config = transformers.GenerationConfig()
+
+
+# -- beams and constraints ----------------------------------------------------------------------
+
+PAD = 1  # transformers takes a pad_token_id 0 for none, and fills up with the first eos token
+
+
+BEAMS = [  # how many eos tokens there are, of those that the beams do come upon; options
+    (1, {"num_beams": 2}),
+    (0, {"num_beams": 3, "num_return_sequences": 2}),
+    (4, {"num_beams": 4}),
+    (2, {"num_beams": 4, "use_cache": False}),
+    (1, {"num_beams": 4, "early_stopping": True}),
+    (4, {"num_beams": 3, "early_stopping": True, "length_penalty": 0.5}),
+    (2, {"num_beams": 3, "early_stopping": "never", "length_penalty": 2.0}),
+    (1, {"num_beams": 4, "early_stopping": "never", "length_penalty": -1.0}),
+    (4, {"num_beams": 5, "length_penalty": 0.0, "num_return_sequences": 3}),
+    (2, {"num_beams": 4, "length_penalty": 1.7, "num_return_sequences": 4}),
+    (1, {"num_beams": 3, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2}),
+    (4, {"num_beams": 4, "bad_words_ids": [[5], [7, 9], [11, 3]], "renormalize_logits": True}),
+    (1, {"num_beams": 4, "forced_eos_token_id": 7, "early_stopping": True, "max_new_tokens": 5}),
+]
+
+
+@pytest.mark.parametrize("ends, options", BEAMS, ids=str)
+def test_beam_search_equals_transformers(models, ends, options):
+    ours, theirs = models
+    ids, mask = prompts(seed=ends)
+    ids[mask == 0] = PAD
+    free = ours.generate(ids, 16, attention_mask=mask, num_beams=4)
+    eos = [int(free[i, -n]) for i, n in enumerate((12, 8, 5, 2))][:ends] or None
+    options = {"eos_token_id": eos, "pad_token_id": PAD, "max_new_tokens": 16, **options}
+    expected = theirs_generate(theirs, ids, mask, **options)
+    result = ours.generate(ids, attention_mask=mask, **options)
+    np.testing.assert_array_equal(result, expected)
+
+
+CONSTRAINTS = [
+    {"no_repeat_ngram_size": 1},
+    {"no_repeat_ngram_size": 3, "repetition_penalty": 0.3},
+    {"bad_words_ids": [[i] for i in range(0, 90, 2)] + [[3, 5], [1, 1, 1]]},
+    {"forced_eos_token_id": [4, 2]},
+    {"renormalize_logits": True, "repetition_penalty": 1.5},
+]
+
+
+@pytest.mark.parametrize("options", CONSTRAINTS, ids=str)
+def test_constraints_equal_transformers(models, options):
+    ours, theirs = models
+    ids, mask = prompts(seed=3)
+    expected = theirs_generate(theirs, ids, mask, pad_token_id=0, eos_token_id=2, **options)
+    result = ours.generate(ids, 40, attention_mask=mask, pad_token_id=0, eos_token_id=2, **options)
+    np.testing.assert_array_equal(result, expected)

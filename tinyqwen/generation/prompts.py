@@ -32,9 +32,9 @@ def check_prompts(input_ids, attention_mask, config):
         ids = np.asarray(input_ids)
     except ValueError:
         ids = np.empty(0)
-    if ids.ndim != 2 or not ids.size:
+    if ids.ndim != 2 or not ids.size or ids.dtype.kind not in "iu":
         raise ValueError(
-            "input_ids must be (batch, time) with a token at least in each row; "
+            "input_ids must be integers, (batch, time), with a token at least in each row; "
             "prompts of unequal length go through pad_left"
         )
     pad = config.pad_token_id
@@ -46,10 +46,45 @@ def check_prompts(input_ids, attention_mask, config):
         mask = np.ones(ids.shape, bool)
     else:
         mask = ids != pad
+    if not mask.any(1).all():
+        raise ValueError(f"row {int(mask.any(1).argmin())} of input_ids is nothing but padding")
+    return ids, mask
+
+
+def check_left_padding(mask):
+    """Raise ValueError unless each row of mask (B, T) ends with a token."""
     if not mask[:, -1].all():
-        row = int(np.flatnonzero(~mask[:, -1])[0])
         raise ValueError(
-            f"row {row} of the prompts ends in padding; pad on the left, "
+            f"row {int(mask[:, -1].argmin())} of the prompts ends in padding; pad on the left, "
             "so that the next token follows the last one"
         )
-    return ids, mask
+
+
+def new_tokens(model_config, mask, config, demanded):
+    """The number of tokens to write after prompts with this mask (B, T).
+
+    `demanded` ones must fit into max_position_embeddings; by default, up to 256, as many as fit.
+    """
+    wanted = config.max_new_tokens
+    if wanted is None:
+        wanted = 256 if config.max_length is None else config.max_length - mask.shape[1]
+    if wanted < 1:
+        raise ValueError(
+            f"max_length {config.max_length} leaves no room after a prompt of {mask.shape[1]} "
+            "tokens; raise it, or say max_new_tokens"
+        )
+    prompt = int(mask.sum(1).max())
+    if not demanded:
+        wanted = max(1, min(wanted, model_config.max_position_embeddings - prompt))
+    check_room(model_config, mask, wanted)
+    return wanted
+
+
+def check_room(model_config, mask, new):
+    """Raise ValueError unless prompts with this mask (B, T), and `new` tokens, fit."""
+    prompt, limit = int(mask.sum(1).max()), model_config.max_position_embeddings
+    if prompt + new > limit:
+        raise ValueError(
+            f"a prompt of {prompt} tokens and {new} new ones do not fit into "
+            f"max_position_embeddings {limit}; shorten the prompt or lower max_new_tokens"
+        )

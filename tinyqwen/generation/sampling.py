@@ -5,27 +5,10 @@ vocabulary of V, and leaves its input alone. A token that is ruled out gets -inf
 `process_logits` runs them one after the other; `loop.py` is the loop around it.
 """
 
-from numbers import Integral, Real
-
 import numpy as np
 
-LIMITS = {
-    "max_new_tokens": (Integral, "a positive integer", lambda n: n >= 1),
-    "temperature": (Real, "a number, 0 or more", lambda t: 0 <= t < np.inf),
-    "top_k": (Integral, "a positive integer", lambda k: k >= 1),
-    "top_p": (Real, "a number from 0 to 1", lambda p: 0 <= p <= 1),
-    "min_p": (Real, "a number from 0 to 1", lambda p: 0 <= p <= 1),
-    "repetition_penalty": (Real, "a number above 0", lambda r: 0 < r < np.inf),
-    "pad_token_id": (Integral, "a token id", lambda i: 0 <= i < 2**31),
-    "eos_token_id": (Integral, "a token id or a list of these", lambda i: 0 <= i < 2**31),
-}
-
-
-def check(name, value):
-    """Raise ValueError unless the setting `name` can have this value."""
-    kind, expected, fits = LIMITS[name]
-    if isinstance(value, bool) or not isinstance(value, kind) or not fits(value):
-        raise ValueError(f"{name} must be {expected}, not {value!r}")
+from tinyqwen.generation.constraints import forbid_repeated_ngrams, forbid_words, force_tokens
+from tinyqwen.generation.settings import check
 
 
 def apply_repetition_penalty(logits, input_ids, penalty):
@@ -144,22 +127,38 @@ def _softmax(logits):
     return e
 
 
+def log_softmax(logits):
+    """Logits (B, V) -> log-probabilities (B, V)."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
 def process_logits(logits, input_ids, config):
     """Run the processors that a GenerationConfig asks for, in transformers' order.
 
-    logits (B, V), input_ids (B, T) with -1 for padding. Returns (B, V). Greedy decoding knows only
-    the repetition penalty: the others never change which token is the best.
+    logits (B, V), or log-probabilities; input_ids (B, T) with -1 for padding. Returns (B, V).
+    Without do_sample there is only what changes which token is the best: penalty and constraints.
     """
+    length, pad = input_ids.shape[1], config.pad_token_id
     if config.repetition_penalty != 1:
         logits = apply_repetition_penalty(logits, input_ids, config.repetition_penalty)
-    if not config.do_sample:
-        return logits
-    if config.temperature != 1:
-        logits = apply_temperature(logits, config.temperature)
-    if config.top_k is not None:
-        logits = apply_top_k(logits, config.top_k)
-    if config.top_p is not None and config.top_p < 1:
-        logits = apply_top_p(logits, config.top_p)
-    if config.min_p is not None:
-        logits = apply_min_p(logits, config.min_p)
-    return logits
+    if config.no_repeat_ngram_size is not None:
+        # Here padding counts as the token it is, in transformers and therefore here.
+        text = input_ids if pad is None else np.where(input_ids < 0, pad, input_ids)
+        logits = forbid_repeated_ngrams(logits, text, config.no_repeat_ngram_size)
+    if config.bad_words_ids:
+        logits = forbid_words(logits, input_ids, config.bad_words_ids)
+    if config.forced_bos_token_id is not None and length == 1:
+        logits = force_tokens(logits, [config.forced_bos_token_id])
+    if config.forced_eos_token_id and length + 1 == config.max_length:
+        logits = force_tokens(logits, config.forced_eos_token_id)
+    if config.do_sample:
+        if config.temperature != 1:
+            logits = apply_temperature(logits, config.temperature)
+        if config.top_k is not None:
+            logits = apply_top_k(logits, config.top_k)
+        if config.top_p is not None and config.top_p < 1:
+            logits = apply_top_p(logits, config.top_p)
+        if config.min_p is not None:
+            logits = apply_min_p(logits, config.min_p)
+    return log_softmax(logits) if config.renormalize_logits else logits

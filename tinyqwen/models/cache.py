@@ -58,6 +58,21 @@ class KVCache:
             raise ValueError(f"KVCache: holds a batch of {len(room[0])}, got one of {batch}")
         return cache_update(*room, key, value, start)
 
+    def reorder(self, rows):
+        """Row i becomes what row rows[i] was, for texts that take turns or multiply (beam search).
+
+        rows (R,) integers. As many rows as there are, are moved in place.
+        """
+        for layer, (room, n) in enumerate(zip(self._layers, self._lengths)):
+            if room is None:
+                continue
+            wider, moved = room, np.flatnonzero(rows != np.arange(len(rows)))
+            if len(rows) != len(room[0]):
+                wider = tuple(np.empty((len(rows), *x.shape[1:]), x.dtype) for x in room)
+                self._layers[layer], moved = wider, np.arange(len(rows))
+            for old, new in zip(room, wider):
+                new[moved, :, :n] = old[rows[moved], :, :n]
+
     def crop(self, length):
         """Forget all tokens from position `length` on."""
         self._lengths = [min(n, length) for n in self._lengths]

@@ -37,8 +37,8 @@ class TensorParallel:
         with TensorParallel(step) as step:
             logits = step(ids)
 
-    step: callable, array of integers -> anything. What it returns, and what it keeps for its next
-    call, must depend on nothing but the ids it has been given.
+    step: callable, array of integers or several -> anything. What it returns, and what it keeps for
+    its next call, must depend on nothing but the integers it has been given.
     A first call that multiplies WORTH bytes by a FEW vectors is computed here alone; before the
     next, the other processes are forked. From there on to the end of the `with`, everything else
     that BLAS does runs on one core: good for tokens that come one by one, not for a prompt. Of
@@ -58,13 +58,14 @@ class TensorParallel:
     def __exit__(self, *exception):
         self._cleanup.close()
 
-    def _call(self, ids):
+    def _call(self, *arrays):
+        arrays = [np.asarray(array) for array in arrays]
         if FORK and not self._size and self._read >= WORTH:
             self._start()
         self._read = 0
         for rank, worker in enumerate(self._workers, 1):
-            worker.submit("step", {"ids": np.asarray(ids)}, rank=rank)
-        result = self._step(ids)
+            worker.submit("step", {str(i): array for i, array in enumerate(arrays)}, rank=rank)
+        result = self._step(*arrays)
         for worker in self._workers:
             worker.result()
         return result
@@ -100,7 +101,7 @@ class TensorParallel:
     def _work(self, _, batch, rank):
         """What another process does when this one takes a step."""
         self._rank = rank
-        self._step(batch["ids"])
+        self._step(*batch.values())
 
     # ---------------------------------------------------------------------------------------------
     # The products
