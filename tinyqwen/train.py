@@ -17,7 +17,7 @@ from tinyqwen.analysis.budget import flops_per_token, parameter_counts, six_n, t
 from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW
-from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
+from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.text.tokenizer_training import KINDS, USUAL_SIZE
 from tinyqwen.training.tasks import TASKS
@@ -52,6 +52,8 @@ def parse_arguments(arguments=None):
         prog="python -m tinyqwen.train",
         description="Train a model in NumPy. Without arguments: on the bundled stories.",
     )
+    add = parser.add_argument
+    add("--direction", type=direction, metavar="zh-en", help="--source and --target in one word")
     for field in fields(TrainConfig):
         default = "" if field.default in (None, "", str(STORIES)) else f" ({field.default})"
         parser.add_argument(
@@ -73,13 +75,23 @@ def parse_arguments(arguments=None):
         help=f"use the functions written in this assignments folder; --out is then {MINE}",
     )
     options = parser.parse_args(arguments)
+    if options.direction:
+        options.source, options.target = options.direction
     given = {f.name: getattr(options, f.name) for f in fields(TrainConfig) if f.name in options}
     if options.student:
         given.setdefault("out", MINE)
     if options.resume and set(given) - {"out", "steps"}:
         name = sorted(set(given) - {"out", "steps"})[0].replace("_", "-")
         parser.error(f"--resume goes on with the run's own settings; leave out --{name}")
-    return TrainConfig(**given), options
+    return (TrainConfig(**given) if options.resume else TrainConfig.recipe(**given)), options
+
+
+def direction(text):
+    """ "zh-en" as the two names in it."""
+    source, _, target = text.partition("-")
+    if not source or not target or "-" in target:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like zh-en")
+    return source, target
 
 
 def main(arguments=None):
@@ -137,12 +149,13 @@ def train(config, resume, steps=None, student=None):
 
 def dry_run(config):
     """Print the model, its budget, and what the training would take; write nothing."""
+    task = TASKS[config.task](config)
     if config.init_from:
         model_config = AutoConfig.from_pretrained(config.init_from)
     else:
         model_config = config.model_config(_vocabulary(config))
     with nn.empty_parameters():  # so that what is too large to train is told as well
-        print(TASKS[config.task].auto.from_config(model_config), "\n")
+        print(task.auto.from_config(model_config), "\n")
 
     counts = parameter_counts(model_config)
     print(f"{sum(counts.values()):,} parameters:")
@@ -150,7 +163,8 @@ def dry_run(config):
         if count:
             print(f"  {part:<14}{count:>14,}{count / sum(counts.values()):8.1%}")
 
-    flops = sum(flops_per_token(model_config, config.seq_len, training=True, causal=True).values())
+    flops = flops_per_token(model_config, config.seq_len, training=True, causal=task.causal)
+    flops = sum(flops.values())
     rows = config.batch_size * config.grad_accumulation
     print(f"\nfloating-point operations per token: {flops:,.0f} (6N: {six_n(model_config):,})")
     memory = training_memory(model_config, config.batch_size, config.seq_len)
@@ -158,9 +172,10 @@ def dry_run(config):
     print(f"memory: about {sum(memory.values()) / 1e6:,.0f} MB ({parts})")
 
     config.refuse_too_large()
-    steps = type(config).steps  # --steps 0 asked for this plan; the default tells the scale
-    model = TASKS[config.task].auto.from_config(model_config)
-    seconds = _seconds_per_step(model, config, np.random.default_rng(0))
+    # --steps 0 asked for this plan; the recipe's tell the scale
+    steps = TrainConfig.recipe(model=config.model, task=config.task).steps
+    model = task.auto.from_config(model_config)
+    seconds = _seconds_per_step(model, task, np.random.default_rng(0))
     tokens = rows * config.seq_len
     print(
         f"time: {seconds:.3f} s a step of {tokens:,} tokens, {flops * tokens / seconds / 1e9:,.0f} "
@@ -176,16 +191,17 @@ def _vocabulary(config):
     return Tokenizer.from_pretrained(config.tokenizer).vocab_size
 
 
-def _seconds_per_step(model, config, rng):
+def _seconds_per_step(model, task, rng):
     """Median time of an update on random tokens."""
-    optimizer = AdamW(model.parameters())
-    rows, times = config.batch_size * config.grad_accumulation, []
-    with DataParallel(model, config.threads, optimizer) as parallel:
+    config, optimizer, times = task.config, AdamW(model.parameters()), []
+    rows = config.batch_size * config.grad_accumulation
+    with DataParallel(model, config.threads, optimizer, task) as parallel:
         for _ in range(4):
             start = time.perf_counter()
-            ids = rng.integers(0, model.config.vocab_size, (config.batch_size, config.seq_len))
-            batches = [ids] * config.grad_accumulation
-            clipped_gradients(parallel, optimizer, batches, rows * config.seq_len, config.grad_clip)
+            batch = task.example(rng, rows, model.config.vocab_size)
+            batches = split_rows(batch, config.grad_accumulation)
+            items = task.num_items(batch)
+            clipped_gradients(parallel, optimizer, batches, items, config.grad_clip)
             parallel.step()
             times.append(time.perf_counter() - start)
     return float(np.median(times[1:]))
@@ -204,6 +220,8 @@ def print_summary(trainer, summary):
     for name, value, note in rows:
         if value is not None:
             print(f"  {name:<16}{value:7.3f} nats per token" + (f"   {note}" if note else ""))
+    for name, share in summary["shares"].items():
+        print(f"  {name.replace('_', ' '):<24}{share:7.1%}")
     print("\nA sample:\n")
     print(_indented(trainer.task.sample(trainer.model, trainer.tokenizer)))
     print(f"\nFiles in {trainer.folder}: model.safetensors, best/, metrics.jsonl, loss.png")

@@ -15,7 +15,6 @@ import tinyqwen as tq
 from tinyqwen.optim import cosine_with_warmup
 from tinyqwen.train import main, parse_arguments
 from tinyqwen.training.run_state import STATE
-from tinyqwen.training.tasks import TASKS
 from tinyqwen.training.train_config import STORIES, TrainConfig
 from tinyqwen.training.trainer import Stopped, Trainer
 
@@ -373,20 +372,6 @@ def test_command_line(text, tmp_path, capsys):
         assert part in out
     first = (text / "validation.txt").read_text().split()[:4]
     assert out.splitlines()[-1].endswith(f"{tmp_path / 'run'} '{' '.join(first)}'")
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_a_batch_is_a_function_of_seed_and_step(text, tmp_path, task):
-    config = TrainConfig(data=str(text), out=str(tmp_path / "run"), task=task, **TINY)
-    with Trainer(config) as trainer:
-        batches = [trainer.task.batch(seed, step, 4) for seed, step in ((3, 5), (3, 6), (4, 5))]
-        trainer.task.batch(3, 9, 4)
-        again = trainer.task.batch(3, 5, 4)
-    for name, array in batches[0].items():
-        assert array.dtype.kind in "biu" and len(array) == 4
-        np.testing.assert_array_equal(array, again[name])
-    for other in batches[1:]:
-        assert any(not np.array_equal(batches[0][name], other[name]) for name in other)
 
 
 def test_plan_writes_nothing(text, tmp_path, capsys):

@@ -146,14 +146,25 @@ def _without_outer_line_ends(lines):
 
 
 def _jsonl_texts(path):
+    for record in json_lines(path, "text"):
+        yield record["text"]
+
+
+def json_lines(path, *names):
+    """The JSON objects of a .jsonl file, a line each, which have strings in the fields `names`.
+
+    Raises ValueError, with the line's number, at a line that is not like that.
+    """
     for number, line in enumerate(_lines(path, MAX_JSON_BYTES), 1):
         if not line.strip():
             continue
         try:
-            text = json.loads(line)["text"]
-            text.encode("utf-8")  # JSON can spell half a surrogate pair, which is no character
+            record = json.loads(line)
+            for name in names:
+                record[name].encode("utf-8")  # JSON can spell half a surrogate pair: no character
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            strings = " and ".join(f'"{name}"' for name in names)
             raise ValueError(
-                f'{path}: line {number} is no JSON object with a string in "text"'
+                f"{path}: line {number} is no JSON object with a string in {strings}"
             ) from None
-        yield text
+        yield record

@@ -78,8 +78,13 @@ def prepare_corpus(files, tokenizer, folder, seq_len):
             raise ValueError(f"the {split} data hold no text; give some")
         with atomic_write(folder / f"{split}_starts.bin") as file:
             file.write(memoryview(positions))
+    write_index(folder, entropy_nats=entropy)
+
+
+def write_index(folder, **facts):
+    """Write the index of a folder of arrays, last of all: the size of each, and other facts."""
     sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.bin"))}
-    write_json(folder / "index.json", {"entropy_nats": entropy, "bytes": sizes})
+    write_json(folder / "index.json", {**facts, "bytes": sizes})
 
 
 def _counted(files):
@@ -127,23 +132,24 @@ def open_corpus(folder, vocab_size, seq_len):
     index = read_json(file_in(folder, "index.json"))
     datasets = []
     for split in ("train", "validation"):
-        tokens = _map(folder, f"{split}.bin", token_dtype(vocab_size), index)
-        starts = _map(folder, f"{split}_starts.bin", np.int64, index)
+        tokens = map_array(folder, f"{split}.bin", token_dtype(vocab_size), index)
+        starts = map_array(folder, f"{split}_starts.bin", np.int64, index)
         if starts[0] < 0 or starts[-1] > len(tokens) - 2 or np.any(np.diff(starts) <= 0):
-            raise ValueError(f"{folder}: the documents' positions are damaged{_AGAIN}")
+            raise ValueError(f"{folder}: the documents' positions are damaged{AGAIN}")
         datasets.append(TokenDataset(tokens, starts, seq_len))
     nats = _nats(folder / "index.json", "entropy_nats")
     return *datasets, nats / datasets[1].num_targets if nats else None
 
 
-_AGAIN = "; delete this folder, and --resume makes it again"
+AGAIN = "; delete this folder, and --resume makes it again"
 
 
-def _map(folder, name, dtype, index):
+def map_array(folder, name, dtype, index):
+    """An array of a folder, mapped into memory; ValueError unless it has the size in the index."""
     path, sizes = file_in(folder, name), index.get("bytes")
     size = path.stat().st_size
     if not isinstance(sizes, dict) or sizes.get(name) != size or not size:
-        raise ValueError(f"{path}: has {size} bytes, not what index.json says{_AGAIN}")
+        raise ValueError(f"{path}: has {size} bytes, not what index.json says{AGAIN}")
     return np.memmap(path, dtype, mode="r")
 
 
@@ -168,10 +174,15 @@ def sample_batch(tokens, starts, seq_len, batch_size, seed, step):
     time, and step 0 gets the first ones. What a short document leaves of its row is filled with the
     tokens behind it; a row that would run over the end of the tokens is moved back to end there.
     """
-    positions = range(step * batch_size, (step + 1) * batch_size)
-    picked = [_epoch_order(len(starts), seed, n // len(starts))[n % len(starts)] for n in positions]
+    picked = rows_of_step(len(starts), batch_size, seed, step)
     first = np.minimum(starts[picked], max(0, len(tokens) - seq_len))
     return np.stack([tokens[start : start + seq_len] for start in first]).astype(np.int64)
+
+
+def rows_of_step(num_rows, batch_size, seed, step):
+    """Which of num_rows rows are a step's: those of all epochs, dealt out batch_size at a time."""
+    positions = range(step * batch_size, (step + 1) * batch_size)
+    return [_epoch_order(num_rows, seed, n // num_rows)[n % num_rows] for n in positions]
 
 
 @lru_cache(maxsize=2)

@@ -2,15 +2,19 @@
 
 import math
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from tinyqwen.analysis.budget import training_memory
-from tinyqwen.models.auto import AutoConfig
+from tinyqwen.models.auto import MODELS, AutoConfig, config_class
 from tinyqwen.parallel.resources import default_threads, physical_memory
-from tinyqwen.training.tasks import TASKS
+from tinyqwen.training.tasks import TASKS, tasks_of
+from tinyqwen.training.tasks.task import DATA
 
 RUN_CONFIG = "train_config.json"  # in a run's folder: what was asked for
-STORIES = Path(__file__).parents[2] / "data" / "stories"
+STORIES = DATA / "stories"
+SIZES = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("intermediate_size", "initializer_range"),
+)
 
 
 @dataclass
@@ -40,10 +44,13 @@ class TrainConfig:
     weight_decay: float = 0.1
     grad_clip: float = 1.0
     grad_accumulation: int = 1
+    label_smoothing: float = 0.0
     eval_interval: int = 100
     save_interval: int = 200
     seed: int = 0
     threads: int = 0
+    source: str = "zh"
+    target: str = "en"
     vocab_size: int = 0
     hidden_size: int = 128
     num_hidden_layers: int = 4
@@ -57,8 +64,11 @@ class TrainConfig:
             self._check_type(field.name, type(field.default))
         self.tokenizer = self.tokenizer or self.init_from or "bpe"
         self.threads = self.threads or default_threads()
-        if self.task not in TASKS:
-            raise ValueError(f"task {self.task!r} is none of {', '.join(TASKS)}")
+        if self.model not in MODELS:
+            raise ValueError(f"model {self.model!r} is none of {', '.join(MODELS)}")
+        if self.task not in tasks_of(self.model):
+            known = ", ".join(tasks_of(self.model))
+            raise ValueError(f"task {self.task!r} is none of those for {self.model}: {known}")
         at_least = {
             **dict.fromkeys(("steps", "warmup_steps", "eval_interval", "save_interval", "seed"), 0),
             **dict.fromkeys(("batch_size", "grad_accumulation", "threads"), 1),
@@ -71,9 +81,39 @@ class TrainConfig:
         for name in ("learning_rate", "grad_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a positive number, not {getattr(self, name)}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing must be from 0 to below 1, not {self.label_smoothing}"
+            )
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must not be negative, it is {self.weight_decay}")
         self.model_config(self.vocab_size or 512)  # refuses sizes that do not fit together
+
+    @classmethod
+    def recipe(cls, **given):
+        """The settings for a family and a task, but for those given.
+
+        The family is that of init_from, or qwen2; the task is what the family was made for.
+        """
+        base, model = given.get("init_from"), given.get("model")
+        if base is not None:
+            found = AutoConfig.from_pretrained(base).model_type
+            if model not in (None, found):
+                raise ValueError(f"{base} holds a {found}, not a {model}; leave out --model")
+            model = found
+        model = model or cls.model
+        if model not in MODELS:
+            raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
+        missing = [name for name in SIZES if name in given and name not in _names(model)]
+        if missing:
+            raise ValueError(f"{model} has no {missing[0]}; leave out --{missing[0]}")
+        usual = tasks_of(model)[0]
+        task = given.get("task", usual)
+        settings = dict(TASKS[task].recipe) if task in TASKS else {}
+        settings |= {n: v for n, v in _small(model).items() if n in SIZES}
+        if (model, task) != (cls.model, cls.task):
+            settings["out"] = f"runs/{model}" if task == usual else f"runs/{model}-{task}"
+        return cls(**{**settings, "model": model, "task": task, **given})
 
     def _check_type(self, name, expected):
         value = getattr(self, name)
@@ -110,17 +150,24 @@ class TrainConfig:
             )
 
     def model_config(self, vocab_size, **special_tokens):
-        """The config of a new model."""
-        return AutoConfig.for_model(
-            self.model,
-            vocab_size=vocab_size,
-            hidden_size=self.hidden_size,
-            intermediate_size=self.intermediate_size,
-            num_hidden_layers=self.num_hidden_layers,
-            num_attention_heads=self.num_attention_heads,
-            num_key_value_heads=self.num_key_value_heads,
-            max_position_embeddings=max(512, self.seq_len),
-            initializer_range=self.initializer_range,
-            tie_word_embeddings=True,
-            **special_tokens,
-        )
+        """The config of a new model; special_tokens: what the task knows of the tokenizer."""
+        names = _names(self.model)
+        # A table of learned positions learns those of a row; rotations reach further.
+        positions = max(512, self.seq_len) if "rope_theta" in names else self.seq_len
+        sizes = {
+            **_small(self.model),
+            **{name: getattr(self, name) for name in SIZES},
+            **{"max_position_embeddings": positions, "tie_word_embeddings": True},
+        }
+        own = {name: value for name, value in {**sizes, **special_tokens}.items() if name in names}
+        return config_class(self.model)(vocab_size=vocab_size, **own)
+
+
+def _names(model):
+    """What a family's configs have."""
+    return {field.name for field in fields(config_class(model))}
+
+
+def _small(model):
+    """The sizes of a family's small model in which it differs from Qwen2's."""
+    return getattr(config_class(model), "small", {})

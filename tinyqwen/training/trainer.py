@@ -41,6 +41,7 @@ from tinyqwen.storage.files import (
 from tinyqwen.text.documents import split_files
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.run_state import (
+    MEASURED,
     METRICS,
     STATE,
     load_state,
@@ -154,8 +155,7 @@ class Trainer:
         self.task.open(tokens, self.tokenizer)
         self.floor = self.task.floor
         self.model = self._new_model()
-        roles = ("bos_token_id", "eos_token_id", "pad_token_id")
-        self.model.generation_config = dict.fromkeys(roles, self.tokenizer.eos_token_id)
+        self.model.generation_config = self.task.generation_config(self.tokenizer)
         groups = decay_groups(self.model, config.weight_decay)
         self.optimizer = AdamW(groups, config.learning_rate, betas=(0.9, 0.95), eps=1e-8)
         self.step, self.elapsed = 0, 0.0
@@ -185,8 +185,8 @@ class Trainer:
         config, tokenizer, base = self.config, self.tokenizer, self._base()
         manual_seed([config.seed, 0])
         if base in (None, self.folder):  # a new model, or one that the state fills
-            end = tokenizer.eos_token_id
-            own = config.model_config(tokenizer.vocab_size, bos_token_id=end, eos_token_id=end)
+            marks = self.task.special_tokens(tokenizer)
+            own = config.model_config(tokenizer.vocab_size, **marks)
             if base:
                 own = AutoConfig.from_pretrained(base)
             if (self.folder / STATE).exists():
@@ -295,9 +295,12 @@ class Trainer:
         shown = {"loss": f"{metrics['loss']:.3f}", "tok/s": f"{metrics['tokens_per_second']:,.0f}"}
         if "val_loss" in metrics:
             gap = f", {metrics['val_loss'] - self.floor:.3f} above the floor" if self.floor else ""
+            shares = "".join(
+                f", {n.replace('_', ' ')} {v:.1%}" for n, v in _shares(metrics).items()
+            )
             progress.write(
                 f"step {self.step}: training loss {metrics['loss']:.3f}, "
-                f"validation loss {metrics['val_loss']:.3f}{gap}"
+                f"validation loss {metrics['val_loss']:.3f}{gap}{shares}"
             )
         progress.set_postfix(shown)
 
@@ -350,18 +353,26 @@ class Trainer:
             save(loss_curve(self.metrics, self.floor), self.folder / "loss.png")
 
     def summary(self):
-        """The run in figures: losses, the floor and the distance to it, speed, steps, time."""
+        """The run in figures: losses, the task's shares, the floor and the distance to it, speed,
+        steps, time."""
         losses = [m["loss"] for m in self.metrics[-50:]]
-        evaluated = [m["val_loss"] for m in self.metrics if "val_loss" in m]
+        evaluated = [m for m in self.metrics if "val_loss" in m]
         speeds = [m["tokens_per_second"] for m in self.metrics]
-        validation = evaluated[-1] if evaluated else None
+        last = evaluated[-1] if evaluated else {}
+        validation = last.get("val_loss")
         return {
             "steps": self.step,
             "train_loss": float(np.mean(losses)) if losses else None,
             "val_loss": validation,
+            "shares": _shares(last),
             "best_step": self.best_step,
             "floor": self.floor,
             "gap": validation - self.floor if validation is not None and self.floor else None,
             "tokens_per_second": float(np.median(speeds)) if speeds else None,
             "elapsed": self.elapsed,
         }
+
+
+def _shares(metrics):
+    """What a task measures besides the loss: {name: share from 0 to 1}."""
+    return {n: v for n, v in metrics.items() if n not in ("step", "val_loss", *MEASURED)}

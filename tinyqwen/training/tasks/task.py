@@ -1,11 +1,15 @@
 """What the Trainer asks of a task."""
 
 from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
 
 from tinyqwen.parallel.data_parallel import Objective
 from tinyqwen.text.documents import documents
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.text.tokenizer_training import KINDS, train_tokenizer
+
+DATA = Path(__file__).parents[3] / "data"
 
 
 class Task(Objective):
@@ -17,10 +21,23 @@ class Task(Objective):
     in which settings its recipe differs from TrainConfig's defaults (`recipe`).
     """
 
-    auto, recipe = None, {}
+    auto, recipe = None, MappingProxyType({})
+    causal = True  # whether a token sees only those before it
 
     def __init__(self, config):
         self.config = config
+
+    # -- what a model for it is like --------------------------------------------------------------
+
+    def special_tokens(self, tokenizer):
+        """The settings of a model's config that the tokenizer decides, but for vocab_size."""
+        return {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+
+    def generation_config(self, tokenizer):
+        """What generation_config.json says."""
+        return dict.fromkeys(
+            ("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.eos_token_id
+        )
 
     # -- from files to batches --------------------------------------------------------------------
 
@@ -54,6 +71,11 @@ class Task(Objective):
     def batch(self, seed, step, rows):
         """The batch of a step, {name: integers (rows, …)}: a function of (seed, step) alone."""
         raise NotImplementedError
+
+    def example(self, rng, rows, vocab_size):
+        """A batch of random tokens, as large as batches are: to see what a step costs."""
+        ids = rng.integers(0, vocab_size, (rows, self.config.seq_len))
+        return {"input_ids": ids, "labels": ids}
 
     def evaluation_batches(self):
         """The batches that are measured: the validation data, or a fixed sample of them."""

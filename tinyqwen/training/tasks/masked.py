@@ -1,0 +1,233 @@
+"""Fill in what is hidden, and say whether two sentences belong together: how BERT learns to read.
+
+Devlin et al. 2019, "BERT: pre-training of deep bidirectional transformers", section 3.1, A.1, A.2.
+"""
+
+import re
+from typing import ClassVar
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.models.auto import AutoModel
+from tinyqwen.text.documents import documents
+from tinyqwen.training.data import rows_of_step
+from tinyqwen.training.records import open_records, padded, prepare_records
+from tinyqwen.training.tasks.task import Task
+
+CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; of those, what they become, else they stay
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"“”A-Z])|(?<=[.!?][\"”])\s+|\n+")
+FIELDS = ("ids", "document")
+VALIDATION_PAIRS = 1024
+
+
+class AutoModelForPreTraining(AutoModel):
+    """A body with both of BERT's heads."""
+
+    endings = ("ForPreTraining",)
+
+
+class Masked(Task):
+    """Masked language modelling and next-sentence prediction, the sum of their two mean losses.
+
+    A row is [CLS] a sentence [SEP] another [SEP]: in half of the rows the one that follows in its
+    document, else one of another document. 15% of the tokens are to be predicted; 80% of them are
+    replaced by [MASK], 10% by any token, and 10% stand there as they are.
+    Metrics: the two losses added; "masked_accuracy", how many of the hidden tokens are guessed; and
+    "next_sentence_accuracy".
+    """
+
+    auto, causal = AutoModelForPreTraining, False
+    recipe: ClassVar = {
+        **{"tokenizer": "wordpiece", "steps": 1500, "batch_size": 32, "learning_rate": 1e-3},
+        **{"intermediate_size": 512, "seq_len": 64, "eval_interval": 300},
+    }
+
+    def new_tokenizer(self, files):
+        """One that has [CLS], [SEP] and [MASK], else ValueError."""
+        tokenizer = super().new_tokenizer(files)
+        _marks(tokenizer)
+        return tokenizer
+
+    def special_tokens(self, tokenizer):
+        """A reader's config names what fills up its rows."""
+        return {"pad_token_id": tokenizer.pad_token_id}
+
+    def generation_config(self, tokenizer):
+        """None: it does not write."""
+        return {}
+
+    def prepare(self, files, tokenizer, folder):
+        """A record a sentence: its tokens, and the number of its document."""
+        room = (self.config.seq_len - 3) // 2
+        if room < 1:
+            raise ValueError(
+                f"seq_len {self.config.seq_len} has no room for two sentences and 3 marks"
+            )
+
+        def read(files):
+            for number, pieces in enumerate(documents(files)):
+                sentences = [one for one in SENTENCE.split("".join(pieces)) if one.strip()]
+                for ids in tokenizer.encode_batch(sentences, add_special_tokens=False):
+                    yield {"ids": ids[:room], "document": [number]}
+
+        prepare_records(files, read, folder, FIELDS)
+
+    def open(self, folder, tokenizer):
+        """Map the sentences, and find those that another follows."""
+        self.cls, self.sep, self.mask = _marks(tokenizer)
+        self.size, self.special = tokenizer.vocab_size, [*tokenizer.special_tokens.values()]
+        self.splits = [Sentences(data) for data in open_records(folder, FIELDS)]
+
+    def batch(self, seed, step, rows):
+        """The rows of a step: which, what follows, and what is hidden are drawn from both."""
+        data = self.splits[0]
+        firsts = data.firsts[data.step(rows, seed, step)]
+        return self._batch(data, firsts, np.random.default_rng([seed, 2, step]))
+
+    def example(self, rng, rows, vocab_size):
+        """Random tokens, of which all are to be predicted."""
+        ids = rng.integers(0, vocab_size, (rows, self.config.seq_len))
+        ones, zeros = np.ones_like(ids), np.zeros_like(ids)
+        return {
+            **{"input_ids": ids, "token_type_ids": zeros, "attention_mask": ones, "labels": ids},
+            "next_sentence_label": zeros[:, 0],
+        }
+
+    def evaluation_batches(self):
+        """Pairs spread over the validation data, hidden and followed always alike."""
+        data, rows = self.splits[1], 2 * self.config.batch_size
+        places = np.linspace(0, len(data.firsts) - 1, min(VALIDATION_PAIRS, len(data.firsts)))
+        firsts = data.firsts[places.astype(int)]
+        for first in range(0, len(firsts), rows):
+            part = firsts[first : first + rows]
+            yield self._batch(data, part, np.random.default_rng([0, first]))
+
+    def _batch(self, data, firsts, rng):
+        follows = rng.random(len(firsts)) < 0.5
+        seconds = [
+            i + 1 if follow else data.elsewhere(i, rng) for i, follow in zip(firsts, follows)
+        ]
+        a, b = ([data.ids(i) for i in rows] for rows in (firsts, seconds))
+        rows = [[self.cls, *one, self.sep, *other, self.sep] for one, other in zip(a, b)]
+        kinds = [[0] * (len(one) + 2) + [1] * (len(other) + 1) for one, other in zip(a, b)]
+        ids = padded(rows, 0)
+        real = padded([[1] * len(row) for row in rows], 0)
+        hidden, labels = self.hide(ids, real, rng)
+        return {
+            "input_ids": hidden,
+            "token_type_ids": padded(kinds, 0),
+            "attention_mask": real,
+            "labels": labels,
+            "next_sentence_label": (~follows).astype(np.int64),  # Hugging Face's: 0, it follows
+        }
+
+    def hide(self, ids, real, rng):
+        """(ids with some hidden, labels): -100 where nothing is to be predicted."""
+        marks = np.isin(ids, self.special)
+        chosen = (rng.random(ids.shape) < CHOSEN) & (real == 1) & ~marks
+        fate = rng.random(ids.shape)
+        hidden = np.where(chosen & (fate < MASKED), self.mask, ids)
+        any_token = rng.integers(0, self.size, ids.shape)
+        hidden = np.where(chosen & (fate >= 1 - RANDOM), any_token, hidden)
+        return hidden, np.where(chosen, ids, -100)
+
+    def num_items(self, batch):
+        """Tokens to predict, and pairs."""
+        return [int(np.count_nonzero(batch["labels"] != -100)), len(batch["labels"])]
+
+    def _losses(self, model, batch, num_items):
+        names = ("input_ids", "token_type_ids", "attention_mask")
+        out = model(**{name: batch[name] for name in names})
+        tokens = F.cross_entropy(out.prediction_logits, batch["labels"], num_items=num_items[0])
+        pairs = F.cross_entropy(
+            out.seq_relationship_logits, batch["next_sentence_label"], num_items=num_items[1]
+        )
+        return out, tokens, pairs
+
+    def loss(self, model, batch, num_items):
+        """The mean over hidden tokens, and the mean over pairs, added."""
+        _, tokens, pairs = self._losses(model, batch, num_items)
+        return tokens + pairs
+
+    def measure(self, model, batch):
+        """Both losses, and how often the model is right."""
+        out, tokens, pairs = self._losses(model, batch, (1, 1))
+        guesses = out.prediction_logits.data.argmax(-1)
+        answers = out.seq_relationship_logits.data.argmax(-1)
+        items, rows = self.num_items(batch)
+        return {
+            **{"loss": tokens.item(), "items": items, "pair_loss": pairs.item(), "pairs": rows},
+            "masked": int(np.count_nonzero(guesses == batch["labels"])),
+            "next": int(np.count_nonzero(answers == batch["next_sentence_label"])),
+        }
+
+    def metrics(self, sums):
+        """Both losses added, and the shares of right answers."""
+        items, pairs = max(1, sums["items"]), max(1, sums["pairs"])
+        return {
+            "val_loss": sums["loss"] / items + sums["pair_loss"] / pairs,
+            "masked_accuracy": sums["masked"] / items,
+            "next_sentence_accuracy": sums["next"] / pairs,
+        }
+
+    def sample(self, model, tokenizer):
+        """Validation sentences with a word hidden, and what the model takes it for."""
+        lines = []
+        for i in self.splits[1].firsts[:3]:
+            ids, place = self._with_a_gap(i)
+            row = np.array([[self.cls, *ids, self.sep]])
+            scores = F.softmax(model(row).prediction_logits.data[0, 1 + place])
+            best = np.argsort(-np.asarray(scores))[:5]
+            told = ", ".join(f"{tokenizer.decode([t]).strip()} {scores[t]:.0%}" for t in best)
+            lines.append(f"{tokenizer.decode(ids)}   {told}")
+        return "\n".join(lines)
+
+    def prompt(self, tokenizer):
+        """The first validation sentence, with a word hidden."""
+        return tokenizer.decode(self._with_a_gap(self.splits[1].firsts[0])[0])
+
+    def _with_a_gap(self, i):
+        """(ids of sentence i with its middle token hidden, that token's place)."""
+        ids = self.splits[1].ids(i).tolist()
+        place = len(ids) // 2
+        return [*ids[:place], self.mask, *ids[place + 1 :]], place
+
+
+class Sentences:
+    """The sentences of documents. firsts: those that another of the same document follows."""
+
+    def __init__(self, records):
+        self._records = records
+        documents = records.all("document")
+        self.firsts = np.flatnonzero(documents[1:] == documents[:-1])
+        if not len(self.firsts) or documents[0] == documents[-1]:
+            raise ValueError(
+                "the data have no two documents of several sentences; part them by lines that hold "
+                "only <|endoftext|>"
+            )
+        self._documents = documents
+
+    def step(self, rows, seed, step):
+        """Places in `firsts` that are a step's."""
+        return rows_of_step(len(self.firsts), rows, seed, step)
+
+    def ids(self, i):
+        """The tokens of sentence i."""
+        return self._records.field("ids", i)
+
+    def elsewhere(self, i, rng):
+        """A sentence of another document than sentence i's."""
+        while True:
+            other = int(rng.integers(len(self._documents)))
+            if self._documents[other] != self._documents[i]:
+                return other
+
+
+def _marks(tokenizer):
+    ids = [tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]", "[MASK]")]
+    if None in ids:
+        raise ValueError(
+            "the task masked needs a tokenizer with [CLS], [SEP] and [MASK]: wordpiece"
+        )
+    return ids
