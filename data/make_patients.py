@@ -18,7 +18,7 @@ import tinyqwen as tq
 from tinyqwen.course import patients
 from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
 from tinyqwen.parallel.resources import keep_memory
-from tinyqwen.text.documents import split_files
+from tinyqwen.text.corpus_files import split_files
 from tinyqwen.training.data import open_corpus, prepare_corpus
 
 DATA = Path(__file__).parent

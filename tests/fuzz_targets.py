@@ -26,7 +26,8 @@ from tinyqwen import generate
 from tinyqwen.benchmark.machine import peak_mib
 from tinyqwen.storage.files import file_in
 from tinyqwen.text import chat_template
-from tinyqwen.text.documents import documents, split_files
+from tinyqwen.text.corpus_files import split_files
+from tinyqwen.text.documents import documents
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.text.tokenizer_training import train_tokenizer
 from tinyqwen.training.data import open_corpus, prepare_corpus

@@ -9,7 +9,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen.analysis import interpret
 from tinyqwen.course import patients
-from tinyqwen.text.documents import split_files
+from tinyqwen.text.corpus_files import split_files
 from tinyqwen.training.data import open_corpus, prepare_corpus
 
 DATA = patients.ROOT / "data"

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
@@ -340,10 +342,11 @@ def test_read_text_cuts_no_token(tmp_path, text, piece_bytes):
     file = tmp_path / "text"
     file.write_bytes(text.encode())
     pieces = list(read_text(file, piece_bytes))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     assert "".join(pieces) == text
     if all(len(piece) <= 16 * piece_bytes for piece in pieces):
         for tokenizer in [BPE, BLANKS, CHAR, WORDPIECE]:
-            ids = [i for piece in pieces for i in tokenizer.encode(piece, False)]
+            ids = [i for piece in tokenizer.encode_pieces(pieces) for i in piece]
             assert ids == tokenizer.encode(text, False)
 
 
@@ -364,6 +367,83 @@ def test_invalid_utf8_is_named_with_its_offset(tmp_path, tail, piece_bytes):
         list(read_text(file, piece_bytes))
     with pytest.raises(ValueError, match="byte 8;"):
         Tokenizer.train(file, 300)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "word", "char"])
+def test_a_size_that_nobody_asked_for_adapts(kind):
+    few = Tokenizer.train(["the cat"], kind=kind)  # supports fewer than the usual size
+    assert few.decode(few.encode("the cat", add_special_tokens=False)) == "the cat"
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 700)))
+    tokenizer = Tokenizer.train([many], kind=kind)  # and this has more characters than that
+    assert len(tokenizer) == {"bpe": 512, "wordpiece": 705, "word": 703, "char": 704}[kind]
+    usual = {"bpe": 512, "wordpiece": 300}
+    if kind in usual:
+        words = [f"{a}{b}{c} " for a in "bcdfghkl" for b in "aeiou" for c in "mnprst"]
+        assert len(Tokenizer.train(words * 3, kind=kind)) == usual[kind]
+
+
+@pytest.mark.parametrize("text", ["ACGTTGCA" * 20_000, "一二三四五" * 20_000, " " * 100_000])
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+def test_a_text_without_spaces_is_no_endless_word(text, kind):
+    """Without a bound on words these took minutes each, growing with the square of the length."""
+    if kind == "wordpiece" and not text.strip():
+        text += "a"
+    begun = time.monotonic()
+    tokenizer = Tokenizer.train([text + "\n"], kind=kind)
+    assert time.monotonic() - begun < 20
+    if kind == "bpe":
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert len(tokenizer.encode(text)) < len(text) / 8
+
+
+def test_long_texts_are_learned_from_in_a_process_with_equal_results(monkeypatch):
+    texts = [STORY * 3, "and more of it"]
+    for kind, size in [("bpe", 300), ("wordpiece", 110)]:
+        here = Tokenizer.train(texts, size, kind).backend.to_str()
+        monkeypatch.setattr("tinyqwen.text.library_training.FEW", 50)
+        assert Tokenizer.train(texts, size, kind).backend.to_str() == here
+        monkeypatch.undo()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are different there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_training_can_be_interrupted(tmp_path, number):
+    """While the library works, which does not look at signals."""
+    program = (
+        "import signal, sys, random\n"
+        "from tinyqwen.text.tokenizer import Tokenizer\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "r = random.Random(0)\n"
+        "text = ' '.join(''.join(r.choices('abcdefghijklmnop', k=60)) for _ in range(60_000))\n"
+        "print('now', flush=True)\n"
+        "Tokenizer.train([text], 60_000)\n"
+    )
+    root = str(Path(tinyqwen.text.tokenizer.__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, **streams) as child:
+        child.stdout.readline()
+        time.sleep(1.0)
+        assert child.poll() is None
+        begun = time.monotonic()
+        child.send_signal(number)
+        child.communicate(timeout=30)
+        assert time.monotonic() - begun < 5
+    assert child.returncode in ((143,) if number == signal.SIGTERM else (-signal.SIGINT, 130))
+
+
+def test_unknown_characters_are_named_once():
+    tokenizer = Tokenizer.train(["the cat"], kind="char")
+    with pytest.warns(UserWarning, match=r"does not know 'Z', '🐈': read as <unk>$") as caught:
+        tokenizer.encode("Zthe 🐈Z")
+        tokenizer.encode("Zebra")
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=r"'j', \.\.\.: read as <unk>"):
+        Tokenizer.train(["k"], kind="char").encode("abcdefghijlm")
+    with pytest.warns(UserWarning) as caught:
+        Tokenizer.train(["word"], kind="wordpiece").encode("x" * 10_000)
+    assert len(str(caught[0].message)) < 200
 
 
 @pytest.mark.parametrize("kind, smallest", [("bpe", 259), ("wordpiece", 69), ("char", 5)])

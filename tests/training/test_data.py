@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tracemalloc
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tinyqwen.text.documents import documents, in_pieces, split_files, text_files
+from tinyqwen.text.corpus_files import split_files
+from tinyqwen.text.documents import documents, in_pieces
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.data import (
     TokenDataset,
@@ -34,95 +32,12 @@ def write(path, content):
     return path
 
 
-def texts(path):
-    return ["".join(pieces) for pieces in documents(text_files(path))]
-
-
-def test_documents_of_every_kind(tmp_path):
-    write(tmp_path / "a.txt", "one\ntwo\n<|endoftext|>\nthree\n\n<|endoftext|>\n")
-    write(tmp_path / "b" / "c.jsonl", '{"text": "four"}\n\n{"text": "", "n": 1}\n')
-    write(tmp_path / "ignored.bin", b"\xff")
-    assert texts(tmp_path) == ["one\ntwo", "three", "four", ""]
-
-
-def test_a_file_without_separators_is_one_document(tmp_path):
-    path = write(tmp_path / "x.txt", "\none\n\ntwo\n")
-    assert texts(path) == ["one\n\ntwo"]
-
-
-def test_split_that_the_folder_brings(tmp_path):
-    train, validation = (write(tmp_path / f"{name}.txt", "x") for name in ("train", "validation"))
-    other = write(tmp_path / "notes.md", "y")
-    assert split_files(tmp_path) == ([train], [validation])
-    validation.unlink()
-    assert split_files(tmp_path) == ([other, train], None)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.txt", b"good\nbad \xff\n", "invalid UTF-8 at byte 9"),
-        ("a.txt", b"", "is empty"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "line 2"),
-        ("a.jsonl", b"not json\n", "line 1"),
-        ("a.jsonl", b"[" * 100_000, "line 1"),
-        ("a.jsonl", b'{"text": "\\ud800"}', "line 1"),
-    ],
-)
-def test_bad_text_is_named(tmp_path, name, content, message):
-    path = write(tmp_path / name, content)
-    with pytest.raises(ValueError, match=message):
-        texts(path)
-
-
-def test_missing_data(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        text_files(tmp_path / "nowhere")
-
-
 def test_token_stream(tmp_path, tokenizer):
     starts = tokenize_to_file([["a", "b"], [], ["cde"]], tokenizer, tmp_path / "t.bin")
     tokens = np.fromfile(tmp_path / "t.bin", np.uint16)
     end = tokenizer.eos_token_id
     assert tokens.tolist() == [end, *tokenizer.encode("ab"), end, *tokenizer.encode("cde"), end]
     assert starts.tolist() == [0, 3]
-
-
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                "",
-                "\n",
-                "\r\n",
-                "a",
-                "b c\n",
-                " ",
-                "é",
-                "x" * 9,
-                "<|endoftext|>",
-                "\n<|endoftext|>\n",
-            ]
-        ),
-        max_size=30,
-    )
-)
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_long_lines_are_read_in_parts_and_parted_alike(tmp_path, monkeypatch, parts):
-    """Whatever the size of what is read at once, the documents are those of the whole text."""
-    content = "".join(parts)
-    path = write(tmp_path / "x.txt", content or " ")
-    expected, lines = [], []
-    for line in [*re.findall(r"[^\n]*\n|[^\n]+$", content or " "), "<|endoftext|>"]:
-        if line.strip() == "<|endoftext|>":
-            expected.append("".join(lines).strip("\n"))
-            lines = []
-        else:
-            lines.append(line)
-    expected = [text for text in expected if text]
-    for size in (1 << 16, 20):
-        monkeypatch.setattr("tinyqwen.text.documents.PIECE", size)
-        assert [text for text in texts(path) if text] == expected
 
 
 def test_long_documents_tokenize_as_a_whole(tmp_path):
@@ -221,8 +136,8 @@ class Bytes:
 
     vocab_size, eos_token_id = 257, 256
 
-    def encode(self, text, add_special_tokens=True):
-        return list(text.encode())
+    def encode_pieces(self, pieces):
+        return (list(text.encode()) for text in pieces)
 
 
 @pytest.mark.parametrize(

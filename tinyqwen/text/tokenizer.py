@@ -14,6 +14,7 @@ How they work inside is written out in `tinyqwen.text.bpe` and `tinyqwen.text.wo
 import os
 import warnings
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import pairwise
 
 import tokenizers
@@ -166,6 +167,23 @@ class Tokenizer:
         rows = self.encodings(texts, False, add_special_tokens, split_special_tokens)
         return [row.ids for row in rows]
 
+    def encode_pieces(self, pieces: Iterable[str]) -> Iterable[list[int]]:
+        """Yield the ids of a document that comes in the pieces of `documents.in_pieces`.
+
+        Put together they are the ids of the whole, without special tokens: a tokenizer that does
+        something where a text begins (sentencepiece puts a space there) gets it in one piece.
+        """
+        if not self._may_be_cut:
+            pieces = ["".join(pieces)]
+        for piece in pieces:
+            yield self.encode(piece, add_special_tokens=False)
+
+    @cached_property
+    def _may_be_cut(self) -> bool:
+        pieces = ["a", " b", " a,", " b", "\n\na", ", b"]
+        rows = self.backend.encode_batch_fast(["".join(pieces), *pieces], add_special_tokens=False)
+        return rows[0].ids == [i for row in rows[1:] for i in row.ids]
+
     def encodings(
         self, texts, target=False, add_special_tokens=False, split_special_tokens=None
     ) -> list:
@@ -195,7 +213,8 @@ class Tokenizer:
                     if i == self.unk_token_id
                 ]
                 unknown = list(dict.fromkeys(text[start:end] for start, end in places))
-                shown = ", ".join(map(repr, unknown[:10])) + ", ..." * (len(unknown) > 10)
+                shown = ", ".join(repr(one)[:40] for one in unknown[:10])
+                shown += ", ..." * (len(unknown) > 10)
                 shown = shown or "some characters"  # sentencepiece does not say where they are
                 self._warned = True
                 warnings.warn(

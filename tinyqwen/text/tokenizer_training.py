@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -17,9 +16,9 @@ from tokenizers import (
     normalizers,
     pre_tokenizers,
     processors,
-    trainers,
 )
 
+from tinyqwen.text import library_training
 from tinyqwen.text.chat_template import CHATML
 from tinyqwen.text.documents import read_text
 
@@ -146,24 +145,6 @@ def between_marks(begin: tuple[str, int], end: tuple[str, int]) -> processors.Te
     )
 
 
-def _interruptibly(work) -> None:
-    """Do the library's work in a thread, for it does not look at signals, and this one does."""
-    failed = []
-
-    def run():
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.05)
-    if failed:
-        raise failed[0]
-
-
 def _refuse_size(asked: int, achieved: int) -> None:
     raise ValueError(
         f"vocab_size {asked} asked for, but this text supports only {achieved} tokens: "
@@ -198,13 +179,13 @@ def _train_bpe(texts, vocab_size, min_frequency, progress):
     )
     backend.post_processor = processors.ByteLevel(trim_offsets=False, **byte_level)
     backend.decoder = decoders.ByteLevel(trim_offsets=False, **byte_level)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(CHAT_TOKENS),
-        min_frequency=min_frequency,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=progress,
-    )
-    _interruptibly(lambda: backend.train_from_iterator(texts, trainer))
+    options = {
+        "vocab_size": vocab_size - len(CHAT_TOKENS),
+        "min_frequency": min_frequency,
+        "initial_alphabet": sorted(pre_tokenizers.ByteLevel.alphabet()),
+        "show_progress": progress,
+    }
+    backend = library_training.train(backend, "BpeTrainer", options, texts)
     # The special tokens come last, as in Qwen2: ids 0 to 255 are the bytes.
     vocabulary = backend.get_vocab()
     vocabulary |= {mark: len(vocabulary) + i for i, mark in enumerate(CHAT_TOKENS)}
@@ -235,15 +216,15 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
             f"vocab_size is {vocab_size}; this text's {len(pieces)} pieces of one character and "
             f"{len(BERT_TOKENS)} special tokens need at least {len(start)}"
         )
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=start,
-        show_progress=progress,
-    )
+    options = {
+        "vocab_size": vocab_size,
+        "min_frequency": min_frequency,
+        "special_tokens": start,
+        "show_progress": progress,
+    }
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    _interruptibly(lambda: learner.train_from_iterator(_repeat(words), trainer))
+    learner = library_training.train(learner, "WordPieceTrainer", options, _repeat(words))
     vocabulary = learner.get_vocab()
     if asked and len(vocabulary) < vocab_size:
         _refuse_size(vocab_size, len(vocabulary))

@@ -34,9 +34,8 @@ def tokenize_to_file(documents, tokenizer, path):
         file.write(end.tobytes())
         for pieces in documents:
             start = length
-            for piece in pieces:
-                ids = np.array(tokenizer.encode(piece, add_special_tokens=False), dtype)
-                file.write(ids.tobytes())
+            for ids in tokenizer.encode_pieces(pieces):
+                file.write(np.array(ids, dtype).tobytes())
                 length += len(ids)
             if length > start:
                 starts.append(start - 1)

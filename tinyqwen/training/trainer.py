@@ -38,7 +38,7 @@ from tinyqwen.storage.files import (
     remove_temporaries,
     write_json,
 )
-from tinyqwen.text.documents import split_files
+from tinyqwen.text.corpus_files import split_files
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.run_state import (
     MEASURED,
