@@ -1,18 +1,12 @@
 """tinyqwen: Qwen2 from scratch in NumPy, gradients included."""
 
 from tinyqwen import functional, generation, nn, optim
+from tinyqwen.autograd.grad_mode import enable_grad, inference_mode, no_grad
 from tinyqwen.autograd.gradcheck import gradcheck
 from tinyqwen.autograd.ops import concat, einsum, stack, where
 from tinyqwen.autograd.random import manual_seed
 from tinyqwen.autograd.recomputation import checkpoint
-from tinyqwen.autograd.tensor import (
-    Tensor,
-    enable_grad,
-    grad,
-    inference_mode,
-    no_grad,
-    primitive,
-)
+from tinyqwen.autograd.tensor import Tensor, grad, primitive
 from tinyqwen.models.qwen2 import (
     Qwen2Config,
     Qwen2ForCausalLM,

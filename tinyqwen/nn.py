@@ -8,6 +8,7 @@ import numpy as np
 from tinyqwen import functional as F
 from tinyqwen.autograd.random import default_rng
 from tinyqwen.autograd.tensor import Tensor
+from tinyqwen.functional.memory_layout import laid_in_a_row
 
 
 class Parameter(Tensor):
@@ -47,17 +48,6 @@ def _no_memory(shape, dtype):
 def has_memory(parameter) -> bool:
     """False for a parameter that was made inside `empty_parameters` and has got no data since."""
     return parameter.size == 0 or parameter.data.strides != (0,) * parameter.ndim
-
-
-def new_memory(parameters, dtype):
-    """An empty array for each parameter: all matrices in a row, all vectors in a row."""
-    arrays = {}
-    for ndim in {parameter.ndim for parameter in parameters}:
-        group = [parameter for parameter in parameters if parameter.ndim == ndim]
-        flat = np.empty(sum(parameter.size for parameter in group), dtype)
-        pieces = np.split(flat, np.cumsum([parameter.size for parameter in group[:-1]]))
-        arrays |= {id(p): piece.reshape(p.shape) for p, piece in zip(group, pieces)}
-    return [arrays[id(parameter)] for parameter in parameters]
 
 
 def _parameter(shape, fill=None):
@@ -194,9 +184,9 @@ class Module:
         return self
 
     def astype(self, dtype):
-        """Convert all parameters, in place; they move to `new_memory`."""
+        """Convert all parameters, in place; they move to memory that is `laid_in_a_row`."""
         filled = [parameter for parameter in self.parameters() if has_memory(parameter)]
-        for parameter, array in zip(filled, new_memory(filled, dtype)):
+        for parameter, array in zip(filled, laid_in_a_row([p.shape for p in filled], dtype)):
             array[...] = parameter.data
             parameter.data = array
         for parameter in self.parameters():

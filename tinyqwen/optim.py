@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 
-from tinyqwen.parallel.resources import shared_zeros
-
 PIECE = 1 << 15  # numbers updated at a time: eight arrays of 128 KB stay in a core's L2 cache
 
 
@@ -48,7 +46,7 @@ class AdamW:
 
     The parameters are moved into one array, of which each `.data` becomes a view; so are m, v and
     the gradients (`gradient_buffers`). One pass in pieces that stay in cache then updates a million
-    numbers as fast as ten thousand; and several processes, which share these arrays, can each do a
+    numbers as fast as ten thousand; and processes that share these arrays (`move_to`) can each do a
     part of it.
     """
 
@@ -70,10 +68,19 @@ class AdamW:
             raise TypeError("AdamW: all parameters must have one dtype")
         ends = np.cumsum([p.size for p in self.params]).tolist()
         self._spans = list(zip([0, *ends[:-1]], ends))
-        self._data, self._grad, self._m, self._v = (
-            shared_zeros(ends[-1], self.params[0].dtype) for _ in range(4)
-        )
         self._steps = [0] * len(self.params)
+        self._m = self._v = 0
+        self.move_to(np.zeros)
+
+    def move_to(self, zeros):
+        """Take new arrays: zeros(size, dtype) says where they lie, as in memory that is shared.
+
+        What was in the old ones is copied, but for the gradients: they are empty.
+        """
+        dtype, size = self.params[0].dtype, self._spans[-1][1]
+        self._data, self._grad, m, v = (zeros(size, dtype) for _ in range(4))
+        m[...], v[...] = self._m, self._v
+        self._m, self._v = m, v
         self._homes = [self._view(self._data, i) for i in range(len(self.params))]
         self.gradient_buffers = [self._view(self._grad, i) for i in range(len(self.params))]
         self._move_in()

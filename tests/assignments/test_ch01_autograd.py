@@ -20,7 +20,7 @@ from tinyqwen.course import (
 TITLE = "Autograd"
 ASSIGNED = {
     "unbroadcast": "autograd.ops",
-    "topological_order": "autograd.tensor",
+    "topological_order": "autograd.tape",
     "mul": "autograd.ops",
     "exp": "autograd.ops",
     "sum": "autograd.ops",

@@ -9,7 +9,8 @@ import pytest
 import tinyqwen as tq
 from tinyqwen import functional as F
 from tinyqwen.autograd import ops
-from tinyqwen.autograd.tensor import is_grad_enabled, topological_order
+from tinyqwen.autograd.grad_mode import is_grad_enabled
+from tinyqwen.autograd.tape import topological_order
 
 DEPTH = 100_000
 

@@ -19,7 +19,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen import course
 from tinyqwen import functional as F
-from tinyqwen.autograd import ops, tensor
+from tinyqwen.autograd import ops, tape
 from tinyqwen.course import clock, registry, runner
 from tinyqwen.course.authoring import diagnosis, mutants
 from tinyqwen.course.authoring.checks import Call
@@ -549,7 +549,7 @@ def test_swap_reaches_threads_and_survives_exceptions():
 def test_swap_replaces_plain_functions_wherever_they_are_looked_up(monkeypatch):
     from tinyqwen.course import swapping
 
-    homes = {"unbroadcast": ops.unbroadcast, "topological_order": tensor.topological_order}
+    homes = {"unbroadcast": ops.unbroadcast, "topological_order": tape.topological_order}
     monkeypatch.setattr(swapping, "library", homes.get)
     count = dict.fromkeys(homes, 0)
 
@@ -565,7 +565,7 @@ def test_swap_replaces_plain_functions_wherever_they_are_looked_up(monkeypatch):
         (x * np.ones((2, 3))).sum().backward()
     assert count["unbroadcast"] > 0 and count["topological_order"] == 1
     assert ops.unbroadcast is homes["unbroadcast"]
-    assert tensor.topological_order is homes["topological_order"]
+    assert tape.topological_order is homes["topological_order"]
 
 
 def test_swapped_cross_entropy_is_the_loss_of_training_too(monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinyqwen import functional as F
-from tinyqwen.autograd.tensor import inference_mode
+from tinyqwen.autograd.grad_mode import inference_mode
 from tinyqwen.functional.matvec import FEW, LARGE, LONG, PIECE, matvec, matvec_by, multiply
 
 

@@ -7,8 +7,9 @@ import pytest
 
 import tinyqwen as tq
 from tinyqwen import nn
-from tinyqwen.autograd.tensor import inference_mode, no_grad
-from tinyqwen.models.merged_linear import in_a_row, linears, side_by_side
+from tinyqwen.autograd.grad_mode import inference_mode, no_grad
+from tinyqwen.functional.memory_layout import in_a_row
+from tinyqwen.models.merged_linear import linears, side_by_side
 from tinyqwen.optim import AdamW, decay_groups
 
 

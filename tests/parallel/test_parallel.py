@@ -119,7 +119,7 @@ def test_workers_see_each_update(model, rng):
     ids = rng.integers(0, 50, (4, 9))
     with DataParallel(model, 2) as parallel:
         first = list(parallel._workers)
-        optimizer = AdamW(model.parameters(), lr=0.1)  # moves the parameters
+        optimizer = parallel.optimizer = AdamW(model.parameters(), lr=0.1)  # moves the parameters
         for step in range(3):
             expected = model(ids, labels=ids).loss.item()
             loss, _ = clipped_gradients(parallel, optimizer, [ids], 32, 1.0)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen.autograd.tensor import no_grad
+from tinyqwen.autograd.grad_mode import no_grad
 
 # ---------------------------------------------------------------------------------------------
 # On arrays

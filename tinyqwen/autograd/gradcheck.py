@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tinyqwen.autograd.tensor import Tensor, enable_grad, grad, no_grad
+from tinyqwen.autograd.grad_mode import enable_grad, no_grad
+from tinyqwen.autograd.tensor import Tensor, grad
 
 
 def gradcheck(fn, *inputs, eps=1e-6, rtol=1e-5, atol=1e-7, seed=0):

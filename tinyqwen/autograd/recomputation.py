@@ -1,7 +1,9 @@
 """Gradient checkpointing: memory is saved by computing a part of the graph twice."""
 
+from tinyqwen.autograd.grad_mode import enable_grad, no_grad
 from tinyqwen.autograd.random import default_rng
-from tinyqwen.autograd.tensor import Tensor, apply, backpropagate, enable_grad, no_grad
+from tinyqwen.autograd.tape import backpropagate
+from tinyqwen.autograd.tensor import Tensor, apply
 
 
 def checkpoint(fn, *inputs, parameters=()):

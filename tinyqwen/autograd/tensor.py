@@ -1,4 +1,4 @@
-"""The engine: tensors, the tape, and reverse-mode differentiation.
+"""The engine: tensors, and the operations that write on the tape.
 
 A *primitive* is a NumPy function that returns its value and its vector-Jacobian product (VJP):
 
@@ -7,252 +7,18 @@ A *primitive* is a NumPy function that returns its value and its vector-Jacobian
         return x * x, lambda g: (2 * x * g,)
 
 Calling `square` on a `Tensor` computes the value and writes a `Node` on the tape: who the parents
-were, and how blame flows back to them. `backward` walks the tape from the loss to the leaves in
-reverse topological order and adds up the blame. That is all there is to automatic differentiation.
-
-Sources: Linnainmaa (1970) for the reverse mode; Baydin et al. (2018), "Automatic differentiation
-in machine learning: a survey", section 3.2.
+were, and how blame flows back to them. `backward` walks the tape (`tape.py`) from the loss to the
+leaves in reverse topological order and adds up the blame. That is all there is to automatic
+differentiation.
 """
 
 import functools
 import inspect
-import threading
-from contextlib import contextmanager
 
 import numpy as np
 
-# ---------------------------------------------------------------------------------------------
-# Whether the tape is written: every thread decides for itself
-# ---------------------------------------------------------------------------------------------
-
-
-class _ThreadState(threading.local):
-    grad_enabled = True
-    session = None  # a dict inside inference_mode
-
-
-_state = _ThreadState()
-
-
-def is_grad_enabled() -> bool:
-    """True when operations of this thread are recorded on the tape."""
-    return _state.grad_enabled
-
-
-@contextmanager
-def _grad_mode(enabled):
-    before, _state.grad_enabled = _state.grad_enabled, enabled
-    try:
-        yield
-    finally:
-        _state.grad_enabled = before
-
-
-def no_grad():
-    """Context manager: inside it nothing is recorded, so memory is freed at once."""
-    return _grad_mode(False)
-
-
-def enable_grad():
-    """Context manager: records again inside a `no_grad` block."""
-    return _grad_mode(True)
-
-
-@contextmanager
-def inference_mode():
-    """Context manager: as `no_grad`, and operations return plain arrays instead of Tensors.
-
-    For small models, wrapping is half of a decoding step. A model that uses primitives, operators,
-    indexing and the methods that arrays have as well runs unchanged in either mode. No parameter's
-    `.data` may be replaced inside (its entries may): see `inference_session`.
-    """
-    before, _state.session = _state.session, {}
-    try:
-        with no_grad():
-            yield
-    finally:
-        _state.session = before
-
-
-def inference_session():
-    """A dict that lives as long as this thread's inference_mode block; None outside.
-
-    What was found out about the parameters can be kept there, and need not be asked every token.
-    """
-    return _state.session
-
-
-# ---------------------------------------------------------------------------------------------
-# The tape
-# ---------------------------------------------------------------------------------------------
-
-
-class Node:
-    """One recorded operation.
-
-    name:    the primitive's name, for error messages and drawings
-    vjp:     maps the gradient of the outputs to the gradients of the inputs
-    parents: for each input, `(node, index)` of the output it came from; a leaf `Tensor`, which has
-             no node, stands for itself; None where no gradient is wanted
-    shapes, dtypes: of the outputs
-
-    A node holds no tensor it produced, so a graph has no reference cycle, is freed as soon as its
-    last tensor is, and keeps alive only the arrays that some VJP needs.
-    """
-
-    __slots__ = ("dtypes", "name", "parents", "shapes", "vjp")
-
-    def __init__(self, name, vjp, parents, outputs):
-        self.name, self.vjp, self.parents = name, vjp, parents
-        self.shapes = [out.shape for out in outputs]
-        self.dtypes = [out.dtype for out in outputs]
-
-
-def topological_order(root, parents):
-    """Order a directed acyclic graph so that every vertex comes after all of its parents.
-
-    root:    the vertex to start from (any hashable object)
-    parents: function, vertex -> iterable of its parents
-    Returns a list of all vertices that can be reached from root; root is the last.
-
-    Depth-first search (Tarjan 1976) with a stack of our own: Python's ends at depth 1,000.
-
-    >>> graph = {"loss": ["a", "b"], "b": ["a"], "a": []}
-    >>> topological_order("loss", graph.get)
-    ['a', 'b', 'loss']
-    """
-    order, seen, stack = [], {root}, [(root, iter(parents(root)))]
-    while stack:
-        vertex, remaining = stack[-1]
-        for parent in remaining:
-            if parent not in seen:
-                seen.add(parent)
-                stack.append((parent, iter(parents(parent))))
-                break
-        else:
-            order.append(vertex)
-            stack.pop()
-    return order
-
-
-def _parent_nodes(node):
-    return [parent[0] for parent in node.parents if type(parent) is tuple]
-
-
-class _Gradients:
-    """Sums of gradients by edge, never written into an array that somebody else may hold.
-
-    `add`'s VJP hands the same array to both of its parents. So the first gradient of an edge is
-    kept as it came; the second makes a new array, which is ours, and the others are added in place.
-    """
-
-    def __init__(self):
-        self.sums, self.owned = {}, set()
-
-    def add(self, edge, gradient):
-        if edge not in self.sums:
-            self.sums[edge] = gradient
-        elif edge in self.owned:
-            self.sums[edge] += gradient
-        else:
-            self.sums[edge] = np.asarray(self.sums[edge] + gradient)
-            self.owned.add(edge)
-
-
-def _edge(tensor):
-    return tensor if tensor._node is None else (tensor._node, tensor._index)
-
-
-def backpropagate(output, gradient=None, inputs=None):
-    """The reverse pass: {edge: gradient} of the leaves, and of `inputs` where given.
-
-    A leaf's edge is the Tensor itself. `Tensor.backward` and `grad` are its two faces.
-    """
-    if not output.requires_grad:
-        raise RuntimeError(
-            "backward: this tensor depends on nothing that requires a gradient; "
-            "create an input with requires_grad=True, outside no_grad()"
-        )
-    if gradient is None:
-        if output.size != 1:
-            raise RuntimeError(
-                f"backward: a gradient is implied for scalars only, this tensor has shape "
-                f"{output.shape}; pass gradient= of that shape, or reduce it with .sum()"
-            )
-        gradient = np.ones_like(output.data)
-    else:
-        gradient = _as_array(gradient, output.dtype)
-        if gradient.shape != output.shape:
-            raise ValueError(f"backward: gradient has shape {gradient.shape}, not {output.shape}")
-
-    gradients = _Gradients()
-    sums = gradients.sums
-    gradients.add(_edge(output), gradient)
-    wanted = {_edge(tensor) for tensor in inputs or ()}
-    order = topological_order(output._node, _parent_nodes) if output._node else []
-    while order:
-        node = order.pop()
-        edges = [(node, index) for index in range(len(node.shapes))]
-        incoming = [sums.get(e) if e in wanted else sums.pop(e, None) for e in edges]
-        _apply_vjp(node, incoming, gradients)
-        node.vjp, node.parents = None, ()  # the tape is freed as we go
-    return sums
-
-
-def _apply_vjp(node, incoming, gradients):
-    if node.vjp is None:
-        raise RuntimeError(
-            f"backward: the graph through {node.name!r} was freed by an earlier backward; "
-            "run the forward pass again"
-        )
-    if any(g is None for g in incoming):
-        if all(g is None for g in incoming):
-            return
-        incoming = [
-            np.zeros(shape, dtype) if g is None else g
-            for g, shape, dtype in zip(incoming, node.shapes, node.dtypes)
-        ]
-    results = node.vjp(incoming[0] if len(incoming) == 1 else tuple(incoming))
-    if not isinstance(results, tuple):
-        raise TypeError(
-            f"{node.name}: its vjp returned {type(results).__name__}; "
-            "a tuple with one gradient for each input was expected"
-        )
-    for position, (parent, result) in enumerate(zip(node.parents, results)):
-        if parent is None or result is None:
-            continue
-        if type(parent) is tuple:
-            shape, dtype = parent[0].shapes[parent[1]], parent[0].dtypes[parent[1]]
-        else:
-            shape, dtype = parent.shape, parent.dtype
-        result = np.asarray(result)
-        if result.shape != shape:
-            raise ValueError(
-                f"{node.name}: its vjp returned shape {result.shape} "
-                f"for input {position}, which has shape {shape}"
-            )
-        gradients.add(parent, result if result.dtype == dtype else result.astype(dtype))
-
-
-def grad(output, inputs, gradient=None):
-    """Gradients of `output` with respect to `inputs`; no tensor's `.grad` is touched.
-
-    output:   a scalar Tensor, or any Tensor if `gradient` (same shape) is given
-    inputs:   a Tensor, or a sequence of them: leaves or intermediate results
-    Returns an array (or a list of arrays) shaped as the inputs; None where output does not depend
-    on an input. The arrays may share memory with each other: copy one before you write into it.
-
-    Several threads can call `grad` on one model at the same time.
-    """
-    single = isinstance(inputs, Tensor)
-    inputs = [inputs] if single else list(inputs)
-    for position, tensor in enumerate(inputs):
-        if not (isinstance(tensor, Tensor) and tensor.requires_grad):
-            raise ValueError(f"grad: input {position} is not a Tensor with requires_grad=True")
-    sums = backpropagate(output, gradient, inputs)
-    results = [sums.get(_edge(tensor)) for tensor in inputs]
-    return results[0] if single else results
-
+from tinyqwen.autograd import grad_mode
+from tinyqwen.autograd.tape import Node, backpropagate, edge
 
 # ---------------------------------------------------------------------------------------------
 # Tensors
@@ -347,6 +113,26 @@ class Tensor:
     __hash__ = object.__hash__  # == is elementwise, so tensors are told apart by identity
 
 
+def grad(output, inputs, gradient=None):
+    """Gradients of `output` with respect to `inputs`; no tensor's `.grad` is touched.
+
+    output:   a scalar Tensor, or any Tensor if `gradient` (same shape) is given
+    inputs:   a Tensor, or a sequence of them: leaves or intermediate results
+    Returns an array (or a list of arrays) shaped as the inputs; None where output does not depend
+    on an input. The arrays may share memory with each other: copy one before you write into it.
+
+    Several threads can call `grad` on one model at the same time.
+    """
+    single = isinstance(inputs, Tensor)
+    inputs = [inputs] if single else list(inputs)
+    for position, tensor in enumerate(inputs):
+        if not (isinstance(tensor, Tensor) and tensor.requires_grad):
+            raise ValueError(f"grad: input {position} is not a Tensor with requires_grad=True")
+    sums = backpropagate(output, gradient, inputs)
+    results = [sums.get(edge(tensor)) for tensor in inputs]
+    return results[0] if single else results
+
+
 # ---------------------------------------------------------------------------------------------
 # Primitives
 # ---------------------------------------------------------------------------------------------
@@ -367,7 +153,7 @@ def primitive(fn):
 
     @functools.wraps(fn)
     def operation(*args, **kwargs):
-        if _state.session is not None:  # a decoding step makes fifty calls, on tiny arrays
+        if grad_mode.state.session is not None:  # a decoding step makes fifty calls, on tiny arrays
             if kwargs:
                 kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
             args = [a.data if isinstance(a, Tensor) else a for a in args]
@@ -387,12 +173,12 @@ def apply(fn, *args, **kwargs):
     if kwargs:
         kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
     out, vjp = fn(*[_as_argument(a) for a in args], **kwargs)
-    if _state.session is not None:
+    if grad_mode.state.session is not None:
         return out
     several = type(out) is tuple
     tensors = tuple(map(_wrap, out)) if several else (_wrap(out),)
-    if _state.grad_enabled:
-        parents = [_edge(a) if isinstance(a, Tensor) and a.requires_grad else None for a in args]
+    if grad_mode.state.grad_enabled:
+        parents = [edge(a) if isinstance(a, Tensor) and a.requires_grad else None for a in args]
         if any(parent is not None for parent in parents):
             node = Node(fn.__name__, vjp, parents, [tensor.data for tensor in tensors])
             for index, tensor in enumerate(tensors):

@@ -7,8 +7,8 @@ from itertools import pairwise
 from statistics import median
 
 from tinyqwen import functional as F
+from tinyqwen.autograd.grad_mode import inference_mode, no_grad
 from tinyqwen.autograd.random import manual_seed
-from tinyqwen.autograd.tensor import inference_mode, no_grad
 from tinyqwen.benchmark.machine import peak_mib
 from tinyqwen.benchmark.sizes import SIZES, ids_for
 from tinyqwen.benchmark.worker import repeat

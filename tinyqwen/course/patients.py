@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen.analysis.interpret import residual_stream
-from tinyqwen.autograd.tensor import no_grad
+from tinyqwen.autograd.grad_mode import no_grad
 from tinyqwen.course.registry import ROOT
 from tinyqwen.course.swapping import swap
 from tinyqwen.models.qwen2 import Qwen2ForCausalLM

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tinyqwen.autograd.tensor import is_grad_enabled, primitive
+from tinyqwen.autograd.grad_mode import is_grad_enabled
+from tinyqwen.autograd.tensor import primitive
 
 ROWS = 256  # rows of logits at a time: 256 × 2048 floats are 2 MB, about a core's L2 cache
 

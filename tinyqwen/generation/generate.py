@@ -5,8 +5,8 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
+from tinyqwen.autograd.grad_mode import inference_mode
 from tinyqwen.autograd.random import default_rng
-from tinyqwen.autograd.tensor import inference_mode
 from tinyqwen.generation import sampling
 from tinyqwen.generation.beam import beam_search
 from tinyqwen.generation.loop import decode_loop

@@ -12,7 +12,8 @@ import numpy as np
 from tinyqwen import functional as F
 from tinyqwen import nn
 from tinyqwen.autograd import ops
-from tinyqwen.autograd.tensor import inference_session
+from tinyqwen.autograd.grad_mode import inference_session
+from tinyqwen.functional.memory_layout import in_a_row
 
 
 def linears(in_features, *out_features, bias=True):
@@ -51,28 +52,3 @@ def _join(layers):
     fields = ("weight", "bias") if with_bias == {True} else ("weight",)
     wholes = [in_a_row([getattr(layer, field).data for layer in layers]) for field in fields]
     return None if any(whole is None for whole in wholes) else wholes
-
-
-def in_a_row(arrays):
-    """Arrays one on top of the other, (Σ rows, …), as a view; None if they do not lie so in memory.
-
-    >>> flat = np.arange(6)
-    >>> in_a_row([flat[:2].reshape(1, 2), flat[2:].reshape(2, 2)])
-    array([[0, 1],
-           [2, 3],
-           [4, 5]])
-    """
-    base = arrays[0].base
-    if not isinstance(base, np.ndarray) or not base.flags.c_contiguous:
-        return None
-    start = end = _address(arrays[0])
-    for array in arrays:
-        if array.base is not base or not array.flags.c_contiguous or _address(array) != end:
-            return None
-        end += array.nbytes
-    first, last = ((at - _address(base)) // base.itemsize for at in (start, end))
-    return base.reshape(-1)[first:last].reshape(-1, *arrays[0].shape[1:])
-
-
-def _address(array):
-    return array.__array_interface__["data"][0]

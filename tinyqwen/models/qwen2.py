@@ -12,8 +12,9 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen import nn
+from tinyqwen.autograd.grad_mode import is_grad_enabled
 from tinyqwen.autograd.recomputation import checkpoint
-from tinyqwen.autograd.tensor import Tensor, is_grad_enabled
+from tinyqwen.autograd.tensor import Tensor
 from tinyqwen.models.cache import KVCache
 from tinyqwen.models.masks import causal_mask, padding_mask
 from tinyqwen.models.merged_linear import linears, side_by_side

@@ -10,8 +10,9 @@ from collections import Counter
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tinyqwen.autograd.grad_mode import no_grad
 from tinyqwen.autograd.random import seeded
-from tinyqwen.autograd.tensor import grad, no_grad
+from tinyqwen.autograd.tensor import grad
 from tinyqwen.optim import clip_grad_norm_
 from tinyqwen.parallel.resources import default_threads, is_shared, keep_memory, shared_zeros
 from tinyqwen.parallel.workers import start_worker
@@ -63,6 +64,9 @@ class DataParallel:
     def _start(self):
         """Make the workers, and for each of them gradients that it shares with this process."""
         parameters = list(self.model.parameters())
+        optimizer = self.optimizer
+        if self.threads > 1 and optimizer and not is_shared(optimizer.gradient_buffers[0]):
+            optimizer.move_to(shared_zeros)
         for parameter in parameters:
             if self.threads > 1 and not is_shared(parameter.data):
                 parameter.data, old = _shared_like(parameter), parameter.data

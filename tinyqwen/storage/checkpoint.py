@@ -16,6 +16,7 @@ from secrets import token_hex
 import numpy as np
 
 from tinyqwen import nn
+from tinyqwen.functional.memory_layout import laid_in_a_row
 from tinyqwen.storage import safetensors
 from tinyqwen.storage.files import file_in, make_folder, read_json, write_json
 
@@ -64,8 +65,8 @@ class PreTrainedModel(nn.Module):
             model = cls(config)
         entries = _fit_prefix(model, path, entries)
         jobs = _match(model, path, entries)
-        parameters = [parameter for parameter, _ in jobs]
-        for parameter, array in zip(parameters, nn.new_memory(parameters, dtype)):
+        arrays = laid_in_a_row([parameter.shape for parameter, _ in jobs], dtype)
+        for (parameter, _), array in zip(jobs, arrays):
             parameter.data = array
         _read(path, jobs)
         model.generation_config = {}

@@ -1,6 +1,7 @@
 """The tape, drawn: values flow to the right, gradients back to the left."""
 
-from tinyqwen.autograd.tensor import Tensor, topological_order
+from tinyqwen.autograd.tape import topological_order
+from tinyqwen.autograd.tensor import Tensor
 from tinyqwen.viz.style import BLUE, GRAY, RED, figure, style
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "matmul": "@", "neg": "−"}

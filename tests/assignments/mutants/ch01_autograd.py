@@ -4,7 +4,7 @@ import numpy as np
 
 from tinyqwen.autograd import ops
 from tinyqwen.autograd.ops import unbroadcast
-from tinyqwen.autograd.tensor import topological_order
+from tinyqwen.autograd.tape import topological_order
 from tinyqwen.course import mutant
 
 mul, exp, total, matmul, getitem = (
