@@ -7,6 +7,14 @@ from tinyqwen.autograd.ops import concat, einsum, stack, where
 from tinyqwen.autograd.random import manual_seed
 from tinyqwen.autograd.recomputation import checkpoint
 from tinyqwen.autograd.tensor import Tensor, grad, primitive
+from tinyqwen.models.auto import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 from tinyqwen.models.qwen2 import (
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -19,6 +27,12 @@ from tinyqwen.tuning.lora import LoraConfig
 from tinyqwen.tuning.peft_model import PeftModel, get_peft_model
 
 __all__ = [
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSequenceClassification",
     "LoraConfig",
     "PeftModel",
     "Qwen2Config",

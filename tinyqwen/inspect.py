@@ -5,7 +5,6 @@ No weights are read and no memory is used for them: a model of any size is told 
 
 from pathlib import Path
 
-from tinyqwen import nn
 from tinyqwen.analysis.budget import (
     flops_per_token,
     kv_cache_table,
@@ -15,8 +14,7 @@ from tinyqwen.analysis.budget import (
     six_n,
 )
 from tinyqwen.cli import ArgumentParser, run
-from tinyqwen.models import qwen2
-from tinyqwen.storage.checkpoint import read_config
+from tinyqwen.models import auto
 from tinyqwen.viz.budget import budget
 from tinyqwen.viz.style import save
 
@@ -40,18 +38,11 @@ def parse_arguments(arguments=None):
 
 def build(path):
     """The model of a folder or config.json, in shape only; its class as the config names it."""
-    config = read_config(path, qwen2.Qwen2Config)
-    named = config.extra.get("architectures") or ["Qwen2ForCausalLM"]
-    known = (
-        *(qwen2.Qwen2ForCausalLM, qwen2.Qwen2Model),
-        *(qwen2.Qwen2ForSequenceClassification, qwen2.Qwen2ForTokenClassification),
-    )
-    model_class = next((c for c in known if named == [c.__name__]), None)
-    if model_class is None:
-        names = ", ".join(c.__name__ for c in known)
-        raise ValueError(f"{path}: architectures is {named!r}; expected a list of one of {names}")
-    with nn.empty_parameters():
-        return model_class(config)
+    config = auto.AutoConfig.from_pretrained(path)
+    try:
+        return auto.empty(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def part_counts(model):

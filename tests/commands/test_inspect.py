@@ -118,7 +118,7 @@ def command(*arguments):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model_type": "llama"}, "model_type is 'llama'; only 'qwen2' can be loaded"),
+        ({"model_type": "mamba"}, "model_type is 'mamba'; known are qwen2"),
         ({"hidden_size": 897}, "hidden_size 897 is not divisible"),
         ({"architectures": ["LlamaForCausalLM"]}, "architectures is ['LlamaForCausalLM']"),
         ({"architectures": 5}, "architectures is 5"),

@@ -9,7 +9,7 @@ import tinyqwen as tq
 from tinyqwen.course.swapping import swap
 from tinyqwen.generation import GenerationConfig, TextStreamer, pad_left, sampling
 from tinyqwen.models.cache import KVCache
-from tinyqwen.models.qwen2 import ModelOutput
+from tinyqwen.models.pretrained import ModelOutput
 from tinyqwen.text.tokenizer import Tokenizer
 
 TEXT = "the dog bit the man. 我有一只猫! "

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 class _ThreadState(threading.local):
     grad_enabled = True
-    session = None  # a dict inside inference_mode
+    inference = False  # inside inference_mode
 
 
 state = _ThreadState()
@@ -41,20 +41,11 @@ def inference_mode():
     """Context manager: as `no_grad`, and operations return plain arrays instead of Tensors.
 
     For small models, wrapping is half of a decoding step. A model that uses primitives, operators,
-    indexing and the methods that arrays have as well runs unchanged in either mode. No parameter's
-    `.data` may be replaced inside (its entries may): see `inference_session`.
+    indexing and the methods that arrays have as well runs unchanged in either mode.
     """
-    before, state.session = state.session, {}
+    before, state.inference = state.inference, True
     try:
         with no_grad():
             yield
     finally:
-        state.session = before
-
-
-def inference_session():
-    """A dict that lives as long as this thread's inference_mode block; None outside.
-
-    What was found out about the parameters can be kept there, and need not be asked every token.
-    """
-    return state.session
+        state.inference = before

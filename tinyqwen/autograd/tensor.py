@@ -153,7 +153,7 @@ def primitive(fn):
 
     @functools.wraps(fn)
     def operation(*args, **kwargs):
-        if grad_mode.state.session is not None:  # a decoding step makes fifty calls, on tiny arrays
+        if grad_mode.state.inference:  # a decoding step makes fifty calls, on tiny arrays
             if kwargs:
                 kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
             args = [a.data if isinstance(a, Tensor) else a for a in args]
@@ -173,7 +173,7 @@ def apply(fn, *args, **kwargs):
     if kwargs:
         kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
     out, vjp = fn(*[_as_argument(a) for a in args], **kwargs)
-    if grad_mode.state.session is not None:
+    if grad_mode.state.inference:
         return out
     several = type(out) is tuple
     tensors = tuple(map(_wrap, out)) if several else (_wrap(out),)

@@ -8,7 +8,7 @@ from tinyqwen.generation.loop import decode_loop
 from tinyqwen.generation.prompts import pad_left
 from tinyqwen.generation.settings import GenerationConfig
 from tinyqwen.generation.streaming import TextStreamer
-from tinyqwen.storage.checkpoint import PreTrainedModel
+from tinyqwen.models.pretrained import PreTrainedModel
 
 __all__ = ["GenerationConfig", "TextStreamer", "decode_loop", "pad_left"]
 

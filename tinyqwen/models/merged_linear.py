@@ -1,4 +1,4 @@
-"""Linear layers that read the same input, computed by one matrix product.
+"""Linear layers that read the same input, computed by one matrix product for a single token.
 
 x W₁ᵀ beside x W₂ᵀ is x Wᵀ, with W₁ on top of W₂ in W. For a single token, what counts is the number
 of calls: in a small model this is worth an eighth of its time. In training, where the products are
@@ -11,8 +11,7 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen import nn
-from tinyqwen.autograd import ops
-from tinyqwen.autograd.grad_mode import inference_session
+from tinyqwen.autograd.grad_mode import is_grad_enabled
 from tinyqwen.functional.memory_layout import in_a_row
 
 
@@ -22,33 +21,70 @@ def linears(in_features, *out_features, bias=True):
     return layers.astype(np.float32)
 
 
-def side_by_side(*names):
-    """Make a method (self, x) -> the outputs of Linear layers, concatenated.
+def merged_linear(*names):
+    """Make a method (self, x, head_dim=None) -> the outputs of several Linear layers, a list.
 
-    names: attributes of self that are Linear layers with the same input, all with a bias or none.
-    x (..., in_features) -> (..., sum of the out_features).
+    names: attributes of self that are layers with the same input. x (B, T, in_features); outputs
+    (B, T, out_features), or with head_dim split into heads, (B, out_features / D, T, D).
 
-    The layers are called one by one outside inference_mode, where they do not lie in a row in
-    memory, and where one of them is not just a Linear.
+    They are called one by one where T is not 1, where gradients are recorded, and where they do not
+    lie in a row in memory or one of them is not just a Linear.
     """
+    slot = "_" + "_".join(names)
 
-    def method(self, x):
-        session, key = inference_session(), (self, names)
-        if session is not None and key not in session:
-            session[key] = _join([getattr(self, name) for name in names])
-        wholes = None if session is None else session[key]
-        if wholes is None:
-            return ops.concat([getattr(self, name)(x) for name in names], axis=-1)
-        return F.linear(x, *wholes)
+    def method(self, x, head_dim=None):
+        fields = vars(self)
+        layers = [fields[name] for name in names]
+        merged = None
+        if x.shape[1] == 1 and not is_grad_enabled():
+            merged = fields.get(slot)
+            if merged is None or not merged.fits(layers):
+                merged = fields[slot] = _Merged(layers)
+        if merged is None or merged.weight is None:
+            outs = [layer(x) for layer in layers]
+            return outs if head_dim is None else [F.split_heads(y, head_dim) for y in outs]
+        y = F.linear(x, merged.weight, merged.bias)
+        if head_dim is None:
+            return [y[..., start:stop] for start, stop in merged.pieces]
+        y = F.split_heads(y, head_dim)
+        return [y[:, start // head_dim : stop // head_dim] for start, stop in merged.pieces]
 
     return method
 
 
-def _join(layers):
-    """[weight], or [weight, bias], of one layer that does what these do, as views; None without."""
-    with_bias = {layer.bias is not None for layer in layers if type(layer) is nn.Linear}
-    if len(with_bias) > 1 or any(type(layer) is not nn.Linear for layer in layers):
-        return None
-    fields = ("weight", "bias") if with_bias == {True} else ("weight",)
-    wholes = [in_a_row([getattr(layer, field).data for layer in layers]) for field in fields]
-    return None if any(whole is None for whole in wholes) else wholes
+class _Merged:
+    """What one layer would need that does what several do: views of their arrays, if they allow it.
+
+    weight is None where they do not; `pieces` of its output are theirs.
+    """
+
+    def __init__(self, layers):
+        self.weight = self.bias = None
+        self._parts = [(layer, None, None) for layer in layers]
+        if any(type(layer) is not nn.Linear for layer in layers):
+            return
+        weights = [layer.weight.data for layer in layers]
+        biases = [None if layer.bias is None else layer.bias.data for layer in layers]
+        self._parts = list(zip(layers, weights, biases))
+        if any(bias is not None for bias in biases):
+            self.bias = None if any(bias is None for bias in biases) else in_a_row(biases)
+            if self.bias is None:
+                return
+        self.weight = in_a_row(weights)
+        stops = np.cumsum([len(weight) for weight in weights]).tolist()
+        self.pieces = list(zip([0, *stops], stops))
+
+    def fits(self, layers):
+        """Whether these layers are still the same, with the same arrays."""
+        for layer, (own, weight, bias) in zip(layers, self._parts):
+            if layer is not own:
+                return False
+            if weight is not None:
+                if layer.weight.data is not weight:
+                    return False
+                if (None if layer.bias is None else layer.bias.data) is not bias:
+                    return False
+        return True
+
+    def __reduce__(self):
+        return type(None), ()  # a copy of the module has arrays of its own

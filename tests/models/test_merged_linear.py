@@ -7,9 +7,10 @@ import pytest
 
 import tinyqwen as tq
 from tinyqwen import nn
+from tinyqwen.autograd import ops
 from tinyqwen.autograd.grad_mode import inference_mode, no_grad
 from tinyqwen.functional.memory_layout import in_a_row
-from tinyqwen.models.merged_linear import linears, side_by_side
+from tinyqwen.models.merged_linear import linears, merged_linear
 from tinyqwen.optim import AdamW, decay_groups
 
 
@@ -17,7 +18,10 @@ class Two(nn.Module):
     def __init__(self, bias):
         self.a, self.b = linears(5, 3, 4, bias=bias)
 
-    forward = side_by_side("a", "b")
+    ab = merged_linear("a", "b")
+
+    def forward(self, x):
+        return ops.concat(self.ab(x), axis=-1)
 
 
 def one_by_one(model, x):
@@ -41,10 +45,12 @@ def test_the_same_as_one_by_one(bias, dtype, joined, rng, monkeypatch):
     model = Two(bias).astype(dtype)
     if not joined:
         model.b.weight.data = model.b.weight.data.copy()
-    x = rng.normal(size=(2, 3, 5)).astype(dtype)
-    assert products(monkeypatch, model, x) == 2
-    with inference_mode():
-        assert products(monkeypatch, model, x) == (1 if joined else 2)
+    x = rng.normal(size=(2, 1, 5)).astype(dtype)
+    assert products(monkeypatch, model, x) == 2  # each layer has a gradient of its own
+    for mode in (no_grad, inference_mode):
+        with mode():
+            assert products(monkeypatch, model, x) == (1 if joined else 2)
+            assert products(monkeypatch, model, np.concatenate([x, x], 1)) == 2
     close = dict(rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-6)
     expected = one_by_one(model, x)
     np.testing.assert_allclose(model(x).data, expected, **close)
@@ -53,6 +59,12 @@ def test_the_same_as_one_by_one(bias, dtype, joined, rng, monkeypatch):
             out = model(x)
         out = out.data if isinstance(out, tq.Tensor) else out
         np.testing.assert_allclose(out, expected, **close)
+
+    heads = [y.data for y in model.ab(x, 1)]  # (B, heads, T, 1), split
+    with no_grad():
+        for split, y in zip(model.ab(x, 1), heads):
+            np.testing.assert_allclose(split.data, y, **close)
+    np.testing.assert_allclose(np.concatenate(heads, 1)[:, :, 0, 0], expected[:, 0], **close)
 
     g = rng.normal(size=expected.shape).astype(dtype)
     ours = tq.grad(model(x), list(model.parameters()), g)
@@ -93,7 +105,7 @@ def test_another_kind_of_layer_is_called(rng):
         def forward(self, x):
             return super().forward(x) * 2
 
-    model, x = Two(bias=True), rng.normal(size=(1, 2, 5)).astype(np.float32)
+    model, x = Two(bias=True), rng.normal(size=(2, 1, 5)).astype(np.float32)
     doubled = Doubled(5, 4)
     doubled.weight, doubled.bias = model.b.weight, model.b.bias  # the very same arrays
     model.b = doubled

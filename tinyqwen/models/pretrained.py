@@ -1,0 +1,266 @@
+"""Models with a config, from and to Hugging Face folders, and what they return.
+
+Nothing here knows of a particular model: names and shapes are the module tree's.
+"""
+
+import re
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinyqwen import nn
+from tinyqwen.autograd.grad_mode import is_grad_enabled
+from tinyqwen.autograd.recomputation import checkpoint
+from tinyqwen.autograd.tensor import Tensor
+from tinyqwen.functional.memory_layout import laid_in_a_row
+from tinyqwen.models.cache import KVCache
+from tinyqwen.storage import safetensors
+from tinyqwen.storage.checkpoint import (
+    CONFIG,
+    GENERATION_CONFIG,
+    find_weights,
+    read_config,
+    read_size,
+    write_weights,
+)
+from tinyqwen.storage.files import file_in, make_folder, read_json, write_json
+
+BAR_BYTES = 1 << 28  # weights that take long enough to read for a progress bar
+
+
+@dataclass
+class ModelOutput:
+    """What a model returns; what it does not have, or was not asked for, is None.
+
+    loss, a scalar, if labels were given; logits (B, T, V) or (B, T, labels) or (B, labels);
+    last_hidden_state (B, T, C), of a body alone; past_key_values, the cache; hidden_states, the
+    embeddings, then the output of each layer (of the last one after the final norm, where there is
+    one), (B, T, C) each; attentions, (B, H, T, S) of each layer.
+
+    BERT: pooler_output (B, C), prediction_logits (B, T, V), seq_relationship_logits (B, 2).
+    An encoder and decoder: encoder_last_hidden_state (B, S, C), cross_attentions (B, H, T, S).
+    A mixture of experts: router_logits (B·T, experts) of each layer, aux_loss, a scalar.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    past_key_values: KVCache | None = None
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
+    pooler_output: Tensor | None = None
+    prediction_logits: Tensor | None = None
+    seq_relationship_logits: Tensor | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    cross_attentions: tuple | None = None
+    router_logits: tuple | None = None
+    aux_loss: Tensor | None = None
+
+
+class PreTrainedModel(nn.Module):
+    """A model with a config that is loaded from and saved to a Hugging Face folder.
+
+    A family sets `config_class`, and `base_model_prefix`: the attribute in which a model with a
+    head has its body; the body itself has no such attribute. Both are built from a config alone.
+    """
+
+    config_class = None
+    base_model_prefix = "model"
+    ignored_weights = r"rotary_emb\.inv_freq$"  # tables that old checkpoints stored
+    fresh_head = False  # True for a head that a pretrained checkpoint need not have
+    generation_config = None
+    gradient_checkpointing = False  # of a body: its layers are computed again, not kept
+
+    @property
+    def base_model(self):
+        """The body, which is this model itself if it has no head."""
+        return getattr(self, self.base_model_prefix, self)
+
+    def post_init(self):
+        """Linear and embedding weights normal(0, initializer_range), biases 0, norms 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.normal_(module.weight, self.config.initializer_range)
+                if module.bias is not None and nn.has_memory(module.bias):
+                    module.bias.data[...] = 0
+            elif isinstance(module, nn.Embedding):
+                module.init_(self.config.initializer_range)
+
+    def gradient_checkpointing_enable(self, enabled=True):
+        """Keep only each layer's input and compute the layer again in the backward pass."""
+        for module in self.modules():
+            if isinstance(module, PreTrainedModel):
+                module.gradient_checkpointing = enabled
+
+    def recomputes_layers(self):
+        """Whether this pass through the body shall keep only the layers' inputs."""
+        return self.gradient_checkpointing and is_grad_enabled()
+
+    @classmethod
+    def from_pretrained(cls, path, dtype=np.float32):
+        """Load a folder's weights, whatever floating-point type they are stored in, as `dtype`.
+
+        A body loads from a checkpoint with a head, and a model with a head from one without it if
+        the head is a classifier, to be trained. The model is in evaluation mode.
+
+        Warns (UserWarning) of arrays that are not used, of heads that are new and random, of NaN
+        and infinity in the weights (they load: one may want to look at them), and of tied weights
+        that are stored twice and differ (they are untied then, as transformers does).
+
+        Raises FileNotFoundError, or ValueError, in one line: a config of another architecture or of
+        a model that cannot be; arrays missing, unexpected or misshapen, all listed by name; files
+        damaged or cut off; links and shard names that lead out of the folder; weights only as
+        pickles.
+        """
+        if dtype not in (np.float32, np.float64, float, "float32", "float64"):
+            raise ValueError(f"dtype must be float32 or float64, not {dtype}")
+        path, dtype = Path(path), np.dtype(dtype)
+        config = read_config(path, cls.config_class)
+        entries = find_weights(path)
+        with nn.empty_parameters():
+            model = cls(config)
+        entries = _fit_prefix(model, path, entries)
+        jobs = _match(model, path, entries)
+        arrays = laid_in_a_row([parameter.shape for parameter, _ in jobs], dtype)
+        for (parameter, _), array in zip(jobs, arrays):
+            parameter.data = array
+        _read(path, jobs)
+        model.generation_config = {}
+        if (path / GENERATION_CONFIG).exists():
+            model.generation_config = read_json(file_in(path, GENERATION_CONFIG))
+        return model.eval()
+
+    def save_pretrained(self, path, max_shard_size="5GB"):
+        """Write a folder that `from_pretrained`, and transformers', open.
+
+        path: made if it is not there. max_shard_size: bytes, or a string like "200MB"; larger
+        models are written in shards, with an index. Tied weights are written once.
+
+        A crash leaves the old weights or the new ones, also when they are in shards. Raises OSError
+        that names the file if it cannot be written, ValueError for a model without weights.
+        """
+        path, limit = Path(path), read_size(max_shard_size)
+        arrays = {name: parameter.data for name, parameter in self.named_parameters()}
+        for name, parameter in self.named_parameters():
+            if not nn.has_memory(parameter):
+                raise ValueError(f"{name} has a shape but no values; there is nothing to save")
+        make_folder(path)
+        config = self.config.to_dict()
+        config.pop("torch_dtype", None)  # the old name of dtype, perhaps with another value
+        dtype = next(iter(arrays.values())).dtype.name
+        config.update(architectures=[type(self).__name__], dtype=dtype)
+        write_json(path / CONFIG, config)
+        if self.generation_config:
+            write_json(path / GENERATION_CONFIG, self.generation_config)
+        write_weights(path, arrays, limit)
+
+
+def recomputed(layer):
+    """A layer whose inside is not kept for the backward pass, but computed once more.
+
+    It gives its first output alone, as (x, None): what else it computes would have no gradient.
+    """
+
+    def call(x, *context):
+        parameters = list(layer.parameters())
+        return checkpoint(lambda x: layer(x, *context)[0], x, parameters=parameters), None
+
+    return call
+
+
+def _fit_prefix(model, path, entries):
+    """Rename a checkpoint's arrays if it has a head and the model has none, or the reverse."""
+    ignored, prefix = re.compile(model.ignored_weights), model.base_model_prefix + "."
+    entries = {name: entry for name, entry in entries.items() if not ignored.search(name)}
+    stored_body = {name for name in entries if name.startswith(prefix)}
+    if model.base_model is model and stored_body:
+        _warn_unused(model, path, [name for name in entries if name not in stored_body])
+        return {name.removeprefix(prefix): entries[name] for name in entries if name in stored_body}
+    if model.base_model is not model and not stored_body:
+        own = set(model.state_dict())
+        return {name if name in own else prefix + name: entry for name, entry in entries.items()}
+    return entries
+
+
+def _warn_unused(model, path, names):
+    if names:
+        warnings.warn(
+            f"{path}: not used by {type(model).__name__}: {', '.join(names)}", stacklevel=4
+        )
+
+
+def _match(model, path, entries):
+    """(parameter, entry) pairs; all that does not match is told at once."""
+    names = {}  # parameter id -> its names, several if it is tied
+    own = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in own.items():
+        names.setdefault(id(parameter), []).append(name)
+
+    unexpected = [name for name in entries if name not in own]
+    if model.fresh_head:
+        head = [n for n in unexpected if not n.startswith(f"{model.base_model_prefix}.")]
+        _warn_unused(model, path, head)
+        unexpected = [name for name in unexpected if name not in head]
+    problems = [f"{name} is unexpected" for name in unexpected]
+
+    jobs, new = [], []
+    for group in names.values():
+        stored = [name for name in group if name in entries]
+        for name in stored:
+            entry = entries[name]
+            if entry.shape != own[name].shape:
+                problems.append(f"{name} has shape {entry.shape}, expected {own[name].shape}")
+            elif entry.dtype not in safetensors.FLOATS:
+                problems.append(f"{name} has dtype {entry.dtype}, expected a floating-point type")
+        if stored:
+            jobs.append((own[stored[0]], entries[stored[0]]))
+        elif model.fresh_head and not group[0].startswith(f"{model.base_model_prefix}."):
+            new.append(group[0])
+        else:
+            problems.append(f"{group[0]} is missing")
+        for name in stored[1:]:
+            if not problems and not safetensors.same_bytes(entries[name], entries[stored[0]]):
+                jobs.append((_untie(model, path, name, stored[0]), entries[name]))
+    if problems:
+        raise ValueError(f"{path}: does not fit {type(model).__name__}: {'; '.join(problems)}")
+    if new:
+        warnings.warn(f"{path}: new and random, to be trained: {', '.join(new)}", stacklevel=3)
+        for name in new:
+            own[name].data = np.zeros(own[name].shape, np.float32)
+        model.post_init()  # initializes what has memory, and that is only these
+    return jobs
+
+
+def _untie(model, path, name, other):
+    warnings.warn(
+        f"{path}: {name} and {other} are tied by the config, but stored with different values; "
+        "they are loaded as two",
+        stacklevel=4,
+    )
+    *parents, attribute = name.split(".")
+    module = model
+    for parent in parents:
+        module = dict(module.named_children())[parent]
+    with nn.empty_parameters():
+        parameter = nn.Parameter(getattr(module, attribute).data)
+    setattr(module, attribute, parameter)
+    model.config.tie_word_embeddings = False
+    return parameter
+
+
+def _read(path, jobs):
+    total = sum(entry.nbytes for _, entry in jobs)
+    bar = nullcontext()
+    if total >= BAR_BYTES:
+        from tqdm import tqdm  # a third of the time of `import tinyqwen`, for large models alone
+
+        bar = tqdm(total=total, unit="B", unit_scale=True, desc="loading", disable=None)
+    with bar as shown:
+        bad = safetensors.read_into(
+            [(entry, parameter.data) for parameter, entry in jobs], shown and shown.update
+        )
+    if bad:
+        warnings.warn(f"{path}: NaN or infinity in {', '.join(sorted(bad))}", stacklevel=3)
