@@ -7,6 +7,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from tinyqwen.parallel.mpi import launched_rank
+
 
 def run(main):
     """Run `main()` and exit: with its return value; 2 after bad input, told in one line; 130 after
@@ -16,6 +18,8 @@ def run(main):
     its traceback.
     """
     program = f"tinyqwen.{Path(sys.argv[0]).stem}"
+    if launched_rank():
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (of many ranks, one speaks)
 
     def show_warning(message, *_, **__):
         print(f"{program}: warning: {_one_line(message)}", file=sys.stderr)

@@ -78,12 +78,18 @@ class AdamW:
         What was in the old ones is copied, but for the gradients: they are empty.
         """
         dtype, size = self.params[0].dtype, self._spans[-1][1]
-        self._data, self._grad, m, v = (zeros(size, dtype) for _ in range(4))
+        self._first, last = self._own(size)
+        own = last - self._first
+        self._data, self._grad, m, v = (zeros(n, dtype) for n in (size, size, own, own))
         m[...], v[...] = self._m, self._v
         self._m, self._v = m, v
         self._homes = [self._view(self._data, i) for i in range(len(self.params))]
         self.gradient_buffers = [self._view(self._grad, i) for i in range(len(self.params))]
         self._move_in()
+
+    def _own(self, size):
+        """(start, stop) of the numbers, of `size`, whose m and v are kept here: all of them."""
+        return 0, size
 
     def _view(self, flat, i):
         start, stop = self._spans[i]
@@ -104,6 +110,14 @@ class AdamW:
     def step(self):
         """Update every parameter that has a gradient."""
         self.update(self.due())
+        self.finish()
+
+    def clip_gradients(self, max_norm):
+        """`clip_grad_norm_` of all gradients; returns their norm before it."""
+        return clip_grad_norm_(self.params, max_norm)
+
+    def finish(self):
+        """What is left to do after `update`: nothing, where all numbers are updated here."""
 
     def due(self):
         """Count a step; returns what `update` is to do for it.
@@ -142,7 +156,8 @@ class AdamW:
         for start, stop, *settings in runs:
             for first in range(start, stop, PIECE):
                 piece = slice(first, min(first + PIECE, stop))
-                p, m, v = old = self._data[piece], self._m[piece], self._v[piece]
+                moments = slice(piece.start - self._first, piece.stop - self._first)
+                p, m, v = old = self._data[piece], self._m[moments], self._v[moments]
                 for array, new in zip(old, adamw_step(p, self._grad[piece], m, v, *settings)):
                     array[...] = new
 

@@ -18,6 +18,7 @@ from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
+from tinyqwen.parallel.mpi import ranks
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.text.tokenizer_training import KINDS, USUAL_SIZE
 from tinyqwen.training.tasks import TASKS
@@ -95,21 +96,25 @@ def direction(text):
 
 
 def main(arguments=None):
-    """The command; returns the exit status."""
-    config, options = parse_arguments(arguments)
-    if config.steps == 0:
-        return dry_run(config)
-    steps = config.steps if options.resume and "steps" in options else None
-    if options.student:
+    """The command; returns the exit status. Under mpiexec all ranks run it, and rank 0 speaks."""
+    group = ranks()
+    with group.guard():
+        config, options = group.together(lambda: parse_arguments(arguments))
+        if group.size > 1 and "threads" not in options:
+            config.threads = group.threads()
+        if config.steps == 0:
+            return dry_run(config) if group.rank == 0 else 0
+        steps = config.steps if options.resume and "steps" in options else None
+        if not options.student:
+            return train(config, options.resume, steps, ranks=group)
         if not options.resume:  # the same command after every chapter: each run has its folder
-            config.out = _free(config.out)
+            config.out = group.everybody(_free(config.out))[0]
             print(f"The run is in {config.out}.")
         from tinyqwen.course import swap  # a tenth of the start-up time, for these runs alone
 
         with swap(options.student) as names:
             print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
-            return train(config, options.resume, steps, options.student)
-    return train(config, options.resume, steps)
+            return train(config, options.resume, steps, options.student, group)
 
 
 def _free(folder):
@@ -118,16 +123,17 @@ def _free(folder):
     return next(name for name in names if not Path(name).exists() or not any(Path(name).iterdir()))
 
 
-def train(config, resume, steps=None, student=None):
+def train(config, resume, steps=None, student=None, ranks=None):
     """Train and print the summary.
 
     steps: how many a resumed run shall have, or None; student: the folder whose functions are
-    swapped in, or None.
+    swapped in, or None; ranks: of mpiexec, or None.
     """
-    with Trainer(config, resume, steps) as trainer:
+    with Trainer(config, resume, steps, ranks) as trainer:
+        first = trainer.ranks.rank == 0
         if steps is not None:
             print(f"The learning rate is now that of a run of {steps} steps.")
-        if student or resume:
+        if (student or resume) and first:
             from tinyqwen.course import capstone
 
             capstone.begin(trainer.folder, student, resume)
@@ -141,8 +147,9 @@ def train(config, resume, steps=None, student=None):
                 file=sys.stderr,
             )
             return 128 + (stop.signum or signal.SIGINT)
-        print_summary(trainer, summary)
-        if student:
+        if first:
+            print_summary(trainer, summary)
+        if student and first:
             print(capstone.end(trainer.folder, summary["gap"]))
     return 0
 

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from tinyqwen.autograd.grad_mode import no_grad
 from tinyqwen.autograd.random import seeded
 from tinyqwen.autograd.tensor import grad
-from tinyqwen.optim import clip_grad_norm_
+from tinyqwen.parallel.mpi import Alone
 from tinyqwen.parallel.resources import default_threads, is_shared, keep_memory, shared_zeros
 from tinyqwen.parallel.workers import start_worker
 
@@ -167,6 +167,7 @@ class DataParallel:
         """`optimizer.step()`, in which each core updates its share of the numbers."""
         shares = _shares(self.optimizer.due(), self.threads)
         self._together("update", [{}] * len(shares), [{"runs": share} for share in shares])
+        self.optimizer.finish()
 
     def measure(self, batches):
         """What the objective measures, summed over all batches, {name: number}; no dropout."""
@@ -205,26 +206,33 @@ def _add_up(parts, out):
         out += part
 
 
-def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()):
+def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=(), ranks=None):
     """Gradients of one update, in the `.grad` of the optimizer's parameters, clipped to max_norm.
 
     parallel: a DataParallel; batches: dicts of arrays, or arrays (B, T) of token ids that are their
-    own labels; their gradients are added. num_items: of all of them. Returns the loss and the
-    gradients' norm before clipping.
+    own labels; their gradients are added. num_items: of all of them. ranks: who else has batches of
+    this update, if anybody; the optimizer then sums the gradients over them. Returns the loss and
+    the gradients' norm before clipping.
     """
-    loss = 0.0
-    for i, batch in enumerate(batches):
-        loss += parallel.gradients(
-            batch if isinstance(batch, dict) else {"input_ids": batch, "labels": batch},
-            optimizer.params,
-            out=optimizer.gradient_buffers,
-            num_items=num_items,
-            seed=(*seed, i),
-            add=i > 0,
-        )
+
+    def own_loss():
+        loss = 0.0
+        for i, batch in enumerate(batches):
+            loss += parallel.gradients(
+                batch if isinstance(batch, dict) else {"input_ids": batch, "labels": batch},
+                optimizer.params,
+                out=optimizer.gradient_buffers,
+                num_items=num_items,
+                seed=(*seed, i),
+                add=i > 0,
+            )
+        return loss
+
+    ranks = ranks or Alone()
+    loss = sum(ranks.everybody(ranks.together(own_loss)))
     for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
         parameter.grad = gradient
-    return loss, clip_grad_norm_(optimizer.params, max_norm)
+    return loss, optimizer.clip_gradients(max_norm)
 
 
 def _shares(runs, parts):

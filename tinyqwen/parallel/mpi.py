@@ -1,78 +1,144 @@
 """The ranks of `mpiexec -n N`: who else there is, and what they say to each other.
 
 MPI (the Message Passing Interface) starts one program N times, on one machine or many, and carries
-arrays between the copies, its ranks. Here it carries plain arrays alone: nothing is pickled. What
+arrays between the copies, its ranks. Here it carries numbers and JSON: nothing is unpickled. What
 is summed goes round the ring of `ring.py`, in an order that is fixed.
 
-Without mpiexec there is one rank, `Alone`, to whom all of this costs nothing.
+Without mpiexec there is one rank, `Alone`, for whom all of this costs nothing.
 """
 
 import hashlib
+import json
 import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from tinyqwen.parallel.resources import default_threads
 from tinyqwen.parallel.ring import all_gather, chunk_bounds, reduce_scatter
 
-# What the launchers of MPICH, Open MPI and Slurm tell the programs that they start.
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+# What MPICH, Open MPI and Slurm's srun tell the programs that they start.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+
+
+def launched_rank():
+    """This program's number among those that were started together; 0 if it is alone."""
+    return max(int(os.environ.get(name, 0)) for name in RANKS) if _launched_size() > 1 else 0
+
+
+def _launched_size():
+    return max(int(os.environ.get(name, 1)) for name in SIZES)
+
+
+def code_digest():
+    """A short text that tells one version of this package's code from another."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class Alone:
-    """The only rank: everything is here already."""
+    """The only rank: what others would be told stays here, and what is summed is there already."""
 
     rank, size, sent = 0, 1, 0
 
     def threads(self, wanted=0):
-        """How many cores are this rank's: what was wanted, or all."""
+        """How many cores this rank computes on: as many as wanted, or its share of the machine."""
         return wanted or default_threads()
 
-    def rows(self, batch):
-        """This rank's rows of a batch, {name: array (B, …)}."""
-        return batch
-
     def bounds(self, length):
-        """(start, stop) of this rank's share of `length` numbers."""
+        """(start, stop) of this rank's share of `length` things."""
         return 0, length
 
+    def rows(self, batch):
+        """This rank's rows of a batch, {name: array (B, …)}; shares differ by at most one row.
+
+        Raises ValueError if there are fewer rows than ranks.
+        """
+        return batch
+
+    def everybody(self, value):
+        """[the value of each rank], in their order.  value: what JSON can say."""
+        return [value]
+
+    def together(self, action):
+        """action(), which must not talk to other ranks, on each of them; returns its own result.
+
+        If it fails anywhere, this raises everywhere: what failed here, or ValueError with what
+        failed elsewhere. So nobody waits for one who is no more.
+        """
+        return action()
+
     def reduce_scatter(self, flat):
-        """Sum over all ranks; this one gets its share, a view of `flat`."""
+        """Sum an array over all ranks; each gets the sum of its share, a view of `flat`."""
         return flat
 
     def all_gather(self, flat):
-        """Fill `flat`, of which this rank has its share, with the others'."""
+        """Fill `flat`, of which each rank has its share, with the others' shares."""
 
-    def sum(self, values):
-        """Σ over all ranks of a few numbers, added in the order of the ranks."""
-        return list(values)
+    def collect(self, share, length):
+        """The shares of all, one array of that length, on rank 0; an empty one elsewhere."""
+        return share
 
-    def barrier(self):
-        """Wait for everybody."""
-
-    def refuse_differences(self, facts):
-        """Raise ValueError, naming it, if a fact differs between ranks.  facts: {name: text}"""
+    @contextmanager
+    def guard(self):
+        """Inside, an error that the others do not know of ends them too."""
+        yield
 
 
 class Ranks(Alone):
-    """One of several ranks, by mpi4py's COMM_WORLD."""
+    """One of several ranks, by mpi4py's module MPI.  sent: the bytes that this one has sent."""
 
     def __init__(self, mpi):
         self._mpi, self._comm = mpi, mpi.COMM_WORLD
-        self.rank, self.size = self._comm.rank, self._comm.size
+        self.rank, self.size, self.sent = self._comm.rank, self._comm.size, 0
         self._near = self._comm.Split_type(mpi.COMM_TYPE_SHARED).size  # on this machine
-        self.sent = 0  # bytes
+        self._known = False  # whether the others have heard of what failed
 
     def threads(self, wanted=0):
         return wanted or max(1, default_threads() // self._near)
 
-    def rows(self, batch):
-        bounds = chunk_bounds(len(next(iter(batch.values()))), self.size)
-        return {name: a[bounds[self.rank] : bounds[self.rank + 1]] for name, a in batch.items()}
-
     def bounds(self, length):
         bounds = chunk_bounds(length, self.size)
         return bounds[self.rank], bounds[self.rank + 1]
+
+    def rows(self, batch):
+        rows = len(next(iter(batch.values())))
+        if rows < self.size:
+            raise ValueError(
+                f"a batch of {rows} rows cannot be shared out to {self.size} ranks; "
+                "raise --batch-size, or start fewer"
+            )
+        first, last = self.bounds(rows)
+        return {name: array[first:last] for name, array in batch.items()}
+
+    def everybody(self, value):
+        own = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self._comm.Allgather(np.array([own.size]), sizes)
+        texts = np.empty(sizes.sum(), np.uint8)
+        self._comm.Allgatherv(own, [texts, sizes])
+        self.sent += own.nbytes + 8
+        return [json.loads(text.tobytes()) for text in np.split(texts, np.cumsum(sizes)[:-1])]
+
+    def together(self, action):
+        result = error = None
+        try:
+            result = action()
+        except (Exception, SystemExit) as caught:
+            error = caught
+        told = self.everybody(None if error is None else str(error) or type(error).__name__)
+        failed = [rank for rank, text in enumerate(told) if text is not None]
+        self._known = bool(failed)
+        if error is not None:
+            raise error
+        if failed:
+            raise ValueError(f"rank {failed[0]}: {told[failed[0]]}")
+        return result
 
     def _exchange(self, out, into):
         after, before = (self.rank + 1) % self.size, (self.rank - 1) % self.size
@@ -85,34 +151,22 @@ class Ranks(Alone):
     def all_gather(self, flat):
         all_gather(flat, self.rank, self.size, self._exchange)
 
-    def gather(self, values):
-        """Everybody's row of numbers, (ranks, n) float64."""
-        own = np.array(values, np.float64)
-        everybody = np.empty((self.size, len(own)))
-        self._comm.Allgather(own, everybody)
-        self.sent += own.nbytes
-        return everybody
+    def collect(self, share, length):
+        counts = np.diff(chunk_bounds(length, self.size))
+        whole = np.empty(length if self.rank == 0 else 0, share.dtype)
+        self._comm.Gatherv(share, [whole, counts] if self.rank == 0 else None)
+        return whole
 
-    def sum(self, values):
-        return [sum(column) for column in self.gather(values).T.tolist()]
-
-    def barrier(self):
-        self._comm.Barrier()
-
-    def refuse_differences(self, facts):
-        digests = [hashlib.sha256(text.encode()).digest()[:6] for text in facts.values()]
-        everybody = self.gather([int.from_bytes(digest, "big") for digest in digests])
-        for name, column in zip(facts, everybody.T):
-            if (column != column[0]).any():
-                other = int(np.flatnonzero(column != column[0])[0])
-                raise ValueError(
-                    f"rank {other} has another {name} than rank 0; all ranks must be started with "
-                    "the same command, code and data"
-                )
-
-    def abort(self, status):
-        """End all ranks, whatever they are at."""
-        self._comm.Abort(status)
+    @contextmanager
+    def guard(self):
+        try:
+            yield
+        except BaseException as error:
+            if not self._known and not isinstance(error, SystemExit):
+                text = f"rank {self.rank}: {error or type(error).__name__}"
+                print(text, file=sys.__stderr__, flush=True)  # where no other rank speaks
+                self._comm.Abort(2)
+            raise
 
 
 def ranks():
@@ -120,14 +174,19 @@ def ranks():
 
     Raises ValueError if it was started by mpiexec, but mpi4py cannot be imported.
     """
-    size = max(int(os.environ.get(name, 1)) for name in SIZES)
+    size = _launched_size()
     if size == 1:
         return Alone()
     try:
         from mpi4py import MPI  # MPI begins with this import, and ends with the process
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # no mpi4py, or no MPI library for it
         raise ValueError(
-            f"started as one of {size} ranks, but mpi4py cannot be imported ({error}); "
-            'pip install -e ".[cluster]", which needs an MPI library (README, "Many machines")'
+            f"started as one of {size} ranks, but mpi4py cannot be imported ({error}); install "
+            'it: pip install -e ".[cluster]"'
         ) from None
+    if MPI.COMM_WORLD.size != size:
+        raise ValueError(
+            f"mpiexec started {size} ranks, but mpi4py's MPI library sees {MPI.COMM_WORLD.size}; "
+            "use the mpiexec of the library that mpi4py was built for"
+        )
     return Ranks(MPI)

@@ -18,7 +18,9 @@ import math
 import os
 import shutil
 import time
+from collections import Counter
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,8 @@ from tinyqwen.autograd.random import manual_seed
 from tinyqwen.models.auto import AutoConfig
 from tinyqwen.optim import AdamW, cosine_with_warmup, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
+from tinyqwen.parallel.mpi import Alone, code_digest
+from tinyqwen.parallel.sharded_optimizer import ShardedAdamW
 from tinyqwen.storage.files import (
     FolderLock,
     file_in,
@@ -58,6 +62,10 @@ from tinyqwen.viz.style import save
 from tinyqwen.viz.training import loss_curve
 
 
+def _nothing():
+    """What the other ranks do while rank 0 works for all."""
+
+
 class Stopped(Exception):
     """A signal ended the training early; the run was saved and can be resumed."""
 
@@ -76,10 +84,11 @@ class Trainer:
     all instead, the schedule stretched to end there. Inside the `with` the folder is locked against
     a second trainer. What cannot be trained is refused with ValueError,
     FileNotFoundError or FileExistsError before anything is written.
+    ranks: those of `mpiexec`, among which the rows of a batch are shared out; rank 0 alone writes.
     """
 
-    def __init__(self, config, resume=False, steps=None):
-        self.folder = Path(config.out)
+    def __init__(self, config, resume=False, steps=None, ranks=None):
+        self.folder, self.ranks = Path(config.out), ranks or Alone()
         self.config = self._stored_config(steps) if resume else config
         self._resume = resume
 
@@ -99,6 +108,33 @@ class Trainer:
         return config if steps is None else replace(config, steps=steps)
 
     def __enter__(self):
+        self._refuse_other_ranks()
+        first = self.ranks.rank == 0
+        self.ranks.together(self._enter if first else _nothing)
+        self.ranks.together(_nothing if first else self._join)
+        return self
+
+    def _refuse_other_ranks(self):
+        """Raise ValueError unless all ranks were started with the same settings and code."""
+        own = {"code": code_digest(), **asdict(self.config), "threads": None}  # as each machine has
+        for rank, other in enumerate(self.ranks.everybody(own)):
+            for name, value in other.items():
+                if value != own[name]:
+                    raise ValueError(
+                        f"rank {rank} has {name} {value!r}, rank {self.ranks.rank} {own[name]!r}; "
+                        "start all ranks with the same command and the same code"
+                    )
+
+    def _join(self):
+        """Open the run that rank 0 has prepared."""
+        if not (self.folder / RUN_CONFIG).exists():
+            raise ValueError(
+                f"{self.folder.resolve()} is not where rank 0 has prepared the run; "
+                "put --out in a folder that all machines share"
+            )
+        self._open()
+
+    def _enter(self):
         made = not self.folder.exists()
         make_folder(self.folder)
         self._lock = FolderLock(self.folder)
@@ -111,10 +147,10 @@ class Trainer:
         except BaseException:
             self._lock.release()
             raise
-        return self
 
     def __exit__(self, *exception):
-        self._lock.release()
+        if self.ranks.rank == 0:
+            self._lock.release()
 
     def _sweep(self):
         for folder in (self.folder, self.folder / "tokens", self.folder / "best"):
@@ -139,30 +175,38 @@ class Trainer:
             raise
 
     def _prepare(self):
-        """Tokenizer, data, model, optimizer: made, or found in the folder."""
+        """Everything that the folder must hold, made or found there; then open it."""
         config, tokens = self.config, self.folder / "tokens"
         config.refuse_too_large(self._base())
         write_json(self.folder / RUN_CONFIG, asdict(config))
-        self.task = TASKS[config.task](config)
-        if (tokens / "index.json").exists():
-            self.tokenizer = Tokenizer.from_pretrained(self.folder)
-        else:
-            files = split_files(config.data)
-            self.tokenizer = self.task.new_tokenizer(files[0])
+        if not (tokens / "index.json").exists():
+            task, files = TASKS[config.task](config), split_files(config.data)
+            self.tokenizer = task.new_tokenizer(files[0])
             self._refuse_other_tokens()
             self.tokenizer.save_pretrained(self.folder)
-            self.task.prepare(files, self.tokenizer, tokens)
-        self.task.open(tokens, self.tokenizer)
+            task.prepare(files, self.tokenizer, tokens)
+        self._open()
+        self.metrics = read_metrics(self.folder, self.step)
+
+    def _open(self):
+        """Tokenizer, data, model and optimizer of a folder that is prepared."""
+        config = self.config
+        self.tokenizer = Tokenizer.from_pretrained(self.folder)
+        self.task = TASKS[config.task](config)
+        self.task.open(self.folder / "tokens", self.tokenizer)
         self.floor = self.task.floor
         self.model = self._new_model()
         self.model.generation_config = self.task.generation_config(self.tokenizer)
         groups = decay_groups(self.model, config.weight_decay)
-        self.optimizer = AdamW(groups, config.learning_rate, betas=(0.9, 0.95), eps=1e-8)
-        self.step, self.elapsed = 0, 0.0
+        settings = {"lr": config.learning_rate, "betas": (0.9, 0.95), "eps": 1e-8}
+        if self.ranks.size == 1:
+            self.optimizer = AdamW(groups, **settings)
+        else:
+            self.optimizer = ShardedAdamW(groups, self.ranks, **settings)
+        self.step, self.elapsed, self.metrics = 0, 0.0, []
         self.best_loss, self.best_step = math.inf, None
         if (self.folder / STATE).exists():
             self._load_state()
-        self.metrics = read_metrics(self.folder, self.step)
 
     def _refuse_other_tokens(self):
         """A model's weights mean nothing to a tokenizer that numbers other tokens."""
@@ -211,28 +255,33 @@ class Trainer:
         Ctrl-C and SIGTERM let the step end, save, and raise Stopped. A loss that is no number
         raises ValueError; the state saved before it is kept.
         """
-        config = self.config
+        config, ranks, first = self.config, self.ranks, self.ranks.rank == 0
+        log = self.folder / METRICS if first else os.devnull
+        form = {"unit": "step", "disable": None if first else True}
+        threads = ranks.threads(config.threads)
         with (
             Signals() as signals,
-            DataParallel(self.model, config.threads, self.optimizer, self.task) as self.parallel,
-            open(self.folder / METRICS, "ab", buffering=0) as self._log,
-            tqdm(total=config.steps, initial=self.step, unit="step", disable=None) as progress,
+            DataParallel(self.model, threads, self.optimizer, self.task) as self.parallel,
+            open(log, "ab", buffering=0) as self._log,
+            tqdm(total=config.steps, initial=self.step, **form) as progress,
         ):
-            while self.step < config.steps and signals.received is None:
+            while self.step < config.steps and not self._signal(signals):
                 metrics = self._train_step()
                 if self._due(config.eval_interval):
                     metrics |= self.evaluate()
-                self._record(metrics, progress)
-                if metrics.get("val_loss", math.inf) < self.best_loss:
-                    self.best_loss, self.best_step = metrics["val_loss"], self.step
-                    self._save_model(self.folder / "best")
+                ranks.together(partial(self._record, metrics, progress) if first else _nothing)
                 if self._due(config.save_interval):
                     self.save()
             self.save()
-        self._plot()
-        if signals.received is not None and self.step < config.steps:
-            raise Stopped(signals.received, self.step)
+        if first:
+            self._plot()
+        if self.step < config.steps:
+            raise Stopped(self._signal(signals), self.step)
         return self.summary()
+
+    def _signal(self, signals):
+        """The signal that one of the ranks has received, or 0: all of them stop after one step."""
+        return max(self.ranks.everybody(signals.received or 0))
 
     def _due(self, interval):
         return interval > 0 and (self.step % interval == 0 or self.step == self.config.steps)
@@ -241,14 +290,15 @@ class Trainer:
         config, start = self.config, time.perf_counter()
         rows = config.batch_size * config.grad_accumulation
         batch = self.task.batch(config.seed, self.step, rows)
-        optimizer = self.optimizer
+        optimizer, ranks = self.optimizer, self.ranks
         loss, norm = clipped_gradients(
             self.parallel,
             optimizer,
-            split_rows(batch, config.grad_accumulation),
+            split_rows(ranks.rows(batch), config.grad_accumulation),
             self.task.num_items(batch),
             config.grad_clip,
-            seed=(config.seed, 1, self.step),
+            seed=(config.seed, 1, self.step, *[ranks.rank] * (ranks.size > 1)),
+            ranks=ranks,
         )
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._diverged(loss, norm)
@@ -283,9 +333,15 @@ class Trainer:
 
     def evaluate(self):
         """The task's metrics on the validation data: "val_loss", nats an item, and others."""
-        return self.task.metrics(self.parallel.measure(list(self.task.evaluation_batches())))
+        own = list(self.task.evaluation_batches())[self.ranks.rank :: self.ranks.size]
+        measured = self.ranks.together(partial(self.parallel.measure, own))
+        sums = Counter()
+        for part in self.ranks.everybody(measured):
+            sums.update(part)
+        return self.task.metrics(dict(sums))
 
     def _record(self, metrics, progress):
+        """Keep a step's metrics, and its weights if they are the best so far."""
         self.metrics.append(metrics)
         line = json.dumps(metrics).encode() + b"\n"
         with named_errors(self.folder / METRICS):
@@ -303,13 +359,21 @@ class Trainer:
                 f"validation loss {metrics['val_loss']:.3f}{gap}{shares}"
             )
         progress.set_postfix(shown)
+        if metrics.get("val_loss", math.inf) < self.best_loss:
+            self.best_loss, self.best_step = metrics["val_loss"], self.step
+            self._save_model(self.folder / "best")
 
     # -----------------------------------------------------------------------------------------
     # What is kept
     # -----------------------------------------------------------------------------------------
 
     def save(self):
-        """Write the state to resume from, then the checkpoint to use."""
+        """Write the state to resume from, then the checkpoint to use: rank 0, for all."""
+        state = self._state()
+        first = self.ranks.rank == 0
+        self.ranks.together(partial(self._save, state) if first else _nothing)
+
+    def _save(self, state):
         with named_errors(self.folder / METRICS):
             os.fsync(self._log.fileno())  # the metrics of a step are on the disk before its state
         progress = {
@@ -318,7 +382,7 @@ class Trainer:
             "best_step": self.best_step,
             "best_loss": self.best_loss if self.best_step else None,
         }
-        save_state(self.folder, self._state(), progress)
+        save_state(self.folder, state, progress)
         self._save_model(self.folder)
 
     def _state(self):
@@ -328,19 +392,23 @@ class Trainer:
     def _load_state(self):
         with state_errors(self.folder):
             state, progress = load_state(self.folder)
-            expected = {name: (a.shape, a.dtype) for name, a in self._state().items()}
-            if {name: (a.shape, a.dtype) for name, a in state.items()} != expected:
+            own = {f"model.{name}": (p.shape, p.dtype) for name, p in self.model.named_parameters()}
+            if own != {
+                name: (array.shape, array.dtype)
+                for name, array in state.items()
+                if not name.startswith("optimizer.")
+            }:
                 raise ValueError("it is of another model")
+            parts = {"model": {}, "optimizer": {}}
+            for name, array in state.items():
+                part, _, rest = name.partition(".")
+                parts[part][rest] = array
+            self.optimizer.load_state_dict(parts["optimizer"])
             self.step, self.elapsed = int(progress["step"]), float(progress["elapsed"])
             if progress["best_step"] is not None:
                 self.best_step = int(progress["best_step"])
                 self.best_loss = float(progress["best_loss"])
-        parts = {"model": {}, "optimizer": {}}
-        for name, array in state.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = array
         self.model.load_state_dict(parts["model"], strict=False)  # tied weights are there once
-        self.optimizer.load_state_dict(parts["optimizer"])
 
     def _save_model(self, folder):
         folder.mkdir(exist_ok=True)
