@@ -133,6 +133,11 @@ def train(config, resume, steps=None, student=None, ranks=None):
         first = trainer.ranks.rank == 0
         if steps is not None:
             print(f"The learning rate is now that of a run of {steps} steps.")
+        if trainer.saved_ranks != trainer.ranks.size:
+            print(
+                f"So far the run was that of {trainer.saved_ranks} ranks; its losses with "
+                f"{trainer.ranks.size} agree with theirs within rounding, not bit for bit."
+            )
         if (student or resume) and first:
             from tinyqwen.course import capstone
 

@@ -73,6 +73,9 @@ class Alone:
         """
         return action()
 
+    def refuse_differences(self, facts):
+        """Raise ValueError, naming it, if a fact is not the same on all ranks.  facts: a dict"""
+
     def reduce_scatter(self, flat):
         """Sum an array over all ranks; each gets the sum of its share, a view of `flat`."""
         return flat
@@ -139,6 +142,17 @@ class Ranks(Alone):
         if failed:
             raise ValueError(f"rank {failed[0]}: {told[failed[0]]}")
         return result
+
+    def refuse_differences(self, facts):
+        first, *others = self.everybody(facts)
+        for rank, other in enumerate(others, 1):
+            for name, value in first.items():
+                if other.get(name) != value:
+                    self._known = True  # all of them see it
+                    raise ValueError(
+                        f"rank {rank} has {name} {other.get(name)!r}, rank 0 {value!r}; start all "
+                        "ranks with the same command, code and data"
+                    )
 
     def _exchange(self, out, into):
         after, before = (self.rank + 1) % self.size, (self.rank - 1) % self.size

@@ -16,10 +16,9 @@ import errno
 import json
 import math
 import os
-import shutil
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -34,16 +33,12 @@ from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, spl
 from tinyqwen.parallel.mpi import Alone, code_digest
 from tinyqwen.parallel.sharded_optimizer import ShardedAdamW
 from tinyqwen.storage.files import (
-    FolderLock,
-    file_in,
-    make_folder,
     named_errors,
-    read_json,
-    remove_temporaries,
     write_json,
 )
 from tinyqwen.text.corpus_files import split_files
 from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training.run_folder import RunFolder, stored_config
 from tinyqwen.training.run_state import (
     MEASURED,
     METRICS,
@@ -57,7 +52,7 @@ from tinyqwen.training.run_state import (
 )
 from tinyqwen.training.signals import Signals
 from tinyqwen.training.tasks import TASKS
-from tinyqwen.training.train_config import RUN_CONFIG, TrainConfig
+from tinyqwen.training.train_config import RUN_CONFIG
 from tinyqwen.viz.style import save
 from tinyqwen.viz.training import loss_curve
 
@@ -89,41 +84,20 @@ class Trainer:
 
     def __init__(self, config, resume=False, steps=None, ranks=None):
         self.folder, self.ranks = Path(config.out), ranks or Alone()
-        self.config = self._stored_config(steps) if resume else config
-        self._resume = resume
-
-    def _stored_config(self, steps):
-        if not (self.folder / RUN_CONFIG).exists():
-            raise FileNotFoundError(
-                f"{self.folder} holds no run to resume: {RUN_CONFIG} is missing"
-            )
-        path = file_in(self.folder, RUN_CONFIG)
-        try:
-            config = TrainConfig(**{**read_json(path), "out": str(self.folder)})
-        except TypeError as error:
-            raise ValueError(f"{path} was not written by this version: {error}") from None
-        done = saved_step(self.folder) if steps is not None else None
-        if done is not None and steps <= done:
-            raise ValueError(f"{self.folder} is at step {done} already; ask for more --steps")
-        return config if steps is None else replace(config, steps=steps)
+        self.config = stored_config(self.folder, steps) if resume else config
+        self._run_folder = RunFolder(self.folder, resume)
 
     def __enter__(self):
-        self._refuse_other_ranks()
+        facts = {"code": code_digest(), **asdict(self.config)}
+        del facts["threads"]  # as many as each machine has
+        self.ranks.refuse_differences(facts)
         first = self.ranks.rank == 0
         self.ranks.together(self._enter if first else _nothing)
         self.ranks.together(_nothing if first else self._join)
         return self
 
-    def _refuse_other_ranks(self):
-        """Raise ValueError unless all ranks were started with the same settings and code."""
-        own = {"code": code_digest(), **asdict(self.config), "threads": None}  # as each machine has
-        for rank, other in enumerate(self.ranks.everybody(own)):
-            for name, value in other.items():
-                if value != own[name]:
-                    raise ValueError(
-                        f"rank {rank} has {name} {value!r}, rank {self.ranks.rank} {own[name]!r}; "
-                        "start all ranks with the same command and the same code"
-                    )
+    def _enter(self):
+        self._run_folder.begin(self._prepare)
 
     def _join(self):
         """Open the run that rank 0 has prepared."""
@@ -134,45 +108,8 @@ class Trainer:
             )
         self._open()
 
-    def _enter(self):
-        made = not self.folder.exists()
-        make_folder(self.folder)
-        self._lock = FolderLock(self.folder)
-        try:
-            self._sweep()
-            if self._resume:
-                self._prepare()
-            else:
-                self._begin(made)
-        except BaseException:
-            self._lock.release()
-            raise
-
     def __exit__(self, *exception):
-        if self.ranks.rank == 0:
-            self._lock.release()
-
-    def _sweep(self):
-        for folder in (self.folder, self.folder / "tokens", self.folder / "best"):
-            if folder != self.folder and folder.is_symlink():
-                raise ValueError(f"{folder}: a symbolic link; put a folder in its place")
-            remove_temporaries(folder)
-
-    def _begin(self, made):
-        """Prepare a new run; one that cannot be leaves nothing behind."""
-        if any(self.folder.iterdir()):
-            raise FileExistsError(
-                f"{self.folder} exists already; go on with it with --resume, "
-                "or choose another run folder with --out"
-            )
-        try:
-            self._prepare()
-        except BaseException:
-            for path in self.folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if made:
-                self.folder.rmdir()
-            raise
+        self._run_folder.release()
 
     def _prepare(self):
         """Everything that the folder must hold, made or found there; then open it."""
@@ -204,6 +141,7 @@ class Trainer:
         else:
             self.optimizer = ShardedAdamW(groups, self.ranks, **settings)
         self.step, self.elapsed, self.metrics = 0, 0.0, []
+        self.saved_ranks = self.ranks.size
         self.best_loss, self.best_step = math.inf, None
         if (self.folder / STATE).exists():
             self._load_state()
@@ -379,6 +317,7 @@ class Trainer:
         progress = {
             "step": self.step,
             "elapsed": self.elapsed,
+            "ranks": self.ranks.size,
             "best_step": self.best_step,
             "best_loss": self.best_loss if self.best_step else None,
         }
@@ -405,6 +344,7 @@ class Trainer:
                 parts[part][rest] = array
             self.optimizer.load_state_dict(parts["optimizer"])
             self.step, self.elapsed = int(progress["step"]), float(progress["elapsed"])
+            self.saved_ranks = int(progress.get("ranks", 1))
             if progress["best_step"] is not None:
                 self.best_step = int(progress["best_step"])
                 self.best_loss = float(progress["best_loss"])
