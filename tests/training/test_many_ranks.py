@@ -19,24 +19,9 @@ MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.envir
 pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
 
 TINY = [
-    "--hidden-size",
-    "16",
-    "--num-hidden-layers",
-    "1",
-    "--num-attention-heads",
-    "2",
-    "--num-key-value-heads",
-    "1",
-    "--intermediate-size",
-    "24",
-    "--seq-len",
-    "24",
-    "--batch-size",
-    "6",
-    "--eval-interval",
-    "4",
-    "--save-interval",
-    "4",
+    *("--hidden-size", "16", "--num-hidden-layers", "1", "--num-attention-heads", "2"),
+    *("--num-key-value-heads", "1", "--intermediate-size", "24", "--seq-len", "24"),
+    *("--batch-size", "6", "--eval-interval", "4", "--save-interval", "4"),
 ]
 
 
