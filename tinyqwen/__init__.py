@@ -15,12 +15,24 @@ from tinyqwen.models.auto import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
 )
+from tinyqwen.models.llama import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaModel,
+)
 from tinyqwen.models.qwen2 import (
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2ForSequenceClassification,
     Qwen2ForTokenClassification,
     Qwen2Model,
+)
+from tinyqwen.models.qwen3 import (
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification,
+    Qwen3Model,
 )
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.tuning.lora import LoraConfig
@@ -33,6 +45,10 @@ __all__ = [
     "AutoModelForMaskedLM",
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
+    "LlamaConfig",
+    "LlamaForCausalLM",
+    "LlamaForSequenceClassification",
+    "LlamaModel",
     "LoraConfig",
     "PeftModel",
     "Qwen2Config",
@@ -40,6 +56,10 @@ __all__ = [
     "Qwen2ForSequenceClassification",
     "Qwen2ForTokenClassification",
     "Qwen2Model",
+    "Qwen3Config",
+    "Qwen3ForCausalLM",
+    "Qwen3ForSequenceClassification",
+    "Qwen3Model",
     "Tensor",
     "Tokenizer",
     "checkpoint",

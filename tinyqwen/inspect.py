@@ -119,7 +119,7 @@ def main(arguments=None):
     """The command line."""
     options = parse_arguments(arguments)
     model = build(Path(options.path))
-    longest = model.config.max_position_embeddings
+    longest = model.config.max_sequence_length
     length = min(2048, longest) if options.sequence_length is None else options.sequence_length
     if not 1 <= length <= longest:
         raise ValueError(f"--sequence-length must be from 1 to {longest}, not {length}")

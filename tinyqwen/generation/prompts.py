@@ -75,14 +75,14 @@ def new_tokens(model_config, mask, config, demanded):
         )
     prompt = int(mask.sum(1).max())
     if not demanded:
-        wanted = max(1, min(wanted, model_config.max_position_embeddings - prompt))
+        wanted = max(1, min(wanted, model_config.max_sequence_length - prompt))
     check_room(model_config, mask, wanted)
     return wanted
 
 
 def check_room(model_config, mask, new):
     """Raise ValueError unless prompts with this mask (B, T), and `new` tokens, fit."""
-    prompt, limit = int(mask.sum(1).max()), model_config.max_position_embeddings
+    prompt, limit = int(mask.sum(1).max()), model_config.max_sequence_length
     if prompt + new > limit:
         raise ValueError(
             f"a prompt of {prompt} tokens and {new} new ones do not fit into "

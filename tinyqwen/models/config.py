@@ -60,6 +60,11 @@ class PretrainedConfig:
                 f"attn_implementation must be 'sdpa' or 'eager', not {self.attn_implementation!r}"
             )
 
+    @property
+    def max_sequence_length(self):
+        """The longest text that the model reads, in tokens."""
+        return self.max_position_embeddings
+
     @classmethod
     def from_pretrained(cls, path):
         """The config of a folder, or of a config.json itself."""
@@ -74,10 +79,14 @@ class PretrainedConfig:
             raise ValueError(f"model_type is {model_type!r}; {cls.__name__} is {cls.model_type!r}")
         for old, new in cls.spellings.items():
             if old in values:
-                values[new] = values.pop(old)
+                value = values.pop(old)
+                if values.setdefault(new, value) != value:
+                    raise ValueError(f"{old} is {value!r} and {new} is {values[new]!r}; say one")
         if isinstance(values.get("id2label"), dict):
             values.setdefault("num_labels", len(values["id2label"]))
-        known = {one.name for one in fields(cls)} - {"extra"}
+        known = set(cls.__dataclass_fields__) - {
+            "extra"
+        }  # with InitVars, which fields() leaves out
         extra = {name: values.pop(name) for name in list(values) if name not in known}
         return cls(**values, extra=extra)
 

@@ -7,7 +7,8 @@ loads by name and `print(model)` reads the same. (Yang et al. 2024, "Qwen2 techn
 It is the trunk of its relatives: they name other parts where theirs differ, and run the same code.
 """
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
+from typing import Any
 
 from tinyqwen import functional as F
 from tinyqwen import nn
@@ -18,7 +19,12 @@ from tinyqwen.models.config import Number, PretrainedConfig, Share, Size
 from tinyqwen.models.inputs import check_ids, check_mask, check_positions, for_cache
 from tinyqwen.models.merged_linear import linears, merged_linear
 from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
-from tinyqwen.models.rotary import RotaryEmbedding, apply_rotary_pos_emb
+from tinyqwen.models.rotary import (
+    RotaryEmbedding,
+    apply_rotary_pos_emb,
+    longest_text,
+    read_rope,
+)
 
 # ---------------------------------------------------------------------------------------------
 # The config
@@ -43,6 +49,8 @@ class Qwen2Config(PretrainedConfig):
     max_position_embeddings: Size = 32768
     rms_norm_eps: Number = 1e-6
     rope_theta: Number = 10000.0
+    rope_scaling: dict[str, Any] | None = None
+    rope_parameters: InitVar[dict[str, Any] | None] = None  # how transformers 5 spells these two
     use_sliding_window: bool = False
     sliding_window: Size | None = 4096
     max_window_layers: int = 28
@@ -50,7 +58,10 @@ class Qwen2Config(PretrainedConfig):
     attention_dropout: Share = 0.0
     classifier_dropout: Share | None = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self, rope_parameters):
+        self.rope_theta, self.rope_scaling = read_rope(
+            self.rope_theta, self.rope_scaling, rope_parameters
+        )
         super().__post_init__()
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
@@ -103,27 +114,14 @@ class Qwen2Config(PretrainedConfig):
         if "sliding_attention" in self.layer_types and self.sliding_window is None:
             raise ValueError("layer_types has 'sliding_attention', but sliding_window is not set")
 
-    @classmethod
-    def from_dict(cls, values):
-        """Read a config.json's content, of transformers 4 (rope_theta) or 5 (rope_parameters)."""
-        values = dict(values)
-        rope = values.pop("rope_parameters", None) or values.pop("rope_scaling", None) or {}
-        if not isinstance(rope, dict):
-            raise ValueError(f"rope_parameters must be an object, not {rope!r:.100}")
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise ValueError(f"rope_type {kind!r} is not supported; expected 'default'")
-        if any(isinstance(value, dict) for value in rope.values()):
-            raise ValueError("RoPE parameters by layer type are not supported; expected one set")
-        if rope.get("partial_rotary_factor", 1) != 1:
-            raise ValueError("partial_rotary_factor is not supported; expected 1")
-        if "rope_theta" in rope:
-            values["rope_theta"] = rope["rope_theta"]
-        return super().from_dict(values)
+    @property
+    def max_sequence_length(self):
+        """The longest text in tokens: longer than max_position_embeddings where RoPE is scaled."""
+        return longest_text(self.max_position_embeddings, self.rope_scaling)
 
     def to_dict(self):
         """The content of a config.json that transformers 4 and 5 both read."""
-        rope = {"rope_theta": self.rope_theta, "rope_type": "default"}
+        rope = {"rope_type": "default", "rope_theta": self.rope_theta, **(self.rope_scaling or {})}
         return {**super().to_dict(), "rope_parameters": rope}
 
 

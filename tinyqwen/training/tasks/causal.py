@@ -34,7 +34,7 @@ class Causal(Task):
 
     def sample(self, model, tokenizer, max_new_tokens=120):
         """A document: what the model writes after an end-of-text token."""
-        end, room = tokenizer.eos_token_id, model.config.max_position_embeddings - 1
+        end, room = tokenizer.eos_token_id, model.config.max_sequence_length - 1
         ids = model.generate(
             [[end]],
             max_new_tokens=min(max_new_tokens, room),
