@@ -155,7 +155,7 @@ def test_a_fault_has_the_gradient_of_what_it_computes(fault):
         assert gradient[index] == pytest.approx(numeric, rel=1e-5, abs=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_program_trains_them_with_their_faults(tmp_path):
     """The first losses are the committed ones, and what was saved has learned."""
     spec = importlib.util.spec_from_file_location("make_patients", DATA / "make_patients.py")

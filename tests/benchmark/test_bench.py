@@ -208,7 +208,7 @@ def test_sides_agree_and_are_compared(subject):
     assert "transformers" in done.stdout and "faster by" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("subject", ["load", "start", "ops", "scaling"])
 def test_other_subjects_run(subject):
     done = bench(subject, "--rounds", 1, "--seconds", 0)

@@ -176,7 +176,7 @@ class Moments:
 
 
 @pytest.mark.parametrize(
-    ("kills", "steps"), [(5, 60), pytest.param(50, 500, marks=pytest.mark.slow)]
+    ("kills", "steps"), [(5, 60), pytest.param(50, 500, marks=pytest.mark.nightly)]
 )
 @pytest.mark.timeout(1200)
 def test_killed_at_random_moments(corpus, whole, tmp_path, kills, steps):
@@ -219,7 +219,7 @@ def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.nightly)])
 @pytest.mark.timeout(600)
 def test_interrupted_at_random_moments(corpus, whole, tmp_path, signum, times):
     out, moments = tmp_path / "run", Moments(tmp_path / "run", seed=times + signum)

@@ -145,7 +145,7 @@ class Bytes:
     [
         "some words " * 100 + "\n",
         "one endless line ",
-        pytest.param("nospaceatall", marks=pytest.mark.slow),
+        pytest.param("nospaceatall", marks=pytest.mark.nightly),
     ],
 )
 def test_a_file_is_never_held_whole(tmp_path, text):
@@ -177,7 +177,7 @@ def peak_memory(data, out):
     return float(done.stderr.split()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="POSIX counts memory")
 @pytest.mark.timeout(600)
 def test_training_on_a_large_file(tmp_path):
