@@ -77,11 +77,11 @@ def derive(rule, memory, choose):
             yield from derive(part, memory, choose)
 
 
-def sample(rule, rng):
+def sample(rule, rng, memory=None):
     """Return a text and its -ln P in nats.
 
     rng: a random.Random, of which only random() is called: every Python version computes that
-    alike, unlike choice and shuffle.
+    alike, unlike choice and shuffle. memory: an empty dict, to be filled with what was drawn.
     """
     costs = []
 
@@ -94,7 +94,7 @@ def sample(rule, rng):
         costs.append(math.log(sum(weights) / weights[index]))
         return index
 
-    text = " ".join(derive(rule, {}, choose))
+    text = " ".join(derive(rule, {} if memory is None else memory, choose))
     return text, math.fsum(costs)
 
 

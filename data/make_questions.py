@@ -1,0 +1,312 @@
+"""Write the questions: conversations about stories, and stories with a label.
+
+python data/make_questions.py            writes data/questions/ and data/labels/, byte for byte
+python data/make_questions.py --check    compares instead, and says which file differs
+
+The stories come from the grammar of make_stories.py, which remembers what it draws: who is {a}, in
+which {box} the {toy} is. So a question and its answer are two templates, filled from one memory.
+"""
+
+import argparse
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import make_stories as stories
+from grammar import sample
+
+DATA = Path(__file__).parent
+SPLITS = {"train": (11, 3000), "validation": (12, 300)}  # name: (seed, number of conversations)
+LABELS = {"train": (21, 1500), "validation": (22, 500)}  # name: (seed, number of stories)
+UNKNOWN = "The story does not say."
+UNANSWERABLE = 1 / 8  # the share of questions that the story does not answer
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its answer, and what must stand in the story for the answer to be this one."""
+
+    kind: str
+    ask: str
+    answer: str
+    when: str = ""
+
+
+def of_kind(kind, *rows):
+    return [Question(kind, *row) for row in rows]
+
+
+# What may be asked, by plot
+
+FRIENDS = of_kind("who is", ("Who is the {b.sibling} of {a}?", "{b}", "{b} was the {b.sibling}"))
+TOY = "the {color} {toy}"
+TOY2 = "the {color2} {toy2}"
+
+ABOUT = {
+    "moved_behind_the_back": [
+        *of_kind("where is it", (f"Where is {TOY} now?", "in the {box2}")),
+        *of_kind("where was it", (f"Where was {TOY} first?", "in the {box}")),
+        *of_kind("who put it there", (f"Who put {TOY} in the {{box2}}?", "{b}")),
+        *of_kind("where to", ("Where did {a} go?", "to the {place}")),
+        *FRIENDS,
+    ],
+    "two_boxes": [
+        *of_kind(
+            "where is it",
+            (f"Where is {TOY} now?", "in the {box}"),
+            (f"Where is {TOY2} now?", "in the {box2}"),
+        ),
+        *of_kind("what is in it", ("What is in the {box}?", TOY), ("What is in the {box2}?", TOY2)),
+        *of_kind(
+            "what was wanted",
+            ("What did {a} want?", TOY, f"wanted {TOY}"),
+            ("What did {a} want?", TOY2, f"wanted {TOY2}"),
+        ),
+        *of_kind("where to", ("Where did {a} go?", "to the {place}")),
+    ],
+    "trade": [
+        *of_kind("who has it", (f"Who has {TOY} now?", "{b}"), (f"Who has {TOY2} now?", "{a}")),
+        *of_kind(
+            "what was given",
+            ("What did {a} give to {b}?", TOY),
+            ("What did {b} give to {a}?", TOY2),
+        ),
+        *of_kind(
+            "what color",
+            ("What color is the {toy}?", "{color}"),
+            ("What color is the {toy2}?", "{color2}"),
+        ),
+        *FRIENDS,
+    ],
+    "lost_and_found": [
+        *of_kind("where was it lost", (f"Where did {{a}} lose {TOY}?", "{place.fact} the {place}")),
+        *of_kind(
+            "where was it found",
+            (f"Where did {{a}} and {{b}} find {TOY}?", "under the {spot}", "was under the {spot}"),
+            (f"Where did {{a}} and {{b}} find {TOY}?", "under the {spot2}", "not under the {spot}"),
+        ),
+        *of_kind("what color", ("What color is the {toy}?", "{color}")),
+        *FRIENDS,
+    ],
+    "passed_on": [
+        *of_kind("who has it", (f"Who has {TOY} now?", "{a}")),
+        *of_kind(
+            "who got it",
+            (f"Who got {TOY} from {{a}}?", "{b}"),
+            (f"Who got {TOY} from {{b}}?", "{c}"),
+        ),
+        *FRIENDS,
+    ],
+    "whose_is_it": [
+        *of_kind(
+            "whose is it",
+            ("Whose {clothes} is {color}?", "{a}"),
+            ("Whose {clothes} is {color2}?", "{b}"),
+        ),
+        *of_kind(
+            "who got it",
+            ("Who got a {clothes} from {c}?", "{a}", "gave the {color} {clothes}"),
+            ("Who got a {clothes} from {c}?", "{b}", "gave the {color2} {clothes}"),
+        ),
+        *FRIENDS,
+    ],
+    "tired_or_wide": [
+        *of_kind(
+            "why",
+            ("Why did the {pet} not cross the {way}?", "the {pet} was too tired", "too tired"),
+            (
+                "Why did the {pet} not cross the {way}?",
+                "the {way} was too {way.fact}",
+                "too {way.fact}",
+            ),
+        ),
+        *of_kind("what color", ("What color is the {pet}?", "{color}")),
+        *of_kind("yes or no", ("Did the {pet} cross the {way}?", "no")),
+    ],
+    "shared_food": [
+        *of_kind(
+            "who ate it",
+            ("Who ate the {food}?", "{a}", "{a} ate the {food}."),
+            ("Who ate the {food}?", "{b}", "{b} ate the {food} and"),
+            ("Who ate the {food2}?", "{a}", "{a} ate the {food2}."),
+            ("Who ate the {food2}?", "{b}", "{b} ate the {food2} and"),
+        ),
+        *of_kind(
+            "what was eaten",
+            ("What did {a} eat?", "the {food}", "{a} ate the {food}."),
+            ("What did {a} eat?", "the {food2}", "{a} ate the {food2}."),
+        ),
+        *of_kind("who was hungry", ("Who was hungry?", "{b}")),
+        *FRIENDS,
+    ],
+    "lost_pet": [
+        *of_kind(
+            "where was it found",
+            ("Where did {a} find the {color} {pet}?", "{place.fact} the {place}"),
+        ),
+        *of_kind("whose color", ("What color is the {pet} of {a}?", "{color}")),
+        *of_kind("who saw it", ("Who saw the {color} {pet}?", "{b}")),
+        *FRIENDS,
+    ],
+    "favorite_color": [
+        *of_kind("what is loved", ("What color does {b} love?", "{color}")),
+        *of_kind("why", (f"Why did {{a}} give {TOY} to {{b}}?", "{b} loved all {color} things")),
+        *of_kind("who has it", (f"Who has {TOY} now?", "{b}"), (f"Who has {TOY2} now?", "{a}")),
+        *FRIENDS,
+    ],
+    "wish": [
+        *of_kind("what was wanted", ("What did {a} want?", "a {color} {toy}")),
+        *of_kind("who put it there", (f"Who put {TOY} in the {{box}}?", "{b}")),
+        *of_kind("where was it found", (f"Where did {{a}} find {TOY}?", "in the {box}")),
+        *FRIENDS,
+    ],
+    "race": [
+        *of_kind(
+            "who was first",
+            ("Who was first?", "{a}", "{a} was first"),
+            ("Who was first?", "{b}", "{b} was first"),
+        ),
+        *of_kind(
+            "who got it",
+            (f"Who got {TOY} from {{c}}?", "{a}", "{a} was first"),
+            (f"Who got {TOY} from {{c}}?", "{b}", "{b} was first"),
+        ),
+        *of_kind(
+            "yes or no",
+            ("Was {a} first?", "yes", "{a} was first"),
+            ("Was {a} first?", "no", "{b} was first"),
+        ),
+        *of_kind("where to", ("Where did {a} and {b} go?", "to the {place}")),
+        *FRIENDS,
+    ],
+}
+
+# What no story of another plot answers: (the question, what would have to stand in the story).
+# {x} is a toy, a pet or something to wear that the story does not have.
+OF_OTHERS = [
+    ("What color is the {x}?", None),
+    ("Where is the {x} now?", None),
+    ("Who has the {x} now?", None),
+    ("What did {a} eat?", " ate "),
+    ("Who was hungry?", "hungry"),
+    ("Who was first?", "first"),
+    ("What color does {a} love?", "things"),
+    ("What did {a} want?", "want"),
+    ("Who is the sister of {a}?", " was the "),
+    ("Who is the brother of {a}?", " was the "),
+]
+THINGS = [*stories.TOYS, *stories.PETS, *stories.CLOTHES]
+
+
+def one_of(items, rng):
+    """One of several; only random() is called, which every Python version computes alike."""
+    return items[int(rng.random() * len(items))]
+
+
+def tell(plot, rng):
+    """A story of a plot, and what it is about: {slot: thing}."""
+    memory = {}
+    text, _ = sample((stories.opening, getattr(stories, plot)), rng, memory)
+    return text, memory
+
+
+def ask(plot, story, memory, rng):
+    """A question about a story and its answer."""
+    if rng.random() < UNANSWERABLE:
+        foreign = [q for q, words in OF_OTHERS if words is None or words not in story]
+        absent = [thing for thing in THINGS if f" {thing}" not in story]
+        return one_of(foreign, rng).format_map({**memory, "x": one_of(absent, rng)}), UNKNOWN
+    fitting = [q for q in ABOUT[plot] if q.when.format_map(Later(memory)) in story]
+    question = one_of(fitting, rng)
+    answer = question.answer.format_map(memory)
+    return question.ask.format_map(memory), f"{answer[0].upper()}{answer[1:]}."
+
+
+class Later(dict):
+    """A memory in which a thing that the story did not come to is a word that no story holds."""
+
+    def __missing__(self, slot):
+        return "(nothing)"
+
+
+def converse(rng):
+    """A conversation: a story and one to three different questions, each with its answer."""
+    plot = one_of(list(ABOUT), rng)
+    story, memory = tell(plot, rng)
+    asked = {}
+    for _ in range(1 + int(rng.random() * 3)):
+        question, answer = ask(plot, story, memory, rng)
+        asked[question] = answer
+    messages = []
+    for i, (question, answer) in enumerate(asked.items()):
+        content = question if i else f"{story}\n{question}"
+        messages += [
+            {"role": "user", "content": content},
+            {"role": "assistant", "content": answer},
+        ]
+    return story, {"messages": messages}
+
+
+# Who has the thing at the end: the one whom the story is about, or the other one?
+
+HOLDERS = {
+    "passed_on": [("hero", "")],
+    "wish": [("hero", "")],
+    "favorite_color": [("friend", "")],
+    "whose_is_it": [("hero", "gave the {color} {clothes} to"), ("friend", "gave the {color2}")],
+    "race": [("hero", "{a} was first"), ("friend", "{b} was first")],
+}
+
+
+def label(rng):
+    """A story in which something is given, and who has it at the end: "hero" or "friend"."""
+    plot = one_of(list(HOLDERS), rng)
+    story, memory = tell(plot, rng)
+    (holder,) = (name for name, when in HOLDERS[plot] if when.format_map(memory) in story)
+    return story, {"text": story, "label": holder}
+
+
+# The files
+
+
+def known():
+    """The stories that the bundled model was trained and validated on."""
+    splits = (stories.tell(*split) for split in stories.SPLITS.values())
+    return {story for texts, _ in splits for story in texts}
+
+
+def draw(splits, make, seen):
+    """{file name: text} of the splits; no story comes twice, or was `seen` elsewhere."""
+    files = {}
+    for split in sorted(splits, reverse=True):  # validation first, so that train can avoid it
+        seed, count = splits[split]
+        rng, lines = random.Random(seed), []
+        while len(lines) < count:
+            story, record = make(rng)
+            if story not in seen:
+                seen.add(story)
+                lines.append(json.dumps(record) + "\n")
+        files[f"{split}.jsonl"] = "".join(lines)
+    return files
+
+
+def build():
+    """Return {folder: {file name: text}} of what belongs into data/questions/ and data/labels/."""
+    seen = known()
+    return {
+        "questions": draw(SPLITS, converse, seen),
+        "labels": draw(LABELS, label, seen),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare the files, write nothing")
+    check = parser.parse_args().check
+    for folder, files in build().items():
+        stories.write_or_check(DATA / folder, files, check)
+
+
+if __name__ == "__main__":
+    main()
