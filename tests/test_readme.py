@@ -25,3 +25,21 @@ def test_every_chapter_has_its_row_and_its_picture():
 def test_every_anchor_is_a_heading():
     headings = {h.lower().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", README, re.M)}
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
+
+
+def test_the_reading_path_is_an_evening_or_two():
+    """Under 4,000 lines, and each file uses only rooms of the path that come before it."""
+    table = README.split("| read | to understand |")[1].split("The whole house")[0]
+    path = re.findall(r"\]\((tinyqwen/[\w/]+\.py)\)", table)
+    assert sum(len((ROOT / f).read_text(encoding="utf-8").splitlines()) for f in path) < 4000
+    modules = [f.removesuffix(".py").replace("/", ".") for f in path]
+    for place, file in enumerate(path):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        later = [m for m in modules[place + 1 :] if re.search(rf"^from {m} import", text, re.M)]
+        assert not later, f"{file} uses {later}"
+
+
+def test_every_wing_has_its_row():
+    table = README.split("| wing | what it holds |")[1].split("```")[0]
+    named = set(re.findall(r"\]\(tinyqwen/(\w+)(?:\.py)?\)", table)) | {"__init__"}
+    assert named == {f.stem for f in (ROOT / "tinyqwen").iterdir() if f.name != "__pycache__"}
