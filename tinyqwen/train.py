@@ -57,11 +57,12 @@ def parse_arguments(arguments=None):
     add("--direction", type=direction, metavar="zh-en", help="--source and --target in one word")
     for field in fields(TrainConfig):
         default = "" if field.default in (None, "", str(STORIES)) else f" ({field.default})"
-        parser.add_argument(
+        kind = path if field.name in PATHS else type(field.default)
+        form = {"type": kind, "metavar": "PATH" if kind is path else kind.__name__.upper()}
+        add(
             "--" + field.name.replace("_", "-"),
-            type=path if field.name in PATHS else type(field.default),
+            **({"action": "store_true"} if kind is bool else form),
             default=argparse.SUPPRESS,
-            metavar="PATH" if field.name in PATHS else type(field.default).__name__.upper(),
             help=HELP.get(field.name, field.name.replace("_", " ")) + default,
         )
     parser.add_argument(
@@ -238,7 +239,8 @@ def print_summary(trainer, summary):
     print(_indented(trainer.task.sample(trainer.model, trainer.tokenizer)))
     print(f"\nFiles in {trainer.folder}: model.safetensors, best/, metrics.jsonl, loss.png")
     prompt = shlex.quote(trainer.task.prompt(trainer.tokenizer))
-    print(f"Try:  python -m tinyqwen.generate {trainer.folder} {prompt}")
+    words = ["python -m tinyqwen.generate", str(trainer.folder), trainer.task.flags, prompt]
+    print("Try: ", " ".join(filter(None, words)))
 
 
 def _indented(text, width=88):

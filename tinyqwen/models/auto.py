@@ -74,6 +74,12 @@ class AutoModelForCausalLM(AutoModel):
     endings = ("ForCausalLM", "LMHeadModel")
 
 
+class AutoModelForPreTraining(AutoModel):
+    """A reader with all the heads that it learns with."""
+
+    endings = ("ForPreTraining",)
+
+
 class AutoModelForMaskedLM(AutoModel):
     """A model that says which token stands behind a mask."""
 

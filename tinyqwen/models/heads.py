@@ -87,10 +87,19 @@ class ForSequenceClassification(PreTrainedModel):
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.post_init()
 
-    def forward(self, input_ids, attention_mask=None, position_ids=None, labels=None):
+    def forward(
+        self,
+        input_ids,
+        attention_mask=None,
+        position_ids=None,
+        labels=None,
+        output_hidden_states=False,
+    ):
         """input_ids (B, T) -> logits (B, num_labels); labels (B,) integers."""
         ids = check_ids(input_ids)
-        out = self.base_model(ids, attention_mask, position_ids)
+        out = self.base_model(
+            ids, attention_mask, position_ids, output_hidden_states=output_hidden_states
+        )
         hidden, out.last_hidden_state = out.last_hidden_state, None
         logits = self.score(hidden)  # (B, T, num_labels)
         out.logits = logits[np.arange(len(ids)), self._last_token(ids)]

@@ -6,7 +6,7 @@ Nothing here knows of a particular model: names and shapes are the module tree's
 import re
 import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +100,12 @@ class PreTrainedModel(nn.Module):
         return self.gradient_checkpointing and is_grad_enabled()
 
     @classmethod
-    def from_pretrained(cls, path, dtype=np.float32):
+    def from_pretrained(cls, path, dtype=np.float32, **changes):
         """Load a folder's weights, whatever floating-point type they are stored in, as `dtype`.
 
         A body loads from a checkpoint with a head, and a model with a head from one without it if
         the head is a classifier, to be trained. The model is in evaluation mode.
+        changes: settings of its config, in place of the folder's, as num_labels=5.
 
         Warns (UserWarning) of arrays that are not used, of heads that are new and random, of NaN
         and infinity in the weights (they load: one may want to look at them), and of tied weights
@@ -118,7 +119,7 @@ class PreTrainedModel(nn.Module):
         if dtype not in (np.float32, np.float64, float, "float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64, not {dtype}")
         path, dtype = Path(path), np.dtype(dtype)
-        config = read_config(path, cls.config_class)
+        config = replace(read_config(path, cls.config_class), **changes)
         entries = find_weights(path)
         with nn.empty_parameters():
             model = cls(config)

@@ -124,12 +124,12 @@ def _without_outer_line_ends(lines):
 
 
 def _jsonl_texts(path):
-    for record in json_lines(path, "text"):
+    for _, record in json_lines(path, "text"):
         yield re.sub(r"\r\n?", "\n", record["text"])
 
 
 def json_lines(path, *names):
-    """The JSON objects of a .jsonl file, a line each, which have strings in the fields `names`.
+    """(line number, JSON object) of a .jsonl file's lines; strings are in the fields `names`.
 
     Raises ValueError, with the line's number, at a line that is not like that.
     """
@@ -137,12 +137,11 @@ def json_lines(path, *names):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = dict(json.loads(line))
             for name in names:
                 record[name].encode("utf-8")  # JSON can spell half a surrogate pair: no character
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             strings = " and ".join(f'"{name}"' for name in names)
-            raise ValueError(
-                f"{path}: line {number} is no JSON object with a string in {strings}"
-            ) from None
-        yield record
+            what = f"no JSON object with a string in {strings}" if names else "no JSON object"
+            raise ValueError(f"{path}: line {number} is {what}") from None
+        yield number, record

@@ -17,11 +17,12 @@ from tinyqwen.training.data import AGAIN, map_array, rows_of_step, write_index
 EACH = 20  # one in so many records is held out where a corpus brings no validation files
 
 
-def prepare_records(files, read, folder, names):
+def prepare_records(files, read, folder, names, facts=None):
     """Write the records of a corpus into a folder, for `open_records`.
 
     files: as `split_files` gives them; read: callable, list of files -> an iterable of records;
-    names: the fields of a record. Without validation files one record in EACH is held out.
+    names: the fields of a record; facts: a dict of what else the index shall say, once all is read.
+    Without validation files one record in EACH is held out.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ def prepare_records(files, read, folder, names):
         for split, count in counts.items():
             if not count:
                 raise ValueError(f"the {split} data hold nothing to learn from; give more")
-    write_index(folder, fields=list(names))
+    write_index(folder, **(facts or {}))
 
 
 def open_records(folder, names):

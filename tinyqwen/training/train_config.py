@@ -45,6 +45,8 @@ class TrainConfig:
     grad_clip: float = 1.0
     grad_accumulation: int = 1
     label_smoothing: float = 0.0
+    lm_weight: float = 0.0
+    freeze_body: bool = False
     eval_interval: int = 100
     save_interval: int = 200
     seed: int = 0
@@ -85,8 +87,11 @@ class TrainConfig:
             raise ValueError(
                 f"label_smoothing must be from 0 to below 1, not {self.label_smoothing}"
             )
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must not be negative, it is {self.weight_decay}")
+        for name in ("weight_decay", "lm_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
+        if self.freeze_body and self.lm_weight:
+            raise ValueError("with freeze_body the body learns nothing, so lm_weight must be 0")
         self.model_config(self.vocab_size or 512)  # refuses sizes that do not fit together
 
     @classmethod

@@ -134,6 +134,7 @@ class Trainer:
         self.floor = self.task.floor
         self.model = self._new_model()
         self.model.generation_config = self.task.generation_config(self.tokenizer)
+        self.task.adapt(self.model)
         groups = decay_groups(self.model, config.weight_decay)
         settings = {"lr": config.learning_rate, "betas": (0.9, 0.95), "eps": 1e-8}
         if self.ranks.size == 1:
@@ -175,7 +176,7 @@ class Trainer:
                 with nn.empty_parameters():  # a damaged config may ask for more than there is
                     refuse_other_model(self.folder, self.task.auto.from_config(own))
             return self.task.auto.from_config(own)
-        model = self.task.auto.from_pretrained(base)
+        model = self.task.auto.from_pretrained(base, **self.task.changes(tokenizer))
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, the model in {base} "

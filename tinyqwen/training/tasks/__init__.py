@@ -2,10 +2,18 @@
 
 from tinyqwen.models.auto import MODELS, config_class
 from tinyqwen.training.tasks.causal import Causal
+from tinyqwen.training.tasks.chat import Chat
+from tinyqwen.training.tasks.classify import Classify
 from tinyqwen.training.tasks.masked import Masked
 from tinyqwen.training.tasks.translate import Translate
 
-TASKS = {"causal": Causal, "masked": Masked, "translate": Translate}
+TASKS = {
+    "causal": Causal,
+    "masked": Masked,
+    "translate": Translate,
+    "chat": Chat,
+    "classify": Classify,
+}
 
 
 def tasks_of(model_type):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen.models.auto import AutoModel
+from tinyqwen.models.auto import AutoModelForPreTraining
 from tinyqwen.text.documents import documents
 from tinyqwen.training.data import rows_of_step
 from tinyqwen.training.records import open_records, padded, prepare_records
@@ -19,12 +19,6 @@ CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; of those, what they become
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"“”A-Z])|(?<=[.!?][\"”])\s+|\n+")
 FIELDS = ("ids", "document")
 VALIDATION_PAIRS = 1024
-
-
-class AutoModelForPreTraining(AutoModel):
-    """A body with both of BERT's heads."""
-
-    endings = ("ForPreTraining",)
 
 
 class Masked(Task):

@@ -23,6 +23,7 @@ class Task(Objective):
 
     auto, recipe = None, MappingProxyType({})
     causal = True  # whether a token sees only those before it
+    flags = ""  # with which `python -m tinyqwen.generate` runs such a model
 
     def __init__(self, config):
         self.config = config
@@ -33,11 +34,18 @@ class Task(Objective):
         """The settings of a model's config that the tokenizer decides, but for vocab_size."""
         return {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
 
+    def changes(self, tokenizer):
+        """The settings of a loaded model's config that are to be others."""
+        return {}
+
     def generation_config(self, tokenizer):
         """What generation_config.json says."""
         return dict.fromkeys(
             ("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.eos_token_id
         )
+
+    def adapt(self, model):
+        """Change a new or loaded model before it is trained."""
 
     # -- from files to batches --------------------------------------------------------------------
 

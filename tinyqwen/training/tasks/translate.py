@@ -37,7 +37,7 @@ class Translate(Task):
         for file in files:
             if file.suffix.lower() != ".jsonl":
                 raise ValueError(f"{file}: to learn to translate takes .jsonl files of pairs")
-            for line in json_lines(file, *names):
+            for _, line in json_lines(file, *names):
                 yield [line[name] for name in names]
 
     def texts(self, files):
