@@ -15,6 +15,19 @@ from tinyqwen.models.auto import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
 )
+from tinyqwen.models.bert import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertForSequenceClassification,
+    BertModel,
+)
+from tinyqwen.models.gpt2 import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    GPT2Model,
+)
 from tinyqwen.models.llama import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -45,6 +58,15 @@ __all__ = [
     "AutoModelForMaskedLM",
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForPreTraining",
+    "BertForSequenceClassification",
+    "BertModel",
+    "GPT2Config",
+    "GPT2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
     "LlamaConfig",
     "LlamaForCausalLM",
     "LlamaForSequenceClassification",

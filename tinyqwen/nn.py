@@ -50,7 +50,8 @@ def has_memory(parameter) -> bool:
     return parameter.size == 0 or parameter.data.strides != (0,) * parameter.ndim
 
 
-def _parameter(shape, fill=None):
+def new_parameter(shape, fill=None):
+    """A float32 Parameter (without memory inside `empty_parameters`), filled with a number."""
     parameter = Parameter((_no_memory if _state.empty else np.empty)(shape, np.float32))
     if fill is not None and has_memory(parameter):
         parameter.data[...] = fill
@@ -270,8 +271,8 @@ class Linear(Module):
     def __init__(self, in_features, out_features, bias=True):
         self.in_features, self.out_features = in_features, out_features
         bound = in_features**-0.5 if in_features else 0.0
-        self.weight = _parameter((out_features, in_features))
-        self.bias = _parameter((out_features,)) if bias else None
+        self.weight = new_parameter((out_features, in_features))
+        self.bias = new_parameter((out_features,)) if bias else None
         for parameter in (self.weight, self.bias):
             if parameter is not None and has_memory(parameter):
                 parameter.data[...] = default_rng().uniform(-bound, bound, parameter.shape)
@@ -292,7 +293,7 @@ class Embedding(Module):
     def __init__(self, num_embeddings, embedding_dim, padding_idx=None):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx
-        self.weight = _parameter((num_embeddings, embedding_dim))
+        self.weight = new_parameter((num_embeddings, embedding_dim))
         self.init_(1.0)
 
     def init_(self, std):
@@ -314,7 +315,7 @@ class RMSNorm(Module):
 
     def __init__(self, hidden_size, eps=1e-6):
         self.variance_epsilon = eps
-        self.weight = _parameter((hidden_size,), 1.0)
+        self.weight = new_parameter((hidden_size,), 1.0)
 
     def forward(self, x):
         return F.rms_norm(x, self.weight, self.variance_epsilon)
@@ -328,8 +329,8 @@ class LayerNorm(Module):
 
     def __init__(self, hidden_size, eps=1e-5):
         self.eps = eps
-        self.weight = _parameter((hidden_size,), 1.0)
-        self.bias = _parameter((hidden_size,), 0.0)
+        self.weight = new_parameter((hidden_size,), 1.0)
+        self.bias = new_parameter((hidden_size,), 0.0)
 
     def forward(self, x):
         return F.layer_norm(x, self.weight, self.bias, self.eps)

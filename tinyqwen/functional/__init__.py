@@ -14,13 +14,14 @@ from tinyqwen.functional.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
-from tinyqwen.functional.linear import cosine_similarity, embedding, linear
+from tinyqwen.functional.linear import conv1d, cosine_similarity, embedding, linear
 from tinyqwen.functional.losses import cross_entropy, linear_cross_entropy
 from tinyqwen.functional.normalization import layer_norm, rms_norm
 from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
 
 __all__ = [
     "apply_rope",
+    "conv1d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",

@@ -49,6 +49,22 @@ def linear(x, weight, bias=None):
 
 
 @primitive
+def conv1d(x, weight, bias):
+    """y = x W + b with weight (in_features, out_features): GPT-2's linear layer.
+
+    x (..., in_features), bias (out_features,). It is `linear` with the weight turned round, which
+    costs nothing: a transposed view.
+    """
+    out, linear_vjp = linear.raw(x, weight.T, bias)
+
+    def vjp(g):
+        dx, dweight, dbias = linear_vjp(g)
+        return dx, dweight.T, dbias
+
+    return out, vjp
+
+
+@primitive
 def embedding(ids, weight, padding_idx=None):
     """y = W[ids], a table look-up: the product of one-hot rows with W without multiplying.
 

@@ -47,6 +47,9 @@ def matvec_by(method):
 def multiply(weight, x, out):
     """The same on this core alone, written to out (T, n), whose rows are contiguous."""
     n, k = weight.shape
+    if weight.strides[1] != weight.itemsize:  # a transposed view: BLAS reads its columns
+        np.matmul(x, weight.T, out=out)
+        return
     if k <= LONG:
         # In C's order all vectors meet a row while it is in a cache; else W would be read T times.
         np.vecdot(weight[:, None], x, out=out.T, order="C")

@@ -65,6 +65,14 @@ class PretrainedConfig:
         """The longest text that the model reads, in tokens."""
         return self.max_position_embeddings
 
+    def expect(self, **supported):
+        """Raise ValueError unless these fields have these values: the code knows no others."""
+        for name, value in supported.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} is not supported; expected {value!r}"
+                )
+
     @classmethod
     def from_pretrained(cls, path):
         """The config of a folder, or of a config.json itself."""

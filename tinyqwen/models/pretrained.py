@@ -8,6 +8,7 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -71,6 +72,8 @@ class PreTrainedModel(nn.Module):
     base_model_prefix = "model"
     ignored_weights = r"rotary_emb\.inv_freq$"  # tables that old checkpoints stored
     fresh_head = False  # True for a head that a pretrained checkpoint need not have
+    head_weights = None  # what else it need not have, or may have in vain: a pattern of names
+    old_spellings: ClassVar[dict[str, str]] = {}  # {end of a name in old checkpoints: today's}
     generation_config = None
     gradient_checkpointing = False  # of a body: its layers are computed again, not kept
 
@@ -176,6 +179,11 @@ def _fit_prefix(model, path, entries):
     """Rename a checkpoint's arrays if it has a head and the model has none, or the reverse."""
     ignored, prefix = re.compile(model.ignored_weights), model.base_model_prefix + "."
     entries = {name: entry for name, entry in entries.items() if not ignored.search(name)}
+    for old, new in model.old_spellings.items():
+        entries = {
+            name.removesuffix(old) + new if name.endswith(old) else name: entry
+            for name, entry in entries.items()
+        }
     stored_body = {name for name in entries if name.startswith(prefix)}
     if model.base_model is model and stored_body:
         _warn_unused(model, path, [name for name in entries if name not in stored_body])
@@ -201,10 +209,9 @@ def _match(model, path, entries):
         names.setdefault(id(parameter), []).append(name)
 
     unexpected = [name for name in entries if name not in own]
-    if model.fresh_head:
-        head = [n for n in unexpected if not n.startswith(f"{model.base_model_prefix}.")]
-        _warn_unused(model, path, head)
-        unexpected = [name for name in unexpected if name not in head]
+    head = [name for name in unexpected if _may_be_absent(model, name)]
+    _warn_unused(model, path, head)
+    unexpected = [name for name in unexpected if name not in head]
     problems = [f"{name} is unexpected" for name in unexpected]
 
     jobs, new = [], []
@@ -218,7 +225,7 @@ def _match(model, path, entries):
                 problems.append(f"{name} has dtype {entry.dtype}, expected a floating-point type")
         if stored:
             jobs.append((own[stored[0]], entries[stored[0]]))
-        elif model.fresh_head and not group[0].startswith(f"{model.base_model_prefix}."):
+        elif _may_be_absent(model, group[0]):
             new.append(group[0])
         else:
             problems.append(f"{group[0]} is missing")
@@ -233,6 +240,13 @@ def _match(model, path, entries):
             own[name].data = np.zeros(own[name].shape, np.float32)
         model.post_init()  # initializes what has memory, and that is only these
     return jobs
+
+
+def _may_be_absent(model, name):
+    """Whether an array belongs to a head that not every checkpoint of the family has."""
+    if model.head_weights is not None and re.search(model.head_weights, name):
+        return True
+    return model.fresh_head and not name.startswith(f"{model.base_model_prefix}.")
 
 
 def _untie(model, path, name, other):
