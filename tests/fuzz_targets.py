@@ -94,13 +94,21 @@ class Target:
 
 
 class Tokenizers(Target):
-    """tokenizer.json, tokenizer_config.json, chat_template.jinja, of the three kinds."""
+    """Every file that a tokenizer is read from, of all kinds."""
 
     def make(self):
-        for kind, size in (("bpe", 280), ("wordpiece", 70), ("char", None)):
+        for kind, size in (("bpe", 280), ("wordpiece", 70), ("word", None), ("char", None)):
             folder = self.source / kind
             Tokenizer.train([TEXT * 9], size, kind).save_pretrained(folder)
             (folder / "chat_template.jinja").write_text(chat_template.CHATML)
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates" / "tool_use.jinja").write_text(chat_template.CHATML)
+        bert = self.source / "bert"
+        bert.mkdir()
+        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"thecats", "##a", "##t", "猫"]
+        (bert / "vocab.txt").write_text("\n".join(dict.fromkeys(pieces)), "utf-8")
+        (bert / "added_tokens.json").write_text('{"<a>": 90, "<b>": 91}')
+        (bert / "special_tokens_map.json").write_text('{"bos_token": {"content": "<a>"}}')
         unigram = tokenizers.Tokenizer(
             models.Unigram([("<unk>", 0.0), ("▁the", -1.0), ("a", -2.0)], 0)
         )

@@ -33,7 +33,11 @@ def merge_old_files(config: dict, special_map: dict, added: dict) -> dict:
     if added:
         special = {token.content for token in _named(config)}
         config["added_tokens_decoder"] = {
-            key: {"content": token, "normalized": token not in special, "special": token in special}
+            str(key): {
+                "content": token,
+                "normalized": token not in special,
+                "special": token in special,
+            }
             for token, key in added.items()
         }
     return config

@@ -64,7 +64,8 @@ class Translate(Task):
 
         def read(files):
             for pair in self._pairs(files):
-                record = dict(zip(FIELDS, tokenizer.encode_batch(pair)))
+                batch = tokenizer(pair[0], text_target=pair[1])
+                record = {"source": batch["input_ids"], "target": batch["labels"]}
                 longest = max(map(len, record.values()))
                 if longest > self.config.seq_len:
                     raise ValueError(
