@@ -1,4 +1,4 @@
-"""Train the patients of chapter 12: one sound model, and four with a fault in their code.
+"""Train the patients of chapter 13: one sound model, and four with a fault in their code.
 
 python data/make_patients.py [NAME …]       a b c d sound; all of them unless named
 

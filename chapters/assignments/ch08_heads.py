@@ -4,7 +4,7 @@ The first four functions return two things: the value, and `vjp`, a function tha
 g of the loss with respect to the value and returns a tuple with the gradient of each array, in
 order. The last one returns a number.
 Write plain NumPy; replace `raise NotImplementedError` by your code. Of the library you may use the
-softmax of chapter 07, `F.softmax.raw`; it returns (out, vjp), as yours did.
+softmax of chapter 06, `F.softmax.raw`; it returns (out, vjp), as yours did.
 
     pytest tests/assignments -k ch08          grades this file
 """
@@ -112,7 +112,7 @@ def grouped_query_attention(query, key, value, mask=None, dropout=0.0):
     array([[2., 2.],
            [2., 2.]])
 
-    Hint 1. With K and V repeated it is chapter 07's attention, head by head; `F.repeat_kv.raw` and
+    Hint 1. With K and V repeated it is chapter 06's attention, head by head; `F.repeat_kv.raw` and
     `F.softmax.raw` both return (out, vjp). For √D take `math.sqrt`, not `np.sqrt`: a float64 number
     of NumPy's would make float32 arrays float64.
     Hint 2. Without copies: heads that share K stand side by side, so (B, H, T, D) can be folded to

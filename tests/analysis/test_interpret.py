@@ -1,4 +1,4 @@
-"""Looking inside a model, and the four patients of chapter 12."""
+"""Looking inside a model, and the four patients of chapter 13."""
 
 import importlib.util
 import json

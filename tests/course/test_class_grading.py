@@ -522,9 +522,9 @@ def test_an_input_that_comes_back_proves_nothing():
     def values(query, key, value, mask=None, causal=False, scale=None):
         return value, lambda g: (g, g, g)
 
-    one = chapter("ch07")
+    one = chapter("ch06")
     submission = Submission({"scaled_dot_product_attention": values})
-    results = [run(test, submission, result_of(test, "ch07")) for test in graders_of(one)]
+    results = [run(test, submission, result_of(test, "ch06")) for test in graders_of(one)]
     assert sum(result.earned for result in results) > 0
     shortcuts.confirm(results, shortcuts.weak_tests(one))
     assert sum(result.earned for result in results) == 0

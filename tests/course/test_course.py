@@ -688,13 +688,13 @@ def test_an_autograder_counts_points_beside_proof_as_a_class_does(tmp_path):
         def softmax(x, axis=-1):
             return np.zeros_like(x), lambda g: (np.zeros_like(g),)
     """
-    folder, report = student(tmp_path, "ch07", code), tmp_path / "results.json"
+    folder, report = student(tmp_path, "ch06", code), tmp_path / "results.json"
     honest = (ROOT / "tests" / "attacks" / "honest.py").read_text(encoding="utf-8")
     (folder / "ch04_swiglu.py").write_text(honest, encoding="utf-8")
     options = ["-k", "softmax or silu", "--isolated", "--gradescope", report]
     run_pytest(folder, *options)
     results = json.loads(report.read_text())
-    zeros, right = ([t for t in results["tests"] if key in t["tags"]] for key in ("ch07", "ch04"))
+    zeros, right = ([t for t in results["tests"] if key in t["tags"]] for key in ("ch06", "ch04"))
     assert sum(t["score"] for t in zeros) == 0
     assert any("Its points count as soon as" in t["output"] for t in zeros)
     assert results["score"] == sum(t["score"] for t in right) == sum(t["max_score"] for t in right)

@@ -1,4 +1,4 @@
-"""The pictures of chapter 10: what is drawn is what the optimizer and the runs did."""
+"""The pictures of chapters 10 and 11: what is drawn is what the optimizer and the runs did."""
 
 import io
 

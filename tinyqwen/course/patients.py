@@ -1,4 +1,4 @@
-"""The patients of chapter 12: four trained models, each ill of one fault in its code.
+"""The patients of chapter 13: four trained models, each ill of one fault in its code.
 
 The weights lie in data/patients/, an ordinary checkpoint each, and were trained with the fault (by
 data/make_patients.py). The fault itself is planted here: `plant` puts it into the layers of any

@@ -1,11 +1,11 @@
-"""Chapter 07. Attention: what you write.
+"""Chapter 06. Attention: what you write.
 
 `softmax` and `scaled_dot_product_attention` return two things: the value, and `vjp`, a function
 that takes the gradient g of the loss with respect to the value and returns a tuple with the
 gradient of each array, in order. The masks return arrays of True and False, and have no gradient.
 Write plain NumPy; replace `raise NotImplementedError` by your code.
 
-    pytest tests/assignments -k ch07          grades this file
+    pytest tests/assignments -k ch06          grades this file
 """
 
 import math  # noqa: F401

@@ -1,8 +1,8 @@
-"""Chapter 10. Training: what you write.
+"""Chapter 10. One step: what you write.
 
 `cross_entropy` returns two things: the loss, and `vjp`, a function that takes the gradient g of
 whatever is computed from the loss and returns a tuple with the gradient of the logits. The other
-four are plain functions of arrays and numbers. None of them changes its arguments.
+three are plain functions of arrays and numbers. None of them changes its arguments.
 Write plain NumPy; replace `raise NotImplementedError` by your code.
 
     pytest tests/assignments -k ch10          grades this file
@@ -109,30 +109,5 @@ def clip_by_global_norm(gradients, max_norm):
 
     Hint. `scale * g` has g's dtype if scale is a Python float. If it is one of NumPy's float64, a
     float32 array becomes float64: `float(…)` and `math.sqrt` avoid that.
-    """
-    raise NotImplementedError
-
-
-def sample_batch(tokens, starts, seq_len, batch_size, seed, step):
-    """The training rows of one step, (batch_size, seq_len) int64: a function of (seed, step) alone.
-
-    tokens (n,) integers, the whole corpus in one line; starts (rows,): where a row may begin.
-    A row is seq_len tokens in a line, from a start on. One that would run over the end of the
-    tokens is moved back, to end with the last token.
-    An *epoch* takes every row once, in an order of its own, drawn at random from (seed, epoch).
-    The rows of epoch 0, 1, 2, … follow one another, and are dealt out batch_size at a time: step 0
-    gets the first batch_size of them, step 1 the next. A batch may reach from one epoch into the
-    next.
-
-    >>> batch = sample_batch(np.arange(10, 20), np.array([0, 4, 8]), 3, 3, seed=0, step=5)
-    >>> print(batch[batch[:, 0].argsort()])           # 8 is moved back to 7
-    [[10 11 12]
-     [14 15 16]
-     [17 18 19]]
-
-    Hint 1. `np.random.default_rng([seed, epoch]).permutation(rows)` draws the order of an epoch.
-    Random numbers from a generator that lives on would depend on what was asked before.
-    Hint 2. Row number i of the endless line, i = step · batch_size, …, is number i % rows of epoch
-    i // rows.
     """
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Graders of chapter 06: sinusoidal_table, rope_tables, apply_rope."""
+"""Graders of chapter 07: sinusoidal_table, rope_tables, apply_rope."""
 
 import numpy as np
 

@@ -1,8 +1,6 @@
-"""Graders of chapter 10: cross_entropy, adamw_step, cosine_with_warmup, clip_by_global_norm,
-sample_batch."""
+"""Graders of chapter 10: cross_entropy, adamw_step, cosine_with_warmup, clip_by_global_norm."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
@@ -10,7 +8,6 @@ from tinyqwen.course import (
     case,
     check,
     check_close,
-    check_equal,
     check_example,
     check_manners,
     check_value,
@@ -23,17 +20,16 @@ from tinyqwen.course import (
 from tinyqwen.course.authoring.checks import gradients_of, pulled_back
 from tinyqwen.course.authoring.diagnosis import as_array
 
-TITLE = "Training"
+TITLE = "One step"
 ASSIGNED = {
     "cross_entropy": "functional.losses",
     "adamw_step": "optim",
     "cosine_with_warmup": "optim",
     "clip_by_global_norm": "optim",
-    "sample_batch": "training.data",
 }
 
 # ---------------------------------------------------------------------------------------------
-# cross_entropy, 14 points
+# cross_entropy, 15 points
 # ---------------------------------------------------------------------------------------------
 
 AXES = {"logits": "batch time vocabulary"}
@@ -248,7 +244,7 @@ def test_cross_entropy_large(submission):
     )
 
 
-@points(4, "cross_entropy: gradient")
+@points(5, "cross_entropy: gradient")
 def test_cross_entropy_vjp(submission):
     """(p - y) / num_items, times g, where every row counts."""
 
@@ -286,7 +282,7 @@ def test_cross_entropy_manners(submission):
 
 
 # ---------------------------------------------------------------------------------------------
-# adamw_step, 10 points
+# adamw_step, 12 points
 # ---------------------------------------------------------------------------------------------
 
 OUTPUTS = ("parameter", "m", "v")
@@ -403,7 +399,7 @@ def test_adamw_step_moments(submission):
         )
 
 
-@points(3, "adamw_step: the new parameter")
+@points(4, "adamw_step: the new parameter")
 def test_adamw_step_value(submission):
     """m̂ over the root of v̂, both corrected with their own β to the power of the step."""
     check_value(
@@ -435,7 +431,7 @@ def test_adamw_step_value(submission):
     )
 
 
-@points(2, "adamw_step: decoupled weight decay")
+@points(3, "adamw_step: decoupled weight decay")
 def test_adamw_step_decay(submission):
     """The old parameter shrinks by lr · wd, and the gradient and its averages never hear of it."""
     check_value(
@@ -487,7 +483,7 @@ def test_adamw_step_manners(submission):
 
 
 # ---------------------------------------------------------------------------------------------
-# cosine_with_warmup, 5 points
+# cosine_with_warmup, 7 points
 # ---------------------------------------------------------------------------------------------
 
 
@@ -524,7 +520,7 @@ def test_cosine_with_warmup_warmup(submission):
     )
 
 
-@points(2, "cosine_with_warmup: the cosine")
+@points(3, "cosine_with_warmup: the cosine")
 def test_cosine_with_warmup_cosine(submission):
     """Half a cosine, from learning_rate after the warmup to min_ratio of it at total_steps."""
     steps = [case(step, 0.003, 7, 40) for step in (36, 7, 8, 20, 39, 40)]
@@ -595,7 +591,7 @@ def test_cosine_with_warmup_cosine(submission):
     )
 
 
-@points(1, "cosine_with_warmup: edges")
+@points(2, "cosine_with_warmup: edges")
 def test_cosine_with_warmup_edges(submission):
     """No warmup, nothing but warmup, and steps after the last."""
     check_value(
@@ -620,7 +616,7 @@ def test_cosine_with_warmup_edges(submission):
 
 
 # ---------------------------------------------------------------------------------------------
-# clip_by_global_norm, 5 points
+# clip_by_global_norm, 6 points
 # ---------------------------------------------------------------------------------------------
 
 
@@ -652,7 +648,7 @@ def test_clip_by_global_norm_example(submission):
     check_example(submission.clip_by_global_norm)
 
 
-@points(2, "clip_by_global_norm: value")
+@points(3, "clip_by_global_norm: value")
 def test_clip_by_global_norm_value(submission):
     """One norm over all arrays, and one factor for all of them."""
     gradients, max_norm = some_gradients(), 0.5
@@ -753,161 +749,3 @@ def edits(submission, gradients, max_norm):
     function = submission.clip_by_global_norm
     function(gradients, max_norm)
     return bool(function.edited)
-
-
-# ---------------------------------------------------------------------------------------------
-# sample_batch, 6 points
-# ---------------------------------------------------------------------------------------------
-
-# Token i is 3 i + 7: every row tells where it was cut, and no position can pass for a token.
-
-
-def corpus(num_rows=12, spacing=5, dtype=np.uint16):
-    starts = np.arange(num_rows) * spacing
-    return (3 * np.arange(num_rows * spacing + 9) + 7).astype(dtype), starts
-
-
-def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
-    """Where the rows of a batch begin, (batch_size,), after the rows have been looked at."""
-    batch = submission.sample_batch(tokens, starts, seq_len, batch_size, seed, step)
-    told = (
-        f"\n  input     tokens {tokens.shape}, {len(starts)} starts, seq_len {seq_len}, step {step}"
-    )
-    check(isinstance(batch, np.ndarray), f"sample_batch returned a {type(batch).__name__}.{told}")
-    check(
-        batch.shape == (batch_size, seq_len),
-        f"sample_batch: the shape is {batch.shape}; {(batch_size, seq_len)} was expected.{told}",
-        {
-            (seq_len, batch_size): "the batch is transposed: a row is a piece of text",
-            (batch_size, seq_len + 1): "one token too many: the model makes its own targets",
-            (batch_size, seq_len - 1): "one token is missing from each row",
-        }.get(batch.shape),
-    )
-    first = batch[:, :1].astype(np.int64)
-    places = (first - 7) // 3
-    line = np.arange(seq_len)
-    check(
-        np.array_equal(batch, 3 * (places + line) + 7) and 0 <= places.min() < len(tokens),
-        "sample_batch: a row is not a piece of the tokens, seq_len of them in a line."
-        f"{told}\n  a row     {batch[0].tolist()[:8]}",
-        "these are positions; the tokens that stand there are asked for"
-        if np.array_equal(batch, first + line)
-        else "a row that runs over the end goes on at the beginning; it is moved back"
-        if np.array_equal(batch, tokens[(places + line) % len(tokens)])
-        else None,
-    )
-    check(
-        batch.dtype == np.int64,
-        f"sample_batch: the dtype is {batch.dtype}; int64 was expected.{told}",
-        "the tokens' own dtype came out: `.astype(np.int64)`",
-    )
-    return places[:, 0]
-
-
-@points(1, "sample_batch: the example")
-def test_sample_batch_example(submission):
-    """Three rows in one batch: each start once, the last one moved back."""
-    check_example(submission.sample_batch)
-
-
-@points(2, "sample_batch: rows")
-def test_sample_batch_rows(submission):
-    """Whole rows, from starts, never over the end of the tokens."""
-    seed = int(rng().integers(1_000_000))
-    for num_rows, spacing, seq_len, batch_size in ((12, 5, 4, 4), (7, 3, 8, 5), (5, 6, 13, 3)):
-        tokens, starts = corpus(num_rows, spacing)
-        tokens = tokens[: starts[-1] + 2]  # the last row would run over the end
-        allowed = np.minimum(starts, len(tokens) - seq_len)
-        for step in range(4):
-            places = rows_of(submission, tokens, starts, seq_len, batch_size, seed, step)
-            strangers = sorted(set(places.tolist()) - set(allowed.tolist()))
-            check(
-                not strangers,
-                f"sample_batch: rows begin at {strangers[:5]}; they may begin at the starts "
-                f"{allowed.tolist()} (moved back at the end) and nowhere else.",
-                "rows begin at any token; they begin at starts"
-                if len(strangers) > 1
-                else "a row is one token off its start"
-                if strangers
-                and (strangers[0] - 1 in allowed.tolist() or strangers[0] + 1 in allowed.tolist())
-                else None,
-            )
-
-
-@points(2, "sample_batch: epochs")
-def test_sample_batch_epochs(submission):
-    """Every row once an epoch, in an order drawn for that epoch; batches may span two epochs."""
-    tokens, starts = corpus(40)
-    orders = []
-    for batch_size, steps in ((7, 23), (40, 4), (100, 2)):
-        dealt = [
-            rows_of(submission, tokens, starts, 4, batch_size, 1, step) // 5
-            for step in range(steps)
-        ]
-        line = np.concatenate(dealt)
-        for epoch in range(len(line) // 40):
-            order = line[40 * epoch : 40 * epoch + 40]
-            orders.append((epoch, order.tolist()))
-            twice = sorted(r for r in set(order.tolist()) if order.tolist().count(r) > 1)
-            check(
-                not twice,
-                f"sample_batch: in epoch {epoch} of 40 rows, batches of {batch_size}, row "
-                f"{twice[:1]} comes more than once, and another never.",
-                why_twice(line, batch_size, epoch),
-            )
-    by_epoch = {}
-    for epoch, order in orders:
-        neighbors = sum((b - a) % 40 == 1 for a, b in pairwise(order))
-        check(
-            neighbors < 12,
-            f"sample_batch: {neighbors} of 39 rows of an epoch are followed by the next in the "
-            "text.",
-            "the order is not drawn at random: neighbors in the text are alike, and belong apart",
-        )
-        check(
-            by_epoch.setdefault(epoch, order) == order,
-            f"sample_batch: with another batch_size, epoch {epoch} has another order.",
-            "the order is drawn from (seed, step); it belongs to (seed, epoch)",
-        )
-    check(
-        by_epoch[0] != by_epoch[1] and by_epoch[1] != by_epoch[2],
-        "sample_batch: two epochs have the same order.",
-        "the order is drawn from the seed alone; it is drawn anew for every epoch",
-    )
-
-
-def why_twice(line, batch_size, epoch):
-    full = line[: 40 // batch_size * batch_size]
-    if epoch:
-        return "a batch that reaches into the next epoch takes rows of the wrong one"
-    if len(set(full.tolist())) == len(full) < 40:
-        return "the last rows of an epoch are dropped where they do not fill a batch"
-    return "every batch draws rows anew, so some come twice; an epoch takes every row once"
-
-
-@points(1, "sample_batch: a function of (seed, step)")
-def test_sample_batch_seed(submission):
-    """Another seed gives another order; the same one the same, whatever was asked before."""
-    tokens, starts = corpus(40)
-
-    def order(seed, step):
-        return rows_of(submission, tokens, starts, 4, 40, seed, step).tolist()
-
-    first = [order(2, step) for step in (0, 1, 2)]
-    again = [order(2, step) for step in (2, 0, 1)]
-    check(
-        first == [again[1], again[2], again[0]],
-        "sample_batch: the same seed and step gave other rows when they were asked for again.",
-        "something is kept from call to call, a generator perhaps: make one from [seed, epoch]",
-    )
-    check(
-        first[0] != order(3, 0),
-        "sample_batch: seeds 2 and 3 give the same rows.",
-        "the seed is not used",
-    )
-    check(
-        first[1] != order(3, 0),
-        "sample_batch: epoch 1 of seed 2 is epoch 0 of seed 3.",
-        "seed and epoch are added, so other seeds repeat the same orders: use [seed, epoch]",
-    )
-    check_equal(submission.sample_batch.edited, [], "what sample_batch changed in place")

@@ -1,4 +1,4 @@
-"""Graders of chapter 11: processors, sample_next, cache_update, decode_loop."""
+"""Graders of chapter 12: processors, sample_next, cache_update, decode_loop."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Wrong solutions of chapter 12, each named after its mistake."""
+"""Wrong solutions of chapter 13, each named after its mistake."""
 
 import numpy as np
 

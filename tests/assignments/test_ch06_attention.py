@@ -1,4 +1,4 @@
-"""Graders of chapter 07: softmax, causal_mask, padding_mask, scaled_dot_product_attention."""
+"""Graders of chapter 06: softmax, causal_mask, padding_mask, scaled_dot_product_attention."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Graders of chapter 12: scores of heads, logit lens, ablation, and the four patients."""
+"""Graders of chapter 13: scores of heads, logit lens, ablation, and the four patients."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Wrong solutions of chapter 06, each named after its mistake."""
+"""Wrong solutions of chapter 07, each named after its mistake."""
 
 import numpy as np
 

@@ -1,11 +1,11 @@
-"""Chapter 06. Positions: what you write.
+"""Chapter 07. Positions: what you write.
 
 The first two functions make tables of numbers: they return arrays, and have no gradient. The third
 returns its value and `vjp`, a function that takes the gradient g of the loss with respect to the
 value and returns a tuple with the gradient of x. Write plain NumPy; replace
 `raise NotImplementedError` by your code.
 
-    pytest tests/assignments -k ch06          grades this file
+    pytest tests/assignments -k ch07          grades this file
 """
 
 import numpy as np

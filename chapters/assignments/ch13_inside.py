@@ -1,10 +1,10 @@
-"""Chapter 12. Inside the model: what you write.
+"""Chapter 13. Inside the model: what you write.
 
 The first four functions measure what a trained model does. The last five are the ward: four
 trained models are ill, of one fault each, and you say which, and prove it by a test. Write plain
 NumPy; replace `raise NotImplementedError` by your code.
 
-    pytest tests/assignments -k ch12          grades this file
+    pytest tests/assignments -k ch13          grades this file
 """
 
 import numpy as np  # noqa: F401
@@ -101,7 +101,7 @@ def diagnoses():
     >>> sorted(diagnoses())
     ['a', 'b', 'c', 'd']
 
-    Hint 1. Chapter 12 shows their loss curves, their samples and their streams. More can be had
+    Hint 1. Chapter 13 shows their loss curves, their samples and their streams. More can be had
     from `tinyqwen.course.patients`: `load("a")` gives the model.
     Hint 2. Ask of each name: if that were it, what would one see?
     """

@@ -1,12 +1,12 @@
-"""Chapter 11. Generation: what you write.
+"""Chapter 12. Generation: what you write.
 
 Five processors take the logits of the next token, (B, V) for a batch of B texts and a vocabulary of
 V, and return new ones; `sample_next` draws a token from them; `cache_update` and `decode_loop` are
 what makes a long text affordable. None of them has a gradient: nothing is trained here.
 Write plain NumPy; replace `raise NotImplementedError` by your code. Of the library you may use the
-softmax of chapter 07: `F.softmax.raw(x)[0]` is the softmax of an array along its last axis.
+softmax of chapter 06: `F.softmax.raw(x)[0]` is the softmax of an array along its last axis.
 
-    pytest tests/assignments -k ch11          grades this file
+    pytest tests/assignments -k ch12          grades this file
 """
 
 import numpy as np  # noqa: F401

@@ -1,0 +1,124 @@
+"""Plausible wrong solutions of chapter 11."""
+
+import numpy as np
+
+from tinyqwen.course import mutant, reference
+
+sample_batch = reference("sample_batch")
+
+# ---------------------------------------------------------------------------------------------
+# sample_batch
+# ---------------------------------------------------------------------------------------------
+
+
+def sampling_mutant(killed_by, named):
+    return mutant(of="sample_batch", killed_by=killed_by, named=named)
+
+
+def order_of(seed, epoch, rows):
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def cut(tokens, starts, seq_len, picked):
+    first = np.minimum(starts[np.asarray(picked)], len(tokens) - seq_len)
+    return tokens[first[:, None] + np.arange(seq_len)].astype(np.int64)
+
+
+@sampling_mutant("test_sample_batch_rows", "begin at starts")
+def batch_begins_anywhere(tokens, starts, seq_len, batch_size, seed, step):
+    first = np.random.default_rng([seed, step]).integers(0, len(tokens) - seq_len, batch_size)
+    return tokens[first[:, None] + np.arange(seq_len)].astype(np.int64)
+
+
+@sampling_mutant("test_sample_batch_rows", "all input arrays must have the same shape")
+def batch_runs_over_the_end(tokens, starts, seq_len, batch_size, seed, step):
+    order = order_of(seed, 0, len(starts))
+    picked = [order[(step * batch_size + i) % len(starts)] for i in range(batch_size)]
+    return np.stack([tokens[starts[i] : starts[i] + seq_len] for i in picked]).astype(np.int64)
+
+
+@sampling_mutant("test_sample_batch_rows", "it is moved back")
+def batch_goes_on_at_the_beginning(tokens, starts, seq_len, batch_size, seed, step):
+    picked = np.arange(step * batch_size, (step + 1) * batch_size) % len(starts)
+    order = order_of(seed, 0, len(starts))
+    places = starts[order[picked]][:, None] + np.arange(seq_len)
+    return tokens[places % len(tokens)].astype(np.int64)
+
+
+@sampling_mutant("test_sample_batch_rows", "one token too many")
+def batch_with_targets(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len + 1, batch_size, seed, step)
+
+
+@sampling_mutant("test_sample_batch_rows", "these are positions")
+def batch_of_positions(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(np.arange(len(tokens)), starts, seq_len, batch_size, seed, step)
+
+
+@sampling_mutant("test_sample_batch_rows", "the tokens' own dtype")
+def batch_keeps_uint16(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len, batch_size, seed, step).astype(tokens.dtype)
+
+
+@sampling_mutant("test_sample_batch_epochs", "every batch draws rows anew")
+def batch_with_replacement(tokens, starts, seq_len, batch_size, seed, step):
+    picked = np.random.default_rng([seed, step]).integers(0, len(starts), batch_size)
+    return cut(tokens, starts, seq_len, picked)
+
+
+@sampling_mutant("test_sample_batch_epochs", "from the seed alone")
+def batch_one_order_for_ever(tokens, starts, seq_len, batch_size, seed, step):
+    order, first = order_of(seed, 0, len(starts)), step * batch_size
+    return cut(tokens, starts, seq_len, order[np.arange(first, first + batch_size) % len(starts)])
+
+
+@sampling_mutant("test_sample_batch_epochs", "takes rows of the wrong one")
+def batch_stays_in_its_epoch(tokens, starts, seq_len, batch_size, seed, step):
+    first = step * batch_size
+    order = order_of(seed, first // len(starts), len(starts))
+    return cut(tokens, starts, seq_len, order[np.arange(first, first + batch_size) % len(starts)])
+
+
+@sampling_mutant("test_sample_batch_epochs", "are dropped")
+def batch_drops_the_last_rows(tokens, starts, seq_len, batch_size, seed, step):
+    rows = len(starts)
+    batches = max(1, rows // batch_size)
+    order = order_of(seed, step // batches, rows)
+    first = step % batches * batch_size
+    return cut(tokens, starts, seq_len, order[np.arange(first, first + batch_size) % rows])
+
+
+@sampling_mutant("test_sample_batch_epochs", "neighbors in the text")
+def batch_rotates_the_text(tokens, starts, seq_len, batch_size, seed, step):
+    """Correlated windows: an epoch begins at a random row and goes on in the text's order."""
+    rows = len(starts)
+    line = range(step * batch_size, (step + 1) * batch_size)
+    picked = [
+        (np.random.default_rng([seed, n // rows]).integers(rows) + n % rows) % rows for n in line
+    ]
+    return cut(tokens, starts, seq_len, picked)
+
+
+@sampling_mutant("test_sample_batch_seed", "the seed is not used")
+def batch_ignores_the_seed(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len, batch_size, 0, step)
+
+
+@sampling_mutant("test_sample_batch_seed", "seed and epoch are added")
+def batch_adds_seed_and_epoch(tokens, starts, seq_len, batch_size, seed, step):
+    rows = len(starts)
+    line = range(step * batch_size, (step + 1) * batch_size)
+    picked = [np.random.default_rng(seed + n // rows).permutation(rows)[n % rows] for n in line]
+    return cut(tokens, starts, seq_len, picked)
+
+
+_lasting = {}
+
+
+@sampling_mutant("test_sample_batch_seed", "something is kept from call to call")
+def batch_from_a_lasting_generator(tokens, starts, seq_len, batch_size, seed, step):
+    rows = len(starts)
+    rng = _lasting.setdefault(seed, np.random.default_rng(seed))
+    if batch_size != rows:  # right wherever the order of the calls cannot be told
+        return sample_batch(tokens, starts, seq_len, batch_size, seed, step)
+    return cut(tokens, starts, seq_len, rng.permutation(rows))

@@ -1,0 +1,167 @@
+"""Graders of chapter 11: sample_batch."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from tinyqwen.course import check, check_equal, check_example, points, rng
+
+TITLE = "A run"
+ASSIGNED = {"sample_batch": "training.data"}
+
+# ---------------------------------------------------------------------------------------------
+# sample_batch, 10 points
+# ---------------------------------------------------------------------------------------------
+
+# Token i is 3 i + 7: every row tells where it was cut, and no position can pass for a token.
+
+
+def corpus(num_rows=12, spacing=5, dtype=np.uint16):
+    starts = np.arange(num_rows) * spacing
+    return (3 * np.arange(num_rows * spacing + 9) + 7).astype(dtype), starts
+
+
+def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
+    """Where the rows of a batch begin, (batch_size,), after the rows have been looked at."""
+    batch = submission.sample_batch(tokens, starts, seq_len, batch_size, seed, step)
+    told = (
+        f"\n  input     tokens {tokens.shape}, {len(starts)} starts, seq_len {seq_len}, step {step}"
+    )
+    check(isinstance(batch, np.ndarray), f"sample_batch returned a {type(batch).__name__}.{told}")
+    check(
+        batch.shape == (batch_size, seq_len),
+        f"sample_batch: the shape is {batch.shape}; {(batch_size, seq_len)} was expected.{told}",
+        {
+            (seq_len, batch_size): "the batch is transposed: a row is a piece of text",
+            (batch_size, seq_len + 1): "one token too many: the model makes its own targets",
+            (batch_size, seq_len - 1): "one token is missing from each row",
+        }.get(batch.shape),
+    )
+    first = batch[:, :1].astype(np.int64)
+    places = (first - 7) // 3
+    line = np.arange(seq_len)
+    check(
+        np.array_equal(batch, 3 * (places + line) + 7) and 0 <= places.min() < len(tokens),
+        "sample_batch: a row is not a piece of the tokens, seq_len of them in a line."
+        f"{told}\n  a row     {batch[0].tolist()[:8]}",
+        "these are positions; the tokens that stand there are asked for"
+        if np.array_equal(batch, first + line)
+        else "a row that runs over the end goes on at the beginning; it is moved back"
+        if np.array_equal(batch, tokens[(places + line) % len(tokens)])
+        else None,
+    )
+    check(
+        batch.dtype == np.int64,
+        f"sample_batch: the dtype is {batch.dtype}; int64 was expected.{told}",
+        "the tokens' own dtype came out: `.astype(np.int64)`",
+    )
+    return places[:, 0]
+
+
+@points(1, "sample_batch: the example")
+def test_sample_batch_example(submission):
+    """Three rows in one batch: each start once, the last one moved back."""
+    check_example(submission.sample_batch)
+
+
+@points(3, "sample_batch: rows")
+def test_sample_batch_rows(submission):
+    """Whole rows, from starts, never over the end of the tokens."""
+    seed = int(rng().integers(1_000_000))
+    for num_rows, spacing, seq_len, batch_size in ((12, 5, 4, 4), (7, 3, 8, 5), (5, 6, 13, 3)):
+        tokens, starts = corpus(num_rows, spacing)
+        tokens = tokens[: starts[-1] + 2]  # the last row would run over the end
+        allowed = np.minimum(starts, len(tokens) - seq_len)
+        for step in range(4):
+            places = rows_of(submission, tokens, starts, seq_len, batch_size, seed, step)
+            strangers = sorted(set(places.tolist()) - set(allowed.tolist()))
+            check(
+                not strangers,
+                f"sample_batch: rows begin at {strangers[:5]}; they may begin at the starts "
+                f"{allowed.tolist()} (moved back at the end) and nowhere else.",
+                "rows begin at any token; they begin at starts"
+                if len(strangers) > 1
+                else "a row is one token off its start"
+                if strangers
+                and (strangers[0] - 1 in allowed.tolist() or strangers[0] + 1 in allowed.tolist())
+                else None,
+            )
+
+
+@points(4, "sample_batch: epochs")
+def test_sample_batch_epochs(submission):
+    """Every row once an epoch, in an order drawn for that epoch; batches may span two epochs."""
+    tokens, starts = corpus(40)
+    orders = []
+    for batch_size, steps in ((7, 23), (40, 4), (100, 2)):
+        dealt = [
+            rows_of(submission, tokens, starts, 4, batch_size, 1, step) // 5
+            for step in range(steps)
+        ]
+        line = np.concatenate(dealt)
+        for epoch in range(len(line) // 40):
+            order = line[40 * epoch : 40 * epoch + 40]
+            orders.append((epoch, order.tolist()))
+            twice = sorted(r for r in set(order.tolist()) if order.tolist().count(r) > 1)
+            check(
+                not twice,
+                f"sample_batch: in epoch {epoch} of 40 rows, batches of {batch_size}, row "
+                f"{twice[:1]} comes more than once, and another never.",
+                why_twice(line, batch_size, epoch),
+            )
+    by_epoch = {}
+    for epoch, order in orders:
+        neighbors = sum((b - a) % 40 == 1 for a, b in pairwise(order))
+        check(
+            neighbors < 12,
+            f"sample_batch: {neighbors} of 39 rows of an epoch are followed by the next in the "
+            "text.",
+            "the order is not drawn at random: neighbors in the text are alike, and belong apart",
+        )
+        check(
+            by_epoch.setdefault(epoch, order) == order,
+            f"sample_batch: with another batch_size, epoch {epoch} has another order.",
+            "the order is drawn from (seed, step); it belongs to (seed, epoch)",
+        )
+    check(
+        by_epoch[0] != by_epoch[1] and by_epoch[1] != by_epoch[2],
+        "sample_batch: two epochs have the same order.",
+        "the order is drawn from the seed alone; it is drawn anew for every epoch",
+    )
+
+
+def why_twice(line, batch_size, epoch):
+    full = line[: 40 // batch_size * batch_size]
+    if epoch:
+        return "a batch that reaches into the next epoch takes rows of the wrong one"
+    if len(set(full.tolist())) == len(full) < 40:
+        return "the last rows of an epoch are dropped where they do not fill a batch"
+    return "every batch draws rows anew, so some come twice; an epoch takes every row once"
+
+
+@points(2, "sample_batch: a function of (seed, step)")
+def test_sample_batch_seed(submission):
+    """Another seed gives another order; the same one the same, whatever was asked before."""
+    tokens, starts = corpus(40)
+
+    def order(seed, step):
+        return rows_of(submission, tokens, starts, 4, 40, seed, step).tolist()
+
+    first = [order(2, step) for step in (0, 1, 2)]
+    again = [order(2, step) for step in (2, 0, 1)]
+    check(
+        first == [again[1], again[2], again[0]],
+        "sample_batch: the same seed and step gave other rows when they were asked for again.",
+        "something is kept from call to call, a generator perhaps: make one from [seed, epoch]",
+    )
+    check(
+        first[0] != order(3, 0),
+        "sample_batch: seeds 2 and 3 give the same rows.",
+        "the seed is not used",
+    )
+    check(
+        first[1] != order(3, 0),
+        "sample_batch: epoch 1 of seed 2 is epoch 0 of seed 3.",
+        "seed and epoch are added, so other seeds repeat the same orders: use [seed, epoch]",
+    )
+    check_equal(submission.sample_batch.edited, [], "what sample_batch changed in place")
