@@ -23,10 +23,6 @@ def count_pairs(words):
     >>> counts = count_pairs({("l", "o", "w"): 5, ("l", "o", "t"): 2})
     >>> dict(sorted(counts.items()))
     {('l', 'o'): 7, ('o', 't'): 2, ('o', 'w'): 5}
-
-    Hint 1. A word that occurs five times brings each of its pairs five times.
-    Hint 2. `zip(word, word[1:])` runs over the neighbors, overlapping ones too: in "aaa" the pair
-    (a, a) stands twice.
     """
     raise NotImplementedError
 
@@ -41,9 +37,6 @@ def merge_pair(word, pair, new):
     (9, 3, 9)
     >>> merge_pair(("a", "a", "a"), ("a", "a"), "aa")
     ('aa', 'a')
-
-    Hint 1. Walk with an index of your own: after a merge it moves on by two, otherwise by one.
-    Hint 2. The new token itself is not looked at again.
     """
     raise NotImplementedError
 
@@ -63,10 +56,6 @@ def train_bpe(word_counts, vocab_size, min_frequency=1):
 
     >>> train_bpe({"low": 5, "lot": 2}, vocab_size=258)          # l = 75, o = 78, w = 86
     {(75, 78): 256, (256, 86): 257}
-
-    Hint 1. `count_pairs` and `merge_pair` do the work; this is the loop around them.
-    Hint 2. `min(counts, key=lambda pair: (-counts[pair], pair))` settles the ties.
-    Hint 3. After a merge the counts have changed: count again.
     """
     raise NotImplementedError
 
@@ -79,9 +68,6 @@ def encode_word(ids, merges):
 
     >>> encode_word((75, 78, 75, 78, 86), {(75, 78): 256, (256, 86): 257})     # "lolow"
     (256, 257)
-
-    Hint. Among the word's neighbors find the pair with the smallest new id, merge it everywhere in
-    the word, and look again; stop when no pair is in `merges`. A merge makes new neighbors.
     """
     raise NotImplementedError
 
@@ -97,8 +83,6 @@ def encode(text, merges):
 
     >>> encode("low lot", {(75, 78): 256, (256, 86): 257})       # the space is id 220
     [257, 220, 256, 83]
-
-    Hint. `ids.extend(…)` adds a whole word's ids to a list.
     """
     raise NotImplementedError
 
@@ -114,8 +98,6 @@ def decode(ids, vocabulary):
 
     >>> decode([1, 0, 2, 3], [b"low", b"er ", b"\\xc3", b"\\xa9"])
     'er low\xe9'
-
-    Hint. `b"".join(…)`, and `.decode("utf-8", errors="replace")`.
     """
     raise NotImplementedError
 
@@ -134,9 +116,6 @@ def wordpiece_scores(words):
     0.0667
     >>> round(scores["##u", "##g"], 4)                            # 15 / (15 * 15)
     0.0667
-
-    Hint. A piece that stands twice in a word counts twice, and one in a word of its own counts,
-    too.
     """
     raise NotImplementedError
 
@@ -153,7 +132,5 @@ def encode_wordpiece(word, vocabulary, unk_token="[UNK]", max_characters=100):
     ['hug', '##s']
     >>> encode_wordpiece("hum", {"h", "hu", "##u"})
     ['[UNK]']
-
-    Hint. From `start`, try ends from `len(word)` down to `start + 1`.
     """
     raise NotImplementedError

@@ -34,12 +34,6 @@ def embedding(ids, weight, padding_idx=None):
     array([[ 7.,  7.],
            [ 0.,  0.],
            [ 1., 10.]])
-
-    Hint 1. NumPy does the forward pass: an array of integers may stand between the brackets. But
-    it takes negative ones too, and counts them from the end.
-    Hint 2. `dweight[ids] += g` looks right and is not: where an id occurs twice, only one of the
-    two is added. `np.add.at(dweight, ids, g)` adds them all.
-    Hint 3. padding_idx may be 0, and `if padding_idx:` is false then.
     """
     raise NotImplementedError
 
@@ -57,8 +51,5 @@ def cosine_similarity(x, y, eps=1e-8):
     >>> y = np.array([[6.0, 8.0], [-4.0, 3.0], [-3.0, -4.0], [1.0, 0.0]])
     >>> cosine_similarity(x, y).round(3)
     array([ 1. ,  0. , -1. ,  0.6])
-
-    Hint 1. `np.linalg.norm(x, axis=-1)` gives the lengths, np.maximum(…, eps) their lower limit.
-    Hint 2. Make it work for two vectors, then see that only the last axis is ever named.
     """
     raise NotImplementedError

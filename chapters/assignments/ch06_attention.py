@@ -24,11 +24,6 @@ def softmax(x, axis=-1):
     array([0.8789, 0.1189, 0.0022])
     >>> vjp(np.array([1.0, 0.0, 0.0]))[0].round(4)
     array([ 0.1065, -0.1045, -0.0019])
-
-    Hint 1. e^1000 is infinite in floating point. Subtracting one number from all x changes nothing
-    in the quotient: subtract the largest. If that is -inf, subtract 0 instead.
-    Hint 2. Every p_i depends on every x_j: ∂p_i/∂x_j = p_i ((1 if i = j else 0) - p_j).
-    Hint 3. dx = p (g - Σ g p), the sum along the axis, with `keepdims=True`.
     """
     raise NotImplementedError
 
@@ -48,10 +43,6 @@ def causal_mask(num_queries, num_keys=None, window=None):
     >>> causal_mask(2, 4, window=3).astype(int)
     array([[1, 1, 1, 0],
            [0, 1, 1, 1]])
-
-    Hint 1. Number the tokens: the keys are 0 … S - 1, and the queries S - T … S - 1.
-    Hint 2. `queries[:, None] - keys` is the distance of every query from every key, (T, S). Which
-    distances are allowed?
     """
     raise NotImplementedError
 
@@ -67,8 +58,6 @@ def padding_mask(attention_mask):
     <BLANKLINE>
     <BLANKLINE>
            [[[1, 1, 1]]]])
-
-    Hint. Keys stand along the last axis of the scores. An index of None adds an axis of length 1.
     """
     raise NotImplementedError
 
@@ -89,8 +78,9 @@ def scaled_dot_product_attention(
     query (B, H, T, D); key (B, H_kv, S, D); value (B, H_kv, S, D_v). H is a multiple of H_kv: query
     head h reads key/value head h // (H / H_kv). With H_kv = H that is head h itself.
     mask:   boolean, True where attention is allowed, or float, added to the scores; broadcasts to
-            (B, H, T, S). causal, window: as in `causal_mask`. All of them combine. A query that may
-            see nothing gives zeros.
+            (B, H, T, S). causal: no query looks ahead, as in `causal_mask`; window: none looks
+            further back than that (together they are `causal_mask(T, S, window)`; a window without
+            causal is not asked for). All of them combine. A query that may see nothing gives zeros.
     scale:  1/√D by default.
     dropout and return_weights are the library's; leave them unused.
     Returns (out, vjp): out (B, H, T, D_v) in query's dtype;
@@ -109,15 +99,5 @@ def scaled_dot_product_attention(
     >>> dvalue[0, 0].round(4)
     array([[0.75, 0.  ],
            [0.25, 0.  ]])
-
-    Hint 1. `key.swapaxes(-1, -2)` is Kᵀ for every head at once, and `@` multiplies them all. For √D
-    take `math.sqrt`, not `np.sqrt`: a float64 number of NumPy's would make float32 arrays float64.
-    Hint 2. A score that is not allowed becomes -inf before the softmax: `np.where(mask, …)`. Your
-    `causal_mask(T, S, window)` is one more mask.
-    Hint 3. Backward, with P the weights and S the scores: dV = Pᵀ g, dP = g Vᵀ, and by the VJP of
-    softmax dS = P (dP - Σ P dP), the sum over the keys; dQ = dS K · scale, dK = dSᵀ Q · scale.
-    Hint 4. Fewer key/value heads: `np.repeat(key, H // H_kv, axis=1)` gives each query head its own
-    copy. The gradient of a copied head is the sum over its copies, which stand side by side:
-    reshape to (B, H_kv, H // H_kv, S, D) and sum. (Chapter 08 says what this is good for.)
     """
     raise NotImplementedError

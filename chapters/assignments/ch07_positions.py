@@ -24,12 +24,6 @@ def sinusoidal_table(positions, dim, theta=10000.0, dtype=np.float32):
     array([[ 0.    ,  1.    ,  0.    ,  1.    ],
            [ 0.8415,  0.5403,  0.0998,  0.995 ],
            [ 0.9093, -0.4161,  0.1987,  0.9801]])
-
-    Hint 1. There are dim/2 frequencies, θ^(-2i/dim): with θ = 100 and dim = 4 these are 1 and 0.1.
-    `np.arange(0, dim, 2)` counts 2i.
-    Hint 2. `positions[..., None] * frequencies` is every position times every frequency. Compute it
-    in float64, and cast at the very end.
-    Hint 3. `out[..., 0::2]` are the even entries of the last axis, `out[..., 1::2]` the odd ones.
     """
     raise NotImplementedError
 
@@ -52,11 +46,6 @@ def rope_tables(positions, dim, theta=10000.0, dtype=np.float32):
     array([[0.    , 0.    , 0.    , 0.    ],
            [0.8415, 0.0998, 0.8415, 0.0998],
            [0.9093, 0.1987, 0.9093, 0.1987]])
-
-    Hint 1. The angles are those of the sinusoidal table.
-    Hint 2. Twice over means c₀ c₁ c₂ c₀ c₁ c₂, not c₀ c₀ c₁ c₁ c₂ c₂: `np.concatenate`.
-    Hint 3. Qwen2 reads up to position 32,767, and a float32 number of that size is exact to two
-    thousandths only. Take cosines and sines of float64 angles, and cast those.
     """
     raise NotImplementedError
 
@@ -79,9 +68,5 @@ def apply_rope(x, cos, sin):
     array([[-1.8,  2. ,  2.6,  4. ]])
     >>> vjp(np.array([[1.0, 0.0, 0.0, 0.0]]))[0]
     array([[ 0.6,  0. , -0.8,  0. ]])
-
-    Hint 1. In whole rows: out = x cos + h(x) sin. What is h? It has the two halves exchanged, and
-    one of them changes its sign; Hugging Face calls it `rotate_half`.
-    Hint 2. The gradient of y = R x is Rᵀ g. The transpose of a rotation is the rotation back.
     """
     raise NotImplementedError

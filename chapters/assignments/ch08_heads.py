@@ -31,11 +31,6 @@ def split_heads(x, head_dim):
     >>> vjp(out)[0]                                   # back where it came from
     array([[[0., 1., 2., 3.],
             [4., 5., 6., 7.]]])
-
-    Hint 1. `reshape` keeps the order of the numbers in memory. Which axis can it cut in two, so
-    that the features of one head stay together?
-    Hint 2. (B, T, H·D) -> (B, T, H, D) is such a cut. Then exchange two axes.
-    Hint 3. No number is changed, each is only put elsewhere. So the gradient is put back.
     """
     raise NotImplementedError
 
@@ -55,9 +50,6 @@ def merge_heads(x):
     >>> vjp(out)[0][0, 1]
     array([[2., 3.],
            [6., 7.]])
-
-    Hint 1. It undoes `split_heads`, so do its steps backwards.
-    Hint 2. The gradient has to be split. D is the last axis of x.
     """
     raise NotImplementedError
 
@@ -75,11 +67,6 @@ def repeat_kv(x, groups):
     array([1., 1., 1., 2., 2., 2.])
     >>> vjp(np.array([1.0, 10.0, 100.0, 2.0, 20.0, 200.0]).reshape(1, 6, 1, 1))[0][0, :, 0, 0]
     array([111., 222.])
-
-    Hint 1. NumPy has two functions that copy: `np.repeat` and `np.tile`. Try both on [1, 2].
-    Hint 2. What is used several times gets the sum of the gradients of its uses.
-    Hint 3. The copies of a head stand side by side, so cut the axis of heads in two,
-    (H_kv, groups), and sum over the second.
     """
     raise NotImplementedError
 
@@ -111,17 +98,6 @@ def grouped_query_attention(query, key, value, mask=None, dropout=0.0):
     >>> dvalue[0, :, 0]                   # each is read by two
     array([[2., 2.],
            [2., 2.]])
-
-    Hint 1. With K and V repeated it is chapter 06's attention, head by head; `F.repeat_kv.raw` and
-    `F.softmax.raw` both return (out, vjp). For √D take `math.sqrt`, not `np.sqrt`: a float64 number
-    of NumPy's would make float32 arrays float64.
-    Hint 2. Without copies: heads that share K stand side by side, so (B, H, T, D) can be folded to
-    (B, H_kv, groups·T, D), by `reshape` alone. One product with Kᵀ then serves the whole group.
-    The scores, unfolded, are (B, H, T, S).
-    Hint 3. The weights reach the loss by two ways: through out, with dP = g Vᵀ, and directly, with
-    dweights. Add both before you go back through the softmax.
-    Hint 4. dV = Pᵀ g, dQ = dS K / √D, dK = dSᵀ Q / √D. Copied heads: sum over the copies. Folded
-    ones: the product over groups·T rows has already summed them.
     """
     raise NotImplementedError
 
@@ -143,8 +119,5 @@ def kv_cache_bytes_per_token(config, num_key_value_heads=None, bytes_per_number=
     480
     >>> kv_cache_bytes_per_token(small, num_key_value_heads=1, bytes_per_number=2)
     120
-
-    Hint 1. `config.get("head_dim")` is None both where the field is None and where it is missing.
-    Hint 2. D is the size of a *query* head, too: it comes from hidden_size and num_attention_heads.
     """
     raise NotImplementedError

@@ -34,11 +34,6 @@ def decoder_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
     array([[[8. , 9.5]]])
     >>> weights
     'weights'
-
-    Hint 1. What is added to is the stream as it was *before* the norm. The norm's result goes into
-    the attention and nowhere else.
-    Hint 2. `x = x + y` makes a new array; `x += y` writes into the one that you were given, and a
-    part may have kept it for its gradient.
     """
     raise NotImplementedError
 
@@ -68,10 +63,6 @@ def parameter_counts(config):
     (84, 28, 30, 0)
     >>> sum(counts.values())
     632
-
-    Hint 1. Linear in -> out has out · in weights, and out biases.
-    Hint 2. `config.get("head_dim") or …` takes care of a field that is missing or None. Mind
-    attention_bias: `or` would turn False into True; `config.get("attention_bias", True)` does not.
     """
     raise NotImplementedError
 
@@ -105,9 +96,5 @@ def flops_per_token(config, sequence_length, training=False, causal=False):
     336
     >>> sum(flops_per_token(small, 7, training=True).values())
     4500
-
-    Hint 1. Every query head has scores of its own, whoever shares the keys.
-    Hint 2. 1 + 2 + … + s is s (s + 1) / 2; the mean over s tokens is half of s + 1.
-    Hint 3. With a window of w < s: the first w tokens see 1 … w, the other s - w see w each.
     """
     raise NotImplementedError

@@ -25,10 +25,5 @@ def sample_batch(tokens, starts, seq_len, batch_size, seed, step):
     [[10 11 12]
      [14 15 16]
      [17 18 19]]
-
-    Hint 1. `np.random.default_rng([seed, epoch]).permutation(rows)` draws the order of an epoch.
-    Random numbers from a generator that lives on would depend on what was asked before.
-    Hint 2. Row number i of the endless line, i = step · batch_size, …, is number i % rows of epoch
-    i // rows.
     """
     raise NotImplementedError

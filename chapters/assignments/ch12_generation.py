@@ -24,8 +24,6 @@ def apply_temperature(logits, temperature):
     array([[4., 0.]])
     >>> (np.exp(logits) / np.exp(logits).sum()).round(3)      # it was 0.881 and 0.119
     array([[0.982, 0.018]])
-
-    Hint. Logits are divided, not probabilities: what becomes of the ratio of two probabilities?
     """
     raise NotImplementedError
 
@@ -42,11 +40,6 @@ def apply_repetition_penalty(logits, input_ids, penalty):
     >>> logits = np.array([[2.0, -1.0, 3.0, 1.0]])
     >>> apply_repetition_penalty(logits, np.array([[-1, 0, 1, 0]]), 2.0)
     array([[ 1., -2.,  3.,  1.]])
-
-    Hint 1. Why two cases? Dividing -1 by 2 gives -0.5, which is more likely than before.
-    Hint 2. Compute the penalized value of every token, and choose with `np.where` which of them
-    take it. Which tokens have occurred is a boolean array (B, V).
-    Hint 3. -1 is a valid index in NumPy: it means the last token of the vocabulary.
     """
     raise NotImplementedError
 
@@ -60,8 +53,6 @@ def apply_top_k(logits, k):
     array([[-inf,   4., -inf,   3.]])
     >>> apply_top_k(np.array([[1.0, 4.0, 3.0, 3.0]]), 2)
     array([[-inf,   4.,   3.,   3.]])
-
-    Hint. Sort a row, and find the k-th largest from the end. What is smaller than it goes.
     """
     raise NotImplementedError
 
@@ -77,12 +68,6 @@ def apply_top_p(logits, p):
 
     >>> apply_top_p(np.log(np.array([[0.1, 0.6, 0.3]])), 0.8).round(2)      # 0.6 is not yet 0.8
     array([[ -inf, -0.51, -1.2 ]])
-
-    Hint 1. Softmax turns logits into probabilities. It must survive logits of 10,000.
-    Hint 2. `order = np.argsort(-logits, axis=-1)` sorts downwards;
-    `np.take_along_axis(probabilities, order, -1)` are the probabilities in that order, and
-    `np.cumsum(…, -1)` minus each one's own is the sum of those before it.
-    Hint 3. Back to the places where they came from: `np.put_along_axis(kept, order, …, -1)`.
     """
     raise NotImplementedError
 
@@ -94,8 +79,6 @@ def apply_min_p(logits, p):
 
     >>> apply_min_p(np.log(np.array([[0.1, 0.6, 0.3]])), 0.25).round(2)     # the limit is 0.15
     array([[ -inf, -0.51, -1.2 ]])
-
-    Hint. Each row has its own largest probability: `keepdims=True`.
     """
     raise NotImplementedError
 
@@ -111,11 +94,6 @@ def sample_next(logits, u):
     >>> logits = np.log(np.array([[0.2, 0.5, 0.3]] * 4))
     >>> sample_next(logits, np.array([0.1, 0.3, 0.69, 0.71]))       # the sums: 0.2, 0.7, 1.0
     array([0, 1, 1, 2])
-
-    Hint 1. Draw a bar of length 1, cut into pieces of length p_0, p_1, …; u is a point on it.
-    Hint 2. The first v whose sum is above u: count how many sums are not.
-    Hint 3. In floating point the last sum is 1 only nearly. If it is 0.9999999, which token does
-    u = 0.99999999 draw? Compare with u times the last sum, and sum up in float64.
     """
     raise NotImplementedError
 
@@ -137,8 +115,6 @@ def cache_update(keys, values, new_keys, new_values, start):
     >>> k, v = cache_update(keys, values, new_keys, new_values, 2)
     >>> k.ravel(), v.ravel()
     (array([1., 2., 3.]), array([10., 20., 30.]))
-
-    Hint. `x[:, :, a:b] = y` writes into x; `x[:, :, :b]` is a view, and costs nothing.
     """
     raise NotImplementedError
 
@@ -168,11 +144,5 @@ def decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
     array([[3, 4, 5, 6, 7]])
     >>> fed                                             # and never 3 and 4 again
     [[[3, 4]], [[5]], [[6]]]
-
-    Hint 1. Keep one array for the texts and a number: from which position on the model has not
-    seen them.
-    Hint 2. `finished` (B,) says which rows have ended; it starts as all False, and once True stays.
-    Hint 3. In each step: logits, tokens, pads into finished rows, append, emit, update `finished`,
-    leave if all are.
     """
     raise NotImplementedError

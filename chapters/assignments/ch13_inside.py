@@ -22,8 +22,6 @@ def previous_token_score(weights):
     >>> weights = np.array([[[[1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.2, 0.5, 0.3]]]])
     >>> previous_token_score(weights)                 # (0.9 + 0.5) / 2
     array([0.7])
-
-    Hint. The entries are the diagonal below the main one: `np.diagonal(weights, -1, axis1, axis2)`.
     """
     raise NotImplementedError
 
@@ -42,12 +40,6 @@ def induction_score(weights, ids):
     >>> weights[0, 0, 4] = [0.2, 0.2, 0.4, 0.1, 0.1]  # after the first 3 stands key 2: 0.4
     >>> induction_score(weights, ids)                 # (0.8 + 0.4) / 2
     array([0.6])
-
-    Hint 1. Build a boolean array (B, T, T), queries by keys, of the keys that count. The first key
-    never does: nothing stands before it.
-    Hint 2. `ids[:, :, None] == ids[:, None, :-1]` compares every query's token with the token
-    before every key but the first.
-    Hint 3. A query has a key that counts if `.any(-1)`; divide by the number of those queries.
     """
     raise NotImplementedError
 
@@ -65,10 +57,6 @@ def logit_lens(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
     >>> logit_lens(states, np.array([2.0, 1.0]), head, eps=0.0).round(4)[:, 0, 0]
     array([[1.6971, 1.1314, 2.8284],
            [0.    , 1.    , 1.    ]])
-
-    Hint 1. Chapters 04 and 05: `F.rms_norm.raw` and `F.linear.raw`, each of which returns two
-    things.
-    Hint 2. Norm all states but the last; then one product with the transposed head serves all.
     """
     raise NotImplementedError
 
@@ -82,9 +70,6 @@ def ablate_head(o_proj_weight, head, head_dim):
 
     >>> ablate_head(np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]), head=1, head_dim=2)
     array([[1., 2., 0., 0., 5., 6.]])
-
-    Hint. A linear layer's weight has its outputs along the first axis and its inputs along the
-    second.
     """
     raise NotImplementedError
 
@@ -100,10 +85,6 @@ def diagnoses():
 
     >>> sorted(diagnoses())
     ['a', 'b', 'c', 'd']
-
-    Hint 1. Chapter 13 shows their loss curves, their samples and their streams. More can be had
-    from `tinyqwen.course.patients`: `load("a")` gives the model.
-    Hint 2. Ask of each name: if that were it, what would one see?
     """
     raise NotImplementedError
 
@@ -129,11 +110,6 @@ def check_a(model, inside, ids):
     ...             "mlp": np.ones((0, *ids.shape, 4))}
     >>> check_a(model, inside, np.array([[1, 2, 3, 4, 5, 6, 7, 8], [2, 4, 6, 8, 1, 3, 5, 7]]))
     True
-
-    Hint 1. Look for something that stays the same in every sound model, whatever its weights, and
-    changes in an ill one. Call the model twice, or look inside once.
-    Hint 2. In float32, equal is never quite equal. Count a difference as none if it is below a
-    thousandth of the largest entry: a fixed limit cannot suit logits of every size.
     """
     raise NotImplementedError
 
@@ -148,9 +124,6 @@ def check_b(model, inside, ids):
     ...             "mlp": np.ones((0, *ids.shape, 4))}
     >>> check_b(model, inside, np.array([[1, 2, 3, 4, 5, 6, 7, 8], [2, 4, 6, 8, 1, 3, 5, 7]]))
     True
-
-    Hint. What may depend on what? Change something that must not matter, and make sure that you
-    have changed it.
     """
     raise NotImplementedError
 
@@ -165,8 +138,6 @@ def check_c(model, inside, ids):
     ...             "mlp": -np.ones((1, *ids.shape, 4))}
     >>> check_c(model, inside, np.array([[1, 2, 3, 4, 5, 6, 7, 8], [2, 4, 6, 8, 1, 3, 5, 7]]))
     True
-
-    Hint. Logits do not tell everything. Chapter 05 says in one line what a layer computes.
     """
     raise NotImplementedError
 
@@ -181,7 +152,5 @@ def check_d(model, inside, ids):
     ...             "mlp": np.ones((0, *ids.shape, 4))}
     >>> check_d(model, inside, np.array([[1, 2, 3, 4, 5, 6, 7, 8], [2, 4, 6, 8, 1, 3, 5, 7]]))
     True
-
-    Hint. The functions take one argument more than ids.
     """
     raise NotImplementedError

@@ -182,7 +182,7 @@ def test_shows_every_figure(path):
 
 @each_notebook
 def test_small_and_of_no_particular_machine(path):
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 2_000_000
     for text in texts(read(path)):
         found = MACHINE_PATH.search(text)
         assert found is None, f"{found.group()} is a path of the machine that ran it"

@@ -2,13 +2,14 @@
 
 import ast
 import inspect
+import json
 
 import numpy as np
 import pytest
 
 from tinyqwen.course import CheckFailed, check_example
 from tinyqwen.course.calls import Here, StudentFunction
-from tinyqwen.course.registry import chapters, functions_in, reference
+from tinyqwen.course.registry import ROOT, chapters, functions_in, reference
 from tinyqwen.course.submission import load_module
 
 ASSIGNED = [(one, name) for one in chapters().values() for name in one.assigned]
@@ -48,9 +49,14 @@ def test_an_example_takes_numpys_scalars_for_pythons():
 
 
 @each_function
-def test_there_is_a_hint(one, name):
+def test_hints_are_folded_in_the_notebook(one, name):
+    """Each function has one, and none is on screen before it is asked for."""
+    (notebook,) = (ROOT / "chapters").glob(f"{one.key[2:]}_*.ipynb")
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells)
+    assert f"<details><summary><code>{name}</code>, hint 1</summary>" in prose
     stub = functions_in(one.stub.read_text(encoding="utf-8"))[name]
-    assert "    Hint" in ast.get_docstring(stub, clean=False)
+    assert "Hint" not in ast.get_docstring(stub)
 
 
 @each_function

@@ -44,10 +44,12 @@ def test_curves_keep_the_floor_in_sight():
     assert first.get_xdata().tolist() == [61, 62]
 
 
-def test_smoothing_is_not_late(rng):
+def test_smoothing_begins_with_the_first_value_and_knows_no_later_one(rng):
     falling = np.linspace(5.0, 1.0, 101)
-    middle = slice(40, 61)
-    np.testing.assert_allclose(training.smoothed(list(falling), 0.8)[middle], falling[middle], 1e-3)
+    smooth = training.smoothed(list(falling), 0.8)
+    assert smooth[0] == 5.0
+    np.testing.assert_allclose(smooth[1], (0.8 * 5.0 + falling[1]) / 1.8)
+    assert training.smoothed(list(falling[:50]), 0.8) == smooth[:50]
     noisy = list(falling + 0.3 * rng.standard_normal(101))
     assert np.std(np.diff(training.smoothed(noisy, 0.8))) < 0.3 * np.std(np.diff(noisy))
     assert training.smoothed([3.0, 9.0, 1.0], 0.0) == [3.0, 9.0, 1.0]
@@ -68,7 +70,14 @@ def test_notebook_pictures_have_few_colors_and_their_size():
     image = pytest.importorskip("PIL.Image")
     fig = training.loss_curves({"one": [6.0, 3.0, 2.0]})
     picture = image.open(io.BytesIO(style.png(fig)))
-    assert picture.mode == "P" and picture.size == (840, 360)
+    assert picture.mode == "P" and picture.size == (1680, 720)
+
+
+def test_a_picture_is_told_in_words_too():
+    """The first line of who drew it, the axes, and the names of the lines."""
+    told = style.description(training.loss_curves({"one": [6.0, 3.0], "two": [5.0, 2.0]}))
+    assert told.startswith("The training losses of several runs in one picture")
+    assert "step; loss (nats per token); lines: one, two." in told
 
 
 def test_notebook_pictures_keep_their_colors(rng):
@@ -80,5 +89,5 @@ def test_notebook_pictures_keep_their_colors(rng):
     few = np.asarray(image.open(io.BytesIO(style.png(fig))).convert("RGB"), int)
     plain = io.BytesIO()
     with style.style():
-        fig.savefig(plain, format="png")
+        fig.savefig(plain, format="png", dpi=200)
     assert np.abs(few - np.asarray(image.open(plain).convert("RGB"), int)).max() <= 10

@@ -44,7 +44,7 @@ def parameter_counts(config):
     )
     queries = config["num_attention_heads"] * _head_size(config)
     keys = _key_value_heads(config) * _head_size(config)
-    bias = int(config.get("attention_bias", True))
+    bias = int(config.get("attention_bias") is not False)
     return {
         "embed_tokens": V * h,
         "q_proj": L * queries * (h + bias),
@@ -76,7 +76,7 @@ def rule_of_thumb_corrections(config):
     queries = config["num_attention_heads"] * _head_size(config)
     keys = _key_value_heads(config) * _head_size(config)
     count = parameter_counts(config)
-    bias = L * (queries + 2 * keys) * int(config.get("attention_bias", True))
+    bias = L * (queries + 2 * keys) * int(config.get("attention_bias") is not False)
     corrections = [
         ("SwiGLU has three h·i matrices, gate, up and down, not one", 2 * count["up_proj"]),
         (f"q and o lead to H·D = {queries}, not to h = {h}", 2 * L * h * (queries - h)),

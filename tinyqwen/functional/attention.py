@@ -44,7 +44,8 @@ def scaled_dot_product_attention(
     head h reads key/value head h // (H / H_kv)  (GQA, Ainslie et al. 2023).
     mask:   boolean, True where attention is allowed, or float, added to the scores; broadcasts to
             (B, H, T, S). causal: query t sees keys up to t + S - T, so the last sees all.
-            window: it sees only the last `window` of these. All three combine.
+            window: none that lie `window` places back or more; it does not hide later ones, as
+            causal does. All three combine.
     scale:  1/√D by default.  dropout: of the weights, drawn from `default_rng()`.
     Returns (B, H, T, D_v), with return_weights also the weights (B, H, T, S). A query that may see
     nothing gives zeros.

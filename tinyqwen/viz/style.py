@@ -82,12 +82,14 @@ def figure(rows=1, columns=1, size=None, **kwargs):
     """A Figure that belongs to no window, and its axes, as `plt.subplots` gives them.
 
     size: (width, height) in inches; the default suits a notebook's width. Call inside `style()`.
-    In a notebook it shows as a PNG when it is a cell's last expression, or by `display(fig)`.
+    In a notebook it shows as a PNG when it is a cell's last expression, or by `display(fig)`; what
+    it shows to those who cannot see is `description` of it.
     """
     from matplotlib.figure import Figure
 
     _teach_notebook(Figure)
     fig = Figure(figsize=size or (3.6 * columns + 1.4, 2.9 * rows + 0.3), layout="constrained")
+    fig.drawn_by = _function_of(sys._getframe(1))
     return fig, fig.subplots(rows, columns, **kwargs)
 
 
@@ -103,20 +105,44 @@ def save(fig, path):
         fig.savefig(file, format=kind)
 
 
+def _function_of(frame):
+    """The function that runs in a frame, or None for one that its module does not name."""
+    return frame.f_globals.get(frame.f_code.co_name)
+
+
+def description(fig) -> str:
+    """What a figure shows, in words: its function's first line, and what its axes are named."""
+    told = [(getattr(fig.drawn_by, "__doc__", None) or "").split("\n\n")[0]]
+    for ax in fig.axes:
+        texts = [ax.get_title("left") or ax.get_title()]
+        texts += [t for t in (ax.get_xlabel(), ax.get_ylabel()) if t]
+        handles = ax.get_legend_handles_labels()[1]
+        texts += [f"lines: {', '.join(handles)}"] if handles else []
+        told.append("; ".join(text for text in texts if text))
+    told = (" ".join(text.split()).rstrip(".") for text in told)
+    return ". ".join(text for text in told if text) + "."
+
+
 def _teach_notebook(figure_class):
     """Let IPython, where it runs, draw figures that do not come from pyplot."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
-        shell.display_formatter.formatters["image/png"].for_type(figure_class, png)
+        shell.display_formatter.formatters["image/png"].for_type(figure_class, _output)
+
+
+def _output(fig):
+    """A notebook's output: twice the pixels, shown at the figure's size, and what it shows."""
+    width, height = (fig.get_size_inches() * fig.dpi).round().astype(int).tolist()
+    return png(fig), {"width": width, "height": height, "alt": description(fig)}
 
 
 def png(fig) -> bytes:
-    """The figure as a PNG file of 256 colors, a third of the size, in the course's style."""
+    """The figure as a PNG file for dense screens, of 256 colors, a third of the size."""
     from PIL import Image
 
     drawn, file = io.BytesIO(), io.BytesIO()
     with style():  # fonts are looked up while drawing
-        fig.savefig(drawn, format="png")
+        fig.savefig(drawn, format="png", dpi=2 * fig.dpi)
     image = Image.open(drawn).convert("RGB")
     cover = Image.Quantize.MAXCOVERAGE  # median cut, the default, breaks color bars into steps
     image = image.quantize(256, cover, dither=Image.Dither.NONE)

@@ -51,23 +51,22 @@ def families(words, source, target):
     """Who sees whom in the three families of Transformers.
 
     words: a sentence for the encoder and for the decoder alone;  source, target: a sentence and its
-    translation for the encoder-decoder. Returns a Figure.
+    translation for the encoder-decoder, which has three attentions, each with weights of its own.
+    Returns a Figure.
     """
     n, s, t = len(words), len(source), len(target)
-    both = np.zeros((s + t, s + t), int)
-    both[:s, :s] = 1
-    both[s:, :s] = 3
-    both[s:, s:] = 2 * np.tri(t, dtype=int)
     panels = (
-        ("encoder only", np.ones((n, n), int), words),
-        ("encoder and decoder", both, [*source, *target]),
-        ("decoder only", 2 * np.tri(n, dtype=int), words),
+        ("encoder only", np.ones((n, n), int), words, words),
+        ("encoder …", np.ones((s, s), int), source, source),
+        ("… decoder to itself", 2 * np.tri(t, dtype=int), target, target),
+        ("… decoder to encoder", np.full((t, s), 3), target, source),
+        ("decoder only", 2 * np.tri(n, dtype=int), words, words),
     )
     with style():
-        fig, axes = figure(1, 3, size=(11, 4.0), width_ratios=(1, 1.2, 1))
-        for ax, (title, mask, labels) in zip(axes, panels):
-            _mask(ax, mask, labels)
-            ax.set_title(title)
+        fig, axes = figure(1, 5, size=(12.5, 3.6), width_ratios=[len(p[3]) for p in panels])
+        for ax, (title, mask, rows, columns) in zip(axes, panels):
+            _mask(ax, mask, rows, columns)
+            ax.set_title(title, fontsize=10)
         fig.legend(
             handles=_key(
                 {
@@ -82,18 +81,19 @@ def families(words, source, target):
     return fig
 
 
-def _mask(ax, mask, labels):
+def _mask(ax, mask, rows, columns):
     from matplotlib.colors import ListedColormap
 
     colors = ListedColormap(["white", BLUE, ORANGE, GREEN])
     ax.imshow(mask, cmap=colors, vmin=0, vmax=3, alpha=0.8)
-    ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=9)
-    ax.set_yticks(range(len(labels)), labels, fontsize=9)
-    ax.set_xticks(np.arange(-0.5, len(labels)), minor=True)
-    ax.set_yticks(np.arange(-0.5, len(labels)), minor=True)
+    ax.set_xticks(range(len(columns)), columns, rotation=90, fontsize=9)
+    ax.set_yticks(range(len(rows)), rows, fontsize=9)
+    ax.set_xticks(np.arange(-0.5, len(columns)), minor=True)
+    ax.set_yticks(np.arange(-0.5, len(rows)), minor=True)
     ax.grid(which="minor", color=GRAY, linewidth=0.6)
     ax.tick_params(which="both", length=0)
-    ax.set(xlabel="… may look at this one", ylabel="this token …")
+    ax.set_xlabel("… at this one", fontsize=9)
+    ax.set_ylabel("this token may look …", fontsize=9)
 
 
 def _key(colors):

@@ -102,13 +102,11 @@ def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)", floor=None, fir
 
 
 def smoothed(values, decay=0.95):
-    """Exponential moving average over both sides of each value: one over the past comes late, so
-    that a falling curve would lie above its own values."""
-    return [(a + b) / 2 for a, b in zip(_past(values, decay), _past(values[::-1], decay)[::-1])]
+    """Exponential moving average of each value and those before it, corrected for its start.
 
-
-def _past(values, decay):
-    """Exponential moving average, corrected for its start."""
+    It begins with the first value. Later ones have no part in it, so a curve that falls lies a
+    little under its average, and what happens at a step is seen from that step on.
+    """
     average, out = 0.0, []
     for n, value in enumerate(values, 1):
         average = decay * average + (1 - decay) * value
