@@ -56,7 +56,7 @@ def test_hints_are_folded_in_the_notebook(one, name):
     prose = "\n".join("".join(cell["source"]) for cell in cells)
     assert f"<details><summary><code>{name}</code>, hint 1</summary>" in prose
     stub = functions_in(one.stub.read_text(encoding="utf-8"))[name]
-    assert "Hint" not in ast.get_docstring(stub)
+    assert "Hint " not in ast.get_docstring(stub)
 
 
 @each_function

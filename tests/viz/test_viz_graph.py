@@ -60,9 +60,10 @@ def test_map_lights_the_part_wherever_it_occurs():
 
 def test_families_masks():
     fig = tour.families(list("abc"), source=list("xy"), target=list("abc"))
-    encoder, both, decoder = (np.asarray(ax.images[0].get_array()) > 0 for ax in fig.axes)
-    assert encoder.all()
-    assert np.array_equal(decoder, np.tri(3, dtype=bool))
-    assert both[:2].sum() == 4 and not both[:2, 2:].any()  # the source sees the source alone
-    assert both[2:, :2].all()  # cross-attention: all of the source
-    assert np.array_equal(both[2:, 2:], np.tri(3, dtype=bool))
+    masks = (np.asarray(ax.images[0].get_array()) > 0 for ax in fig.axes)
+    encoder, source, target, cross, decoder = masks
+    assert encoder.all() and encoder.shape == (3, 3)
+    assert source.all() and source.shape == (2, 2)  # the source sees the source alone
+    assert cross.all() and cross.shape == (3, 2)  # cross-attention: all of the source
+    for writing in (target, decoder):
+        assert np.array_equal(writing, np.tri(3, dtype=bool))
