@@ -50,6 +50,7 @@ from tinyqwen.models.qwen3 import (
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.tuning.lora import LoraConfig
 from tinyqwen.tuning.peft_model import PeftModel, get_peft_model
+from tinyqwen.tuning.quantization import quantize
 
 __all__ = [
     "AutoConfig",
@@ -99,6 +100,7 @@ __all__ = [
     "no_grad",
     "optim",
     "primitive",
+    "quantize",
     "stack",
     "where",
 ]

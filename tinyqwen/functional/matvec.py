@@ -30,8 +30,20 @@ _state = _ThreadState()
 
 
 def matvec(weight, x):
-    """y = W x for each of a FEW vectors.  weight (n, k), x (T, k). Returns (T, n)."""
-    return x.dot(weight.T) if _state.method is None else _state.method(weight, x)
+    """y = W x for each of a FEW vectors.  weight (n, k), x (T, k). Returns (T, n).
+
+    A weight that is no array multiplies itself: see `tuning/packed_matrix.py`.
+    """
+    return alone(weight, x) if _state.method is None else _state.method(weight, x)
+
+
+def alone(weight, x):
+    """The same, in this thread."""
+    if isinstance(weight, np.ndarray):
+        return x.dot(weight.T)
+    out = np.empty((len(x), len(weight)), x.dtype)
+    weight.multiply(x, out)
+    return out
 
 
 @contextmanager
@@ -46,6 +58,9 @@ def matvec_by(method):
 
 def multiply(weight, x, out):
     """The same on this core alone, written to out (T, n), whose rows are contiguous."""
+    if not isinstance(weight, np.ndarray):
+        weight.multiply(x, out)
+        return
     n, k = weight.shape
     if weight.strides[1] != weight.itemsize:  # a transposed view: BLAS reads its columns
         np.matmul(x, weight.T, out=out)

@@ -80,6 +80,7 @@ class Conv1D(nn.Module):
 
     def __init__(self, nf, nx):
         self.nf, self.nx = nf, nx
+        self.in_features, self.out_features = nx, nf
         self.weight = nn.new_parameter((nx, nf))
         self.bias = nn.new_parameter((nf,), 0.0)
         nn.normal_(self.weight, 0.02)

@@ -64,7 +64,7 @@ class ForCausalLM(PreTrainedModel):
         hidden, out.last_hidden_state = out.last_hidden_state, None
         if labels is not None:
             labels = shift_labels(labels)
-            if skip_logits:
+            if skip_logits and type(self.lm_head) is nn.Linear:  # a packed or adapted one has them
                 out.loss = F.linear_cross_entropy(
                     hidden, self.lm_head.weight, labels, num_items=num_items_in_batch
                 )

@@ -29,6 +29,9 @@ from tinyqwen.storage.checkpoint import (
 )
 from tinyqwen.storage.files import file_in, make_folder, read_json, write_json
 
+# quant_method of a config's quantization_config -> function (model, path, entries, settings) that
+# replaces an empty model's layers by those of the folder, and returns the entries still to be read.
+quantizers = {}
 BAR_BYTES = 1 << 28  # weights that take long enough to read for a progress bar
 
 
@@ -126,7 +129,7 @@ class PreTrainedModel(nn.Module):
         entries = find_weights(path)
         with nn.empty_parameters():
             model = cls(config)
-        entries = _fit_prefix(model, path, entries)
+        entries = _read_packed(model, path, _fit_prefix(model, path, entries))
         jobs = _match(model, path, entries)
         arrays = laid_in_a_row([parameter.shape for parameter, _ in jobs], dtype)
         for (parameter, _), array in zip(jobs, arrays):
@@ -151,6 +154,9 @@ class PreTrainedModel(nn.Module):
         for name, parameter in self.named_parameters():
             if not nn.has_memory(parameter):
                 raise ValueError(f"{name} has a shape but no values; there is nothing to save")
+        for name, module in self.named_modules():
+            for part, array in getattr(module, "packed_arrays", dict)().items():
+                arrays[f"{name}.{part}"] = array
         make_folder(path)
         config = self.config.to_dict()
         config.pop("torch_dtype", None)  # the old name of dtype, perhaps with another value
@@ -192,6 +198,18 @@ def _fit_prefix(model, path, entries):
         own = set(model.state_dict())
         return {name if name in own else prefix + name: entry for name, entry in entries.items()}
     return entries
+
+
+def _read_packed(model, path, entries):
+    """Read what the config's `quantization_config` says is packed; the entries that are not."""
+    settings = model.config.extra.get("quantization_config")
+    if settings is None:
+        return entries
+    method = settings.get("quant_method") if isinstance(settings, dict) else settings
+    if method not in quantizers:
+        known = " or ".join(map(repr, quantizers))
+        raise ValueError(f"{path}: quant_method {method!r:.100} is not supported; expected {known}")
+    return quantizers[method](model, path, entries, settings)
 
 
 def _warn_unused(model, path, names):

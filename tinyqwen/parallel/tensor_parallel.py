@@ -18,7 +18,7 @@ from multiprocessing import get_context
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from tinyqwen.functional.matvec import matvec_by, multiply
+from tinyqwen.functional.matvec import alone, matvec_by, multiply
 from tinyqwen.parallel.resources import shared_zeros
 from tinyqwen.parallel.workers import FORK, ForkedWorker
 
@@ -108,11 +108,11 @@ class TensorParallel:
     # ---------------------------------------------------------------------------------------------
 
     def _matvec(self, weight, x):
-        dtype, shape = np.result_type(weight, x), (len(x), len(weight))
+        dtype, shape = np.result_type(weight.dtype, x), (len(x), len(weight))
         nbytes = dtype.itemsize * shape[0] * shape[1]
         if not self._size or nbytes > ROOM:
             self._read += weight.nbytes
-            return x.dot(weight.T)
+            return alone(weight, x)
         # In turns, for some may still read the last results while others have the next ones.
         self._turn = 1 - self._turn
         out = self._results[self._turn][:nbytes].view(dtype).reshape(shape)

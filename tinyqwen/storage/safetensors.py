@@ -14,7 +14,7 @@ import json
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,12 @@ class Entry:
     @property
     def nbytes(self):
         return self.size * DTYPES[self.dtype].itemsize
+
+    def rows(self, start, stop):
+        """The Entry of rows start … stop - 1 alone."""
+        row = self.nbytes // self.shape[0]
+        shape = (stop - start, *self.shape[1:])
+        return replace(self, shape=shape, start=self.start + start * row)
 
 
 def read_header(path):

@@ -1,0 +1,291 @@
+"""Weights in few bits: against dense ones, against folders packed by hand, and what is refused."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+from tinyqwen.storage import safetensors
+from tinyqwen.tuning.packed_matrix import GroupedMatrix, Int8Table, packed_linear
+from tinyqwen.tuning.packing import dequantize_array, quantize_array
+from tinyqwen.tuning.quantization import QuantizedEmbedding, QuantizedLinear
+
+SMALL = dict(
+    **dict(vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2),
+    **dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=40),
+    **dict(initializer_range=0.3),
+)
+
+
+def base(**changes):
+    tq.manual_seed(0)
+    return tq.Qwen2ForCausalLM(tq.Qwen2Config(**{**SMALL, **changes})).eval()
+
+
+def logits(model, ids):
+    with tq.no_grad():
+        return model(ids).logits.data
+
+
+def close(a, b, tolerance=1e-5):
+    assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+
+
+@pytest.fixture
+def ids(rng):
+    return rng.integers(0, 40, (2, 9))
+
+
+def matrix(rng, bits, ordered, out=24, n=32, size=16):
+    codes = rng.integers(0, 2**bits, (n, out)).astype(np.uint8)
+    scales = rng.uniform(0.1, 1, (n // size, out)).astype(np.float16)
+    zeros = rng.integers(1, 2**bits, (n // size, out))
+    g_idx = np.arange(n) // size if ordered else rng.permutation(n) // size
+    packed = GroupedMatrix.from_codes(codes, scales, zeros, bits, g_idx)
+    dense = np.array(
+        [
+            [
+                float(scales[g_idx[i], o]) * (int(codes[i, o]) - int(zeros[g_idx[i], o]))
+                for i in range(n)
+            ]
+            for o in range(out)
+        ]
+    )
+    return packed, dense, (codes, g_idx)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_products_are_the_dense_ones(rng, bits, ordered, monkeypatch):
+    packed, dense, (codes, g_idx) = matrix(rng, bits, ordered)
+    bias = rng.normal(size=24)
+    for pieces in (
+        {},
+        {"PIECE": 160, "WIDTH": 7},
+    ):  # pieces that end inside a group, and do not fit
+        for name, value in pieces.items():
+            monkeypatch.setattr(f"tinyqwen.tuning.packed_matrix.{name}", value)
+        for rows in (1, 3, 11):
+            x, g = rng.normal(size=(rows, 32)), rng.normal(size=(rows, 24))
+            out, vjp = packed_linear.raw(x, packed, bias)
+            np.testing.assert_allclose(out, x @ dense.T + bias, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(vjp(g)[0], g @ dense, rtol=1e-9, atol=1e-9)
+            part = np.empty((rows, 5))
+            packed[3:8].multiply(x, part)
+            np.testing.assert_allclose(part, x @ dense[3:8].T, rtol=1e-9, atol=1e-9)
+    tq.gradcheck(lambda x, b: packed_linear(x, packed, b), rng.normal(size=(2, 3, 32)), bias)
+    for found, expected in zip(packed.to_codes(), (codes, g_idx)):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_int8_rows(rng):
+    dense = rng.normal(size=(70, 32)).astype(np.float32)
+    dense[3] = 0
+    table = Int8Table.from_dense(dense)
+    rounded = table.rows(np.arange(70))
+    assert (np.abs(rounded - dense) <= np.abs(dense).max(1, keepdims=True) / 254 * 1.001).all()
+    for rows in (1, 4, 9):
+        x = rng.normal(size=(rows, 32)).astype(np.float32)
+        close(packed_linear.raw(x, table)[0], x @ rounded.T)
+    again = Int8Table.from_dense(rounded.astype(np.float16))
+    np.testing.assert_array_equal(again.codes, table.codes)
+
+
+@pytest.mark.parametrize("sym", [True, False])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_rounding_is_to_the_nearest(rng, bits, sym):
+    weight = rng.normal(size=(32, 5))
+    codes, scales, zeros = quantize_array(weight, bits, 8, sym)
+    error = np.abs(dequantize_array(codes, scales, zeros) - weight)
+    step = np.repeat(scales.astype(float), 8, axis=0)
+    inside = (codes > 0) & (codes < 2**bits - 1)
+    assert inside.any() and (error <= 0.51 * step)[inside].all()
+    assert (error <= 1.01 * step).all()  # at the ends, where the zero was rounded too
+    assert codes.max() <= 2**bits - 1
+    if sym:
+        assert (zeros == 2 ** (bits - 1)).all()
+
+
+# ---------------------------------------------------------------------------------------------
+# Folders as Hugging Face's are, packed here bit by bit
+# ---------------------------------------------------------------------------------------------
+
+
+def words(codes, bits):
+    """Rows of integers -> rows of int32 words, lowest bits first, one number at a time."""
+    per = 32 // bits
+    out = np.zeros((len(codes) // per, codes.shape[1]), np.uint32)
+    for i, row in enumerate(codes):
+        for j, code in enumerate(row):
+            out[i // per, j] |= np.uint32(int(code) << bits * (i % per))
+    return out.view(np.int32)
+
+
+def official(folder, rng, bits, sym, act_order, size=16, **settings):
+    """Write a GPTQ folder and return the model with dense weights that it stands for."""
+    model = base()
+    model.save_pretrained(folder)
+    arrays = safetensors.load(folder / "model.safetensors")[0]
+    for name in [n for n in arrays if n.endswith("_proj.weight")]:
+        weight = arrays.pop(name)
+        out, n = weight.shape
+        path = name.removesuffix(".weight")
+        codes = rng.integers(0, 2**bits, (n, out))
+        zeros = np.full((n // size, out), 2 ** (bits - 1))
+        if not sym:
+            zeros = rng.integers(1, 2**bits, zeros.shape)
+        scales = (rng.uniform(0.5, 1, zeros.shape) / 2**bits).astype(np.float16)
+        g_idx = rng.permutation(n) // size if act_order else np.arange(n) // size
+        arrays[f"{path}.qweight"] = words(codes, bits)
+        arrays[f"{path}.qzeros"] = np.ascontiguousarray(words((zeros - 1).T, bits).T)
+        arrays[f"{path}.scales"], arrays[f"{path}.g_idx"] = scales, g_idx.astype(np.int32)
+        dense = scales[g_idx].astype(np.float32) * (codes - zeros[g_idx])
+        dict(model.named_parameters())[name].data[...] = dense.T
+    safetensors.save(folder / "model.safetensors", arrays, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {
+        **{"quant_method": "gptq", "bits": bits, "group_size": size, "sym": sym},
+        **{"desc_act": act_order, "damp_percent": 0.01, "static_groups": False, **settings},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return model
+
+
+@pytest.mark.parametrize("act_order", [False, True])
+@pytest.mark.parametrize("sym", [False, True])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_official_folders_open(tmp_path, rng, ids, bits, sym, act_order):
+    dense = official(tmp_path, rng, bits, sym, act_order)
+    model = tq.AutoModelForCausalLM.from_pretrained(tmp_path)
+    layers = [m for m in model.modules() if isinstance(m, QuantizedLinear)]
+    assert len(layers) == 14 and all(layer.weight.bits == bits for layer in layers)
+    close(logits(model, ids), logits(dense, ids))
+    np.testing.assert_array_equal(
+        model.generate(ids, max_new_tokens=5, do_sample=False),
+        dense.generate(ids, max_new_tokens=5, do_sample=False),
+    )
+    model.save_pretrained(tmp_path / "again")
+    before, after = (
+        safetensors.load(f / "model.safetensors")[0] for f in (tmp_path, tmp_path / "again")
+    )
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+
+
+def edit(folder, change=lambda arrays: None, **settings):
+    arrays = safetensors.load(folder / "model.safetensors")[0]
+    change(arrays)
+    safetensors.save(folder / "model.safetensors", arrays)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"].update(settings)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+Q = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    "change, settings, words",
+    [
+        (lambda a: a.pop(f"{Q}.scales"), {}, r"q_proj.scales is missing"),
+        (lambda a: a.update({f"{Q}.qzeros": a[f"{Q}.qzeros"][:1]}), {}, r"q_proj.qzeros has shape"),
+        (lambda a: a.update({f"{Q}.g_idx": np.zeros(32, np.int32)}), {}, r"g_idx does not part"),
+        (lambda a: a.update({"x.qweight": a[f"{Q}.qweight"]}), {}, r"x.qweight is unexpected"),
+        (lambda a: a.update({f"{Q}.qweight": a[f"{Q}.scales"]}), {}, r"qweight has (shape|dtype)"),
+        (lambda a: a.pop("model.embed_tokens.weight"), {}, "embed_tokens.weight is missing"),
+        (lambda a: None, {"bits": 3}, "bits must be 2, 4 or 8, not 3"),
+        (lambda a: None, {"quant_method": "awq"}, "quant_method 'awq' is not supported"),
+    ],
+)
+def test_damaged_folders_are_refused(tmp_path, rng, change, settings, words):
+    official(tmp_path, rng, 4, True, False)
+    edit(tmp_path, change, **settings)
+    with pytest.raises(ValueError, match=words) as error:
+        tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------------------------------------
+# Whole models
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_a_quantized_model_is_stored_and_read(tmp_path, ids, rng, method, tied):
+    model, text = base(tie_word_embeddings=tied), [rng.integers(0, 40, (8, 20))]
+    dense = logits(model, ids)
+    tq.quantize(model, 8, 16, method, text if method == "gptq" else None)
+    assert isinstance(model.model.embed_tokens, QuantizedEmbedding)
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+    close(logits(model, ids), dense, 0.1)
+    model.save_pretrained(tmp_path)
+    again = tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    close(logits(again, ids), logits(model, ids), 1e-3)  # tables pass through float16
+    for (path, a), b in zip(model.named_modules(), again.modules()):
+        if isinstance(a, QuantizedLinear):
+            np.testing.assert_array_equal(a.weight.codes, b.weight.codes, err_msg=path)
+    assert repr(again) == repr(model)
+    ids = ids[:1]
+    settings = dict(max_new_tokens=4, do_sample=False)
+    np.testing.assert_array_equal(again.generate(ids, **settings), model.generate(ids, **settings))
+
+
+def test_adapters_train_on_a_base_in_four_bits(tmp_path, ids):
+    model = tq.quantize(base(tie_word_embeddings=True), 4, 16)
+    before = [m.weight.codes.copy() for m in model.modules() if isinstance(m, QuantizedLinear)]
+    adapted = tq.get_peft_model(model, tq.LoraConfig(r=4, target_modules="all-linear")).train()
+    trained = [p for p in adapted.parameters() if p.requires_grad]
+    assert len(trained) == 2 * 14
+    optimizer, losses = tq.optim.AdamW(trained, lr=2e-2, weight_decay=0), []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = adapted(ids, labels=ids, skip_logits=True).loss
+        loss.backward()
+        assert all(p.grad is not None for p in trained)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    after = [m.weight.codes for m in model.modules() if isinstance(m, QuantizedLinear)]
+    for a, b in zip(before, after):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="packed in few bits"):
+        adapted.merge_and_unload()
+
+
+def test_loading_never_holds_the_dense_weights(tmp_path):
+    sizes = dict(hidden_size=256, intermediate_size=1024, vocab_size=64, tie_word_embeddings=True)
+    dense = base(**sizes)
+    nbytes = sum(p.data.nbytes for p in dense.parameters())
+    tq.quantize(dense, 4, 128).save_pretrained(tmp_path)
+    del dense
+    tq.Qwen2ForCausalLM.from_pretrained(tmp_path)  # what is made once, is made now
+    tracemalloc.start()
+    model = tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert model and held <= 0.22 * nbytes and peak <= 0.6 * nbytes
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(bits=3), "bits must be 2, 4 or 8, not 3"),
+        (dict(bits=True), "bits must be"),
+        (dict(group_size=24), r"group_size 24 does not divide the 32 inputs of model.layers.0"),
+        (dict(group_size=0), "group_size must be a positive integer"),
+        (dict(method="awq"), "method must be 'rtn' or 'gptq'"),
+        (dict(method="gptq"), "calibration has 0 tokens; gptq needs at least 64"),
+        (dict(method="gptq", calibration=[np.zeros(63, int)]), "has 63 tokens"),
+    ],
+)
+def test_what_cannot_be_quantized_is_refused(settings, words):
+    model = base()
+    before = repr(model)
+    with pytest.raises(ValueError, match=words):
+        tq.quantize(model, **{"bits": 4, "group_size": 16, **settings})
+    assert repr(model) == before
+    with pytest.raises(ValueError, match="quantized already"):
+        tq.quantize(tq.quantize(model, 4, 16), 4, 16)
