@@ -120,8 +120,11 @@ class SentencePieceBackend:
 
     def _pieces(self, text: str) -> list[int]:
         code = re.match(r">>.*?<<", text)  # ">>fra<<", the language to translate to
-        pieces = [code[0]] if code else []
-        pieces += self.model.encode(text[code.end() if code else 0 :], out_type=str)
+        pieces = self.model.encode(text[code.end() if code else 0 :], out_type=str)
+        # A mark in the text that is not to be one: the model gives back what it does not know.
+        marks = {token.content for token in self._added.values()}
+        pieces = [self._unknown if piece in marks else piece for piece in pieces]
+        pieces = [code[0], *pieces] if code else pieces
         return [self._ids.get(piece, self._ids[self._unknown]) for piece in pieces]
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
@@ -188,6 +191,8 @@ def _model(file: Path):
             "pip install sentencepiece"
         ) from None
     try:
-        return SentencePieceProcessor(model_proto=file.read_bytes())
-    except (RuntimeError, OSError) as error:
+        model = SentencePieceProcessor()
+        model.load_from_serialized_proto(file.read_bytes())
+    except RuntimeError as error:
         raise ValueError(f"{file} is no sentencepiece model: {error!s:.200}") from None
+    return model
