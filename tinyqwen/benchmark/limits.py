@@ -10,7 +10,7 @@ from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import repeat
 from tinyqwen.functional.attention import BLOCK
 from tinyqwen.functional.losses import ROWS
-from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.models.auto import AutoConfig, AutoModelForCausalLM
 from tinyqwen.nn import empty_parameters
 from tinyqwen.parallel.resources import default_threads, keep_memory
 
@@ -123,7 +123,8 @@ class Bandwidth:
 
     def __init__(self, size, folder=None, prompt=None, mebibytes=1024):
         with empty_parameters():
-            model = Qwen2ForCausalLM(Qwen2Config(**SIZES[size]["config"]))
+            config = AutoConfig.from_dict(SIZES[size]["config"])
+            model = AutoModelForCausalLM.from_config(config)
         self.bytes = 4 * model.num_parameters()
         array = np.ones((mebibytes << 8, 1024), np.float32)
         self._shares = np.array_split(array, default_threads())

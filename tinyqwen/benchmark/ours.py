@@ -10,9 +10,9 @@ from tinyqwen import functional as F
 from tinyqwen.autograd.grad_mode import inference_mode, no_grad
 from tinyqwen.autograd.random import manual_seed
 from tinyqwen.benchmark.machine import peak_mib
-from tinyqwen.benchmark.sizes import SIZES, ids_for
+from tinyqwen.benchmark.sizes import SIZES, auto, batch_for, ids_for
 from tinyqwen.benchmark.worker import repeat
-from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.models import auto as models
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
 from tinyqwen.parallel.resources import keep_memory
@@ -23,18 +23,18 @@ class Training:
 
     def __init__(self, size, folder=None, threads=None, batch=None, seq=None, **changes):
         manual_seed(0)
-        self.model = Qwen2ForCausalLM(Qwen2Config(**{**SIZES[size]["config"], **changes}))
+        config = models.AutoConfig.from_dict({**SIZES[size]["config"], **changes})
+        self.model = auto(size, models).from_config(config)
         if folder is not None:
             self.model.save_pretrained(folder)
-        shape = (batch or SIZES[size]["batch"], seq or SIZES[size]["seq"])
-        self.ids = ids_for(size, shape)
+        self.batch, self.num_items = batch_for(size, batch, seq)
         self.optimizer = AdamW(decay_groups(self.model, 0.1), 1e-3, betas=(0.9, 0.95))
         self.parallel = DataParallel(self.model, threads, self.optimizer).__enter__()
 
     def step(self):
         """One update; returns its loss."""
-        num_items = self.ids.shape[0] * (self.ids.shape[1] - 1)
-        loss, _ = clipped_gradients(self.parallel, self.optimizer, [self.ids], num_items, 1.0)
+        batches = [self.batch]
+        loss, _ = clipped_gradients(self.parallel, self.optimizer, batches, self.num_items, 1.0)
         self.parallel.step()
         return loss
 
@@ -91,7 +91,7 @@ class Generation:
 
     def __init__(self, folder, size, prompt):
         keep_memory()
-        self.model = Qwen2ForCausalLM.from_pretrained(folder)
+        self.model = auto(size, models).from_pretrained(folder)
         self.size, self.ids = size, ids_for(size, (1, prompt))
 
     def logits(self):
@@ -102,6 +102,11 @@ class Generation:
     def text(self, new, seconds):
         """Milliseconds from a prompt to its continuation by `new` tokens."""
         return repeat(lambda: self.model.generate(self.ids, new), seconds)
+
+    def translation(self, new, beams, seconds):
+        """Milliseconds from a source to what `beams` beams make of it in `new` tokens."""
+        settings = {"num_beams": beams, "eos_token_id": []}
+        return repeat(lambda: self.model.generate(self.ids, new, **settings), seconds)
 
     def token(self, new):
         """Milliseconds of a decoded token, the prompt's and the first one's time left out."""
@@ -141,5 +146,5 @@ class Loading:
     def load(self, folder):
         """Seconds, and peak memory in MiB afterwards."""
         start = time.perf_counter()
-        Qwen2ForCausalLM.from_pretrained(folder)
+        models.AutoModelForCausalLM.from_pretrained(folder)
         return [time.perf_counter() - start, peak_mib()]

@@ -10,7 +10,7 @@ import optax
 from safetensors.numpy import load_file
 
 from tinyqwen.benchmark.machine import peak_mib
-from tinyqwen.benchmark.sizes import SIZES, ids_for
+from tinyqwen.benchmark.sizes import batch_for
 from tinyqwen.benchmark.worker import repeat
 
 
@@ -62,8 +62,7 @@ class Training:
     def __init__(self, size, folder):
         config = json.loads((Path(folder) / "config.json").read_text())
         self.weights = jax.device_put(load_file(Path(folder) / "model.safetensors"))
-        shape = (SIZES[size]["batch"], SIZES[size]["seq"])
-        self.ids = jax.device_put(ids_for(size, shape))
+        self.ids = jax.device_put(batch_for(size)[0]["input_ids"])
         decayed = {name: array.ndim >= 2 for name, array in self.weights.items()}
         optimizer = optax.chain(
             optax.clip_by_global_norm(1.0),

@@ -7,7 +7,7 @@ import transformers
 
 from tinyqwen.benchmark.machine import peak_mib
 from tinyqwen.benchmark.ours import Clock
-from tinyqwen.benchmark.sizes import SIZES, ids_for
+from tinyqwen.benchmark.sizes import auto, batch_for, ids_for
 from tinyqwen.benchmark.worker import repeat
 
 transformers.utils.logging.set_verbosity_error()
@@ -15,13 +15,15 @@ transformers.utils.logging.disable_progress_bar()
 
 
 class Training:
-    """Qwen2ForCausalLM (sdpa attention), clip_grad_norm_, AdamW(fused=True), on our weights."""
+    """Its model (sdpa attention), clip_grad_norm_, AdamW(fused=True), on our weights."""
 
     def __init__(self, size, folder):
-        self.model = transformers.Qwen2ForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa"
-        ).train()
-        self.ids = torch.from_numpy(ids_for(size, (SIZES[size]["batch"], SIZES[size]["seq"])))
+        self.model = (
+            auto(size, transformers)
+            .from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+            .train()
+        )
+        self.batch = {name: torch.from_numpy(a) for name, a in batch_for(size)[0].items()}
         parameters = list(self.model.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
@@ -32,7 +34,7 @@ class Training:
     def step(self):
         """One update; returns its loss."""
         self.optimizer.zero_grad()
-        loss = self.model(input_ids=self.ids, labels=self.ids).loss
+        loss = self.model(**self.batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -57,9 +59,11 @@ class Generation:
     """Greedy decoding of one text with a KV cache."""
 
     def __init__(self, folder, size, prompt):
-        self.model = transformers.Qwen2ForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa"
-        ).eval()
+        self.model = (
+            auto(size, transformers)
+            .from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+            .eval()
+        )
         self.size, self.ids = size, torch.from_numpy(ids_for(size, (1, prompt)))
 
     def logits(self):
@@ -80,6 +84,11 @@ class Generation:
     def text(self, new, seconds):
         """Milliseconds from a prompt to its continuation by `new` tokens."""
         return repeat(lambda: self._generate(new), seconds)
+
+    def translation(self, new, beams, seconds):
+        """Milliseconds from a source to what `beams` beams make of it in `new` tokens."""
+        settings = {"max_new_tokens": new, "min_new_tokens": new, "num_beams": beams}
+        return repeat(lambda: self.model.generate(self.ids, do_sample=False, **settings), seconds)
 
     def token(self, new):
         """Milliseconds of a decoded token, the prompt's and the first one's time left out."""
@@ -102,5 +111,5 @@ class Loading:
     def load(self, folder):
         """Seconds, and peak memory in MiB afterwards."""
         start = time.perf_counter()
-        transformers.Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         return [time.perf_counter() - start, peak_mib()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyqwen.benchmark.sizes import SIZES
-from tinyqwen.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
+from tinyqwen.models.auto import AutoConfig, AutoModelForCausalLM
 from tinyqwen.nn import empty_parameters
 from tinyqwen.storage.files import write_json
 
@@ -18,12 +18,12 @@ def write_random_checkpoint(folder, size):
 
     Weights are normal(0, 0.02), those of the norms 1. A bfloat16 is the upper half of a float32.
     """
-    config = Qwen2Config(**SIZES[size]["config"])
+    config = AutoConfig.from_dict(SIZES[size]["config"])
     with empty_parameters():
-        model = Qwen2ForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config)
     write_json(
         Path(folder) / "config.json",
-        {**config.to_dict(), "architectures": ["Qwen2ForCausalLM"], "dtype": "bfloat16"},
+        {**config.to_dict(), "architectures": [type(model).__name__], "dtype": "bfloat16"},
     )
     normal = np.random.default_rng(0).normal(0, 0.02, PERIOD).astype(np.float32)
     bits = (normal.view(np.uint32) >> 16).astype("<u2")

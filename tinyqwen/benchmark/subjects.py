@@ -18,9 +18,9 @@ from tinyqwen.analysis.budget import parameter_counts
 from tinyqwen.benchmark.operations import NAMES
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.rows import row, spread
-from tinyqwen.benchmark.sizes import SIZES
+from tinyqwen.benchmark.sizes import RELATIVES, SIZES
 from tinyqwen.benchmark.worker import Worker, take_turns, workers
-from tinyqwen.models.qwen2 import Qwen2Config
+from tinyqwen.models.auto import AutoConfig
 
 AGREE = 1e-4  # relative: losses of the two sides before their times are compared
 
@@ -73,7 +73,7 @@ def train(settings):
     sizes = settings.sizes or ("xs", "s", "m")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            targets = settings.targets("Training", "Products")
+            targets = settings.targets("Training", None if size in RELATIVES else "Products")
             with workers(targets, size=size, folder=folder) as sides:
                 _check_losses(sides)
                 times = take_turns(sides, settings.rounds, seconds=settings.seconds)
@@ -100,7 +100,8 @@ def generate(settings):
     """A text written greedily at s; a decoded token and a prompt at the 0.5B shape."""
     sizes = settings.sizes or ("s", "0.5b")
     for size in sizes:
-        yield from (_generate_large if size == "0.5b" else _generate_small)(settings, size)
+        how = {"0.5b": _generate_large, "marian": _translate}.get(size, _generate_small)
+        yield from how(settings, size)
 
 
 def _generate_small(settings, size):
@@ -111,6 +112,14 @@ def _generate_small(settings, size):
             times = take_turns(sides, settings.rounds, "text", new=128, seconds=settings.seconds)
     speed = f"{1e3 * 128 / median(times['ours']):,.0f} tokens/s"
     yield row("generate", f"128 tokens after 8 at {size}", "ms", times, note=speed)
+
+
+def _translate(settings, size):
+    with _checkpoint(size) as folder:
+        with workers(settings.targets("Generation"), folder=folder, size=size, prompt=24) as sides:
+            how = {"new": 24, "beams": 4, "seconds": settings.seconds}
+            times = take_turns(sides, settings.rounds, "translation", **how)
+    yield row("generate", f"24 tokens out of 24, 4 beams, at {size}", "ms", times)
 
 
 def _generate_large(settings, size):
@@ -154,7 +163,7 @@ def load(settings):
 def start(settings):
     """Seconds from the command to its end."""
     numpy, ours = ("-c", "import numpy"), ("-c", "import tinyqwen")
-    peer = ("-c", "import torch, transformers; transformers.Qwen2ForCausalLM")
+    peer = ("-c", "import torch, transformers; transformers.AutoModelForCausalLM")
     commands = {"ours": ours, "transformers": peer, "limit": numpy}
     if "transformers" not in settings.peers:
         del commands["transformers"]
@@ -257,7 +266,7 @@ def _checkpoint(size):
 
 
 def _parameters(size):
-    return sum(parameter_counts(Qwen2Config(**SIZES[size]["config"])).values())
+    return sum(parameter_counts(AutoConfig.from_dict(SIZES[size]["config"])).values())
 
 
 def _check_losses(sides):
