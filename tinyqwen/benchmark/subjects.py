@@ -115,9 +115,10 @@ def _generate_small(settings, size):
 
 
 def _translate(settings, size):
+    how = {"new": 24, "beams": 4, "seconds": settings.seconds}
     with _checkpoint(size) as folder:
-        with workers(settings.targets("Generation"), folder=folder, size=size, prompt=24) as sides:
-            how = {"new": 24, "beams": 4, "seconds": settings.seconds}
+        targets = settings.targets("Generation")
+        with workers(targets, folder=folder, size=size, prompt=24) as sides:
             times = take_turns(sides, settings.rounds, "translation", **how)
     yield row("generate", f"24 tokens out of 24, 4 beams, at {size}", "ms", times)
 
