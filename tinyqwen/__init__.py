@@ -34,6 +34,7 @@ from tinyqwen.models.llama import (
     LlamaForSequenceClassification,
     LlamaModel,
 )
+from tinyqwen.models.marian import MarianConfig, MarianModel, MarianMTModel
 from tinyqwen.models.qwen2 import (
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -73,6 +74,9 @@ __all__ = [
     "LlamaForSequenceClassification",
     "LlamaModel",
     "LoraConfig",
+    "MarianConfig",
+    "MarianMTModel",
+    "MarianModel",
     "PeftModel",
     "Qwen2Config",
     "Qwen2ForCausalLM",

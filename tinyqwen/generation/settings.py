@@ -158,7 +158,9 @@ def read_settings(model, given):
             "the text may differ from transformers'",
             stacklevel=3,
         )
-    roles = ("eos_token_id", "pad_token_id", "decoder_start_token_id")
+    roles = ["eos_token_id", "pad_token_id", "decoder_start_token_id"]
+    if not stored:
+        roles += ["forced_bos_token_id", "forced_eos_token_id"]
     values = {name: getattr(model.config, name, None) for name in roles}
     for layer in (stored, given):
         values |= {name: value for name, value in layer.items() if value is not None}

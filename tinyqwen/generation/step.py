@@ -26,7 +26,8 @@ class Step:
         if source is not None:
             ids, mask = source
             encoder_outputs = model.get_encoder()(ids, attention_mask=mask)
-            self._source = {"attention_mask": mask, "encoder_outputs": encoder_outputs}
+            seen = None if mask.all() else mask[:, None, None]  # (B, S) -> (B, 1, 1, S)
+            self._source = {"attention_mask": seen, "encoder_outputs": encoder_outputs}
             return
         self._source = None
         mask = np.concatenate([mask, np.ones((len(mask), capacity - mask.shape[1]), bool)], 1)

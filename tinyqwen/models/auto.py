@@ -5,7 +5,7 @@ Qwen2Config, Qwen2Model, Qwen2ForCausalLM. What it has no class for, it cannot d
 """
 
 from tinyqwen import nn
-from tinyqwen.models import bert, gpt2, llama, qwen2, qwen3
+from tinyqwen.models import bert, gpt2, llama, marian, qwen2, qwen3
 from tinyqwen.storage.checkpoint import read_config
 
 MODELS = {
@@ -14,6 +14,7 @@ MODELS = {
     "qwen3": qwen3,
     "gpt2": gpt2,
     "bert": bert,
+    "marian": marian,
 }
 
 
@@ -36,11 +37,10 @@ class AutoConfig:
 
 def config_class(model_type):
     """The class of a family's configs."""
-    module = MODELS[model_type]
     return next(
         value
-        for name, value in vars(module).items()
-        if name.endswith("Config") and value.__module__ == module.__name__
+        for name, value in vars(MODELS[model_type]).items()
+        if name.endswith("Config") and value.model_type == model_type
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen import nn
+from tinyqwen.models.activations import GELUActivation
 from tinyqwen.models.attention import attention
 from tinyqwen.models.config import Number, PretrainedConfig, Share, Size
 from tinyqwen.models.inputs import as_array, check_ids, check_mask, check_positions, check_table
@@ -57,13 +58,6 @@ class BertConfig(PretrainedConfig):
 # ---------------------------------------------------------------------------------------------
 # The parts of a layer
 # ---------------------------------------------------------------------------------------------
-
-
-class GELUActivation(nn.Module):
-    """x Φ(x), exactly."""
-
-    def forward(self, x):
-        return F.gelu(x)
 
 
 class Tanh(nn.Module):

@@ -36,6 +36,7 @@ class KVCache:
         self.capacity = capacity
         self._layers = [None] * num_layers
         self._lengths = [0] * num_layers
+        self._source = {}
 
     def get_seq_length(self, layer=0):
         """Number of tokens in the cache."""
@@ -57,6 +58,15 @@ class KVCache:
         if len(room[0]) != batch:
             raise ValueError(f"KVCache: holds a batch of {len(room[0])}, got one of {batch}")
         return cache_update(*room, key, value, start)
+
+    def source(self, layer, compute):
+        """Keys and values (B, H, S, D) of the text that a decoder translates, computed once.
+
+        They belong to the texts, not to the rows that are written: `reorder` leaves them alone.
+        """
+        if layer not in self._source:
+            self._source[layer] = compute()
+        return self._source[layer]
 
     def reorder(self, rows):
         """Row i becomes what row rows[i] was, for texts that take turns or multiply (beam search).

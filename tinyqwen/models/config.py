@@ -14,14 +14,21 @@ Number = NewType("Number", float)  # positive and finite
 Share = NewType("Share", float)  # from 0 to below 1
 
 
+class BothSpellings(type):
+    """Lets a config be made with either name of a field: GPT2Config(n_embd=64, n_layer=2)."""
+
+    def __call__(cls, **values):
+        return super().__call__(**{cls.spellings.get(name, name): v for name, v in values.items()})
+
+
 @dataclass(kw_only=True)
-class PretrainedConfig:
+class PretrainedConfig(metaclass=BothSpellings):
     """The hyperparameters of a model; a family adds its own fields, with types from above.
 
     `from_dict` reads what any version of transformers writes; keys that it does not know are kept
     in `extra` and written back. A model that cannot be is a ValueError that names the field.
     A family sets `model_type`, and `spellings`, {name in config.json: name of the field}, where its
-    files have names of their own (GPT-2's n_embd is a hidden_size).
+    files have names of their own (GPT-2's n_embd is a hidden_size); either name can be used.
     """
 
     model_type: ClassVar[str] = ""
@@ -72,6 +79,11 @@ class PretrainedConfig:
                 raise ValueError(
                     f"{name} {getattr(self, name)!r} is not supported; expected {value!r}"
                 )
+
+    def __getattr__(self, name):
+        if name in self.spellings:
+            return getattr(self, self.spellings[name])
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
 
     @classmethod
     def from_pretrained(cls, path):

@@ -13,6 +13,7 @@ from tinyqwen import functional as F
 from tinyqwen import nn
 from tinyqwen.autograd import ops
 from tinyqwen.models import heads
+from tinyqwen.models.activations import NewGELUActivation
 from tinyqwen.models.attention import attention
 from tinyqwen.models.cache import KVCache
 from tinyqwen.models.config import Number, PretrainedConfig, Share, Size
@@ -90,13 +91,6 @@ class Conv1D(nn.Module):
 
     def extra_repr(self):
         return f"nf={self.nf}, nx={self.nx}"
-
-
-class NewGELUActivation(nn.Module):
-    """GELU by tanh (Hendrycks & Gimpel 2016, section 2)."""
-
-    def forward(self, x):
-        return F.gelu(x, approximate="tanh")
 
 
 class GPT2Attention(nn.Module):

@@ -16,6 +16,15 @@ def shift_labels(labels):
     return shifted
 
 
+def shift_right(labels, config):
+    """labels (B, T) -> what a decoder reads: the start token, then the labels but the last."""
+    if config.pad_token_id is None:
+        raise ValueError("labels need pad_token_id in the config, for the places without one")
+    shifted = np.full_like(labels, config.decoder_start_token_id)
+    shifted[:, 1:] = np.where(labels[:, :-1] == -100, config.pad_token_id, labels[:, :-1])
+    return shifted
+
+
 class ForCausalLM(PreTrainedModel):
     """A body and a linear head over the vocabulary: next-token logits."""
 

@@ -45,7 +45,8 @@ class ModelOutput:
     one), (B, T, C) each; attentions, (B, H, T, S) of each layer.
 
     BERT: pooler_output (B, C), prediction_logits (B, T, V), seq_relationship_logits (B, 2).
-    An encoder and decoder: encoder_last_hidden_state (B, S, C), cross_attentions (B, H, T, S).
+    An encoder and decoder: encoder_last_hidden_state (B, S, C), cross_attentions (B, H, T, S), and
+    hidden states and attentions of each, as above.
     A mixture of experts: router_logits (B·T, experts) of each layer, aux_loss, a scalar.
     """
 
@@ -59,6 +60,10 @@ class ModelOutput:
     prediction_logits: Tensor | None = None
     seq_relationship_logits: Tensor | None = None
     encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple | None = None
+    encoder_attentions: tuple | None = None
+    decoder_hidden_states: tuple | None = None
+    decoder_attentions: tuple | None = None
     cross_attentions: tuple | None = None
     router_logits: tuple | None = None
     aux_loss: Tensor | None = None
@@ -74,6 +79,7 @@ class PreTrainedModel(nn.Module):
     config_class = None
     base_model_prefix = "model"
     ignored_weights = r"rotary_emb\.inv_freq$"  # tables that old checkpoints stored
+    computed_weights = "$^"  # names of arrays that need not be stored: `post_init` makes them
     fresh_head = False  # True for a head that a pretrained checkpoint need not have
     head_weights = None  # what else it need not have, or may have in vain: a pattern of names
     old_spellings: ClassVar[dict[str, str]] = {}  # {end of a name in old checkpoints: today's}
@@ -130,7 +136,7 @@ class PreTrainedModel(nn.Module):
         with nn.empty_parameters():
             model = cls(config)
         entries = _read_packed(model, path, _fit_prefix(model, path, entries))
-        jobs = _match(model, path, entries)
+        jobs = _match(model, path, entries, dtype)
         arrays = laid_in_a_row([parameter.shape for parameter, _ in jobs], dtype)
         for (parameter, _), array in zip(jobs, arrays):
             parameter.data = array
@@ -174,9 +180,15 @@ def recomputed(layer):
     It gives its first output alone, as (x, None): what else it computes would have no gradient.
     """
 
-    def call(x, *context):
+    def call(*inputs):
+        places = [i for i, x in enumerate(inputs) if isinstance(x, Tensor)]
+
+        def inner(*tensors):
+            tensors = dict(zip(places, tensors))
+            return layer(*(tensors.get(i, x) for i, x in enumerate(inputs)))[0]
+
         parameters = list(layer.parameters())
-        return checkpoint(lambda x: layer(x, *context)[0], x, parameters=parameters), None
+        return checkpoint(inner, *(inputs[i] for i in places), parameters=parameters), None
 
     return call
 
@@ -219,7 +231,7 @@ def _warn_unused(model, path, names):
         )
 
 
-def _match(model, path, entries):
+def _match(model, path, entries, dtype):
     """(parameter, entry) pairs; all that does not match is told at once."""
     names = {}  # parameter id -> its names, several if it is tied
     own = dict(model.named_parameters(remove_duplicate=False))
@@ -232,7 +244,7 @@ def _match(model, path, entries):
     unexpected = [name for name in unexpected if name not in head]
     problems = [f"{name} is unexpected" for name in unexpected]
 
-    jobs, new = [], []
+    jobs, new, computed = [], [], []
     for group in names.values():
         stored = [name for name in group if name in entries]
         for name in stored:
@@ -243,6 +255,8 @@ def _match(model, path, entries):
                 problems.append(f"{name} has dtype {entry.dtype}, expected a floating-point type")
         if stored:
             jobs.append((own[stored[0]], entries[stored[0]]))
+        elif re.search(model.computed_weights, group[0]):
+            computed.append(group[0])
         elif _may_be_absent(model, group[0]):
             new.append(group[0])
         else:
@@ -254,8 +268,9 @@ def _match(model, path, entries):
         raise ValueError(f"{path}: does not fit {type(model).__name__}: {'; '.join(problems)}")
     if new:
         warnings.warn(f"{path}: new and random, to be trained: {', '.join(new)}", stacklevel=3)
-        for name in new:
-            own[name].data = np.zeros(own[name].shape, np.float32)
+    if new or computed:
+        for name in [*new, *computed]:
+            own[name].data = np.zeros(own[name].shape, dtype)
         model.post_init()  # initializes what has memory, and that is only these
     return jobs
 

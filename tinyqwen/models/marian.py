@@ -1,0 +1,391 @@
+"""Marian: the Transformer of 2017: an encoder reads one text, a decoder writes another.
+
+Vaswani et al. 2017, "Attention is all you need", in the paper's order: attention, feed-forward
+layers, the two kinds of layers, embeddings and positions, encoder and decoder, the whole model. The
+names are those of Hugging Face's Marian, a C++ program's translation models (Junczys-Dowmunt et al.
+2018), which are this Transformer but for two details: the sines of a position stand before its
+cosines, not between them, and the logits have a bias of their own.
+
+Shapes: B texts, S tokens of a source, T of a target, C hidden size, H heads, D head size, V
+vocabulary. A beam search has K beams for each of B sources: then targets come in B·K rows.
+"""
+
+import math
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen import nn
+from tinyqwen.models.activations import ACTIVATIONS
+from tinyqwen.models.attention import attention
+from tinyqwen.models.cache import KVCache
+from tinyqwen.models.heads import shift_right
+from tinyqwen.models.inputs import as_array, check_ids, check_mask, for_cache
+from tinyqwen.models.marian_config import MarianConfig
+from tinyqwen.models.merged_linear import linears, merged_linear
+from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
+
+# ---------------------------------------------------------------------------------------------
+# Attention (section 3.2) and layers (3.1, 3.3)
+# ---------------------------------------------------------------------------------------------
+
+
+class MarianAttention(nn.Module):
+    """Multi-head attention: of a text to itself, or of the target to the source."""
+
+    def __init__(self, config, heads, layer=0, causal=False):
+        C = config.hidden_size
+        self._config, self._head_dim, self._layer, self._causal = config, C // heads, layer, causal
+        self.k_proj, self.v_proj, self.q_proj = linears(C, C, C, C)
+        self.out_proj = nn.Linear(C, C)
+
+    kvq_proj = merged_linear("k_proj", "v_proj", "q_proj")
+
+    def forward(self, x, mask=None, source=None, past_key_values=None, output_attentions=False):
+        """x (B, T, C) attends to itself, or to source (B, S, C); to what past_key_values hold too.
+
+        Returns (B, T, C), and the weights (B, H, T, S) if asked for, else None.
+        """
+        config, D = self._config, self._head_dim
+        if source is None:
+            k, v, q = self.kvq_proj(x, D)  # (B, T, C) -> (B, H, T, D), three times
+            if past_key_values is not None:
+                k, v = past_key_values.update(self._layer, for_cache(k), for_cache(v))
+        else:
+            q = F.split_heads(self.q_proj(x), D)
+            k, v = self._source_heads(source, past_key_values)  # (B, H, S, D) each
+        y, weights = attention(
+            *(q, k, v, mask),
+            causal=self._causal,
+            dropout=config.attention_dropout if self.training else 0.0,
+            eager=output_attentions or config.attn_implementation == "eager",
+        )
+        y = self.out_proj(F.merge_heads(y))
+        return y, weights if output_attentions else None
+
+    def _source_heads(self, source, past_key_values):
+        def compute():
+            return [
+                F.split_heads(proj(source), self._head_dim) for proj in (self.k_proj, self.v_proj)
+            ]
+
+        if past_key_values is None:
+            return compute()
+        return past_key_values.source(self._layer, lambda: [for_cache(x) for x in compute()])
+
+
+class MarianLayer(nn.Module):
+    """What both kinds of layers are made of: sublayers, x -> norm(x + dropout(sublayer(x))).
+
+    Post-norm: the norm stands behind the sum, so no stream passes through the layer unchanged.
+    """
+
+    def __init__(self, config):
+        self._config = config
+
+    def add_and_norm(self, x, y, norm):
+        """x and the sublayer's output y, (B, T, C) -> (B, T, C)."""
+        return norm(x + F.dropout(y, self._config.dropout, self.training))
+
+    def feed_forward(self, x):
+        """max(0, x W₁ + b₁) W₂ + b₂ (eq. 2), or with another activation; (B, T, C) -> (B, T, C)."""
+        y = self.activation_fn(self.fc1(x))  # (B, T, C) -> (B, T, width)
+        y = self.fc2(F.dropout(y, self._config.activation_dropout, self.training))
+        return self.add_and_norm(x, y, self.final_layer_norm)
+
+
+class MarianEncoderLayer(MarianLayer):
+    """Attention to all of the source, then a feed-forward network."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        C, width = config.hidden_size, config.intermediate_size
+        self.self_attn = MarianAttention(config, config.num_attention_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(C)
+        self.activation_fn = ACTIVATIONS[config.activation_function]()
+        self.fc1, self.fc2 = nn.Linear(C, width), nn.Linear(width, C)
+        self.final_layer_norm = nn.LayerNorm(C)
+
+    def forward(self, x, mask=None, output_attentions=False):
+        """x (B, S, C) -> (B, S, C), and the attention weights (B, H, S, S) or None."""
+        y, weights = self.self_attn(x, mask, output_attentions=output_attentions)
+        return self.feed_forward(self.add_and_norm(x, y, self.self_attn_layer_norm)), weights
+
+
+class MarianDecoderLayer(MarianLayer):
+    """Attention to what is written so far, attention to the source, a feed-forward network."""
+
+    def __init__(self, config, layer):
+        super().__init__(config)
+        C, H, width = config.hidden_size, config.decoder_attention_heads, config.decoder_ffn_dim
+        self.self_attn = MarianAttention(config, H, layer, causal=True)
+        self.activation_fn = ACTIVATIONS[config.activation_function]()
+        self.self_attn_layer_norm = nn.LayerNorm(C)
+        self.encoder_attn = MarianAttention(config, H, layer)
+        self.encoder_attn_layer_norm = nn.LayerNorm(C)
+        self.fc1, self.fc2 = nn.Linear(C, width), nn.Linear(width, C)
+        self.final_layer_norm = nn.LayerNorm(C)
+
+    def forward(
+        self, x, source, mask=None, source_mask=None, past_key_values=None, output_attentions=False
+    ):
+        """x (B, T, C), source (B, S, C) -> (B, T, C), and two attention weights, or two Nones."""
+        more = {"past_key_values": past_key_values, "output_attentions": output_attentions}
+        y, weights = self.self_attn(x, mask, **more)
+        x = self.add_and_norm(x, y, self.self_attn_layer_norm)
+        y, source_weights = self.encoder_attn(x, source_mask, source, **more)
+        x = self.add_and_norm(x, y, self.encoder_attn_layer_norm)
+        return self.feed_forward(x), (weights, source_weights)
+
+
+# ---------------------------------------------------------------------------------------------
+# Embeddings and positions (sections 3.4 and 3.5)
+# ---------------------------------------------------------------------------------------------
+
+
+class MarianSinusoidalPositionalEmbedding(nn.Embedding):
+    """The sines of a position, then its cosines: a table that is computed and not trained."""
+
+    def __init__(self, num_positions, embedding_dim):
+        super().__init__(num_positions, embedding_dim)
+        self.weight.requires_grad = False
+
+    def init_(self, std):
+        """Compute the table; nothing in it is random."""
+        if nn.has_memory(self.weight):
+            pairs = F.sinusoidal_table(np.arange(self.num_embeddings), self.embedding_dim)
+            half = self.embedding_dim // 2
+            self.weight.data[:, :half] = pairs[:, 0::2]
+            self.weight.data[:, half:] = pairs[:, 1::2]
+
+    def forward(self, start, stop):
+        """Positions start … stop - 1 -> (stop - start, C)."""
+        if stop > self.num_embeddings:
+            raise ValueError(
+                f"position {stop - 1} is past max_position_embeddings {self.num_embeddings}; "
+                "shorten the text"
+            )
+        return self.weight.data[start:stop]
+
+
+class MarianPreTrainedModel(PreTrainedModel):
+    """What all Marian models share."""
+
+    config_class = MarianConfig
+    computed_weights = r"embed_positions\.weight$|final_logits_bias$"  # a file may lack them
+
+    def embed(self, ids, start=0):
+        """Tokens and their positions: ids (B, T), the first at position `start` -> (B, T, C)."""
+        scale = math.sqrt(self.config.hidden_size) if self.config.scale_embedding else 1.0
+        x = self.embed_tokens(ids) * scale + self.embed_positions(start, start + ids.shape[1])
+        return F.dropout(x, self.config.dropout, self.training)
+
+
+# ---------------------------------------------------------------------------------------------
+# Encoder, decoder, and both (section 3.1)
+# ---------------------------------------------------------------------------------------------
+
+
+class MarianEncoder(MarianPreTrainedModel):
+    """Source ids to hidden states, which see the whole source."""
+
+    def __init__(self, config, embed_tokens):
+        self.config, self.embed_tokens = config, embed_tokens
+        self.embed_positions = MarianSinusoidalPositionalEmbedding(
+            config.max_position_embeddings, config.hidden_size
+        )
+        self.layers = nn.ModuleList(
+            MarianEncoderLayer(config) for _ in range(config.num_hidden_layers)
+        )
+
+    def forward(
+        self, input_ids, attention_mask=None, output_hidden_states=False, output_attentions=False
+    ):
+        """input_ids (B, S), attention_mask (B, S), 0 for padding -> ModelOutput, (B, S, C)."""
+        input_ids = check_ids(input_ids)
+        mask = check_mask(attention_mask, input_ids.shape[1])
+        x = self.embed(input_ids)
+        hidden_states, attentions = [x], []
+        for layer in self.layers:
+            if self.recomputes_layers() and not output_attentions:
+                layer = recomputed(layer)
+            x, weights = layer(x, mask, output_attentions)
+            hidden_states.append(x)
+            attentions.append(weights)
+        return ModelOutput(
+            last_hidden_state=x,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+
+class MarianDecoder(MarianPreTrainedModel):
+    """Target ids to hidden states, which see the source and the target up to themselves."""
+
+    def __init__(self, config, embed_tokens):
+        self.config, self.embed_tokens = config, embed_tokens
+        self.embed_positions = MarianSinusoidalPositionalEmbedding(
+            config.max_position_embeddings, config.hidden_size
+        )
+        self.layers = nn.ModuleList(
+            MarianDecoderLayer(config, i) for i in range(config.decoder_layers)
+        )
+
+    def forward(
+        self,
+        input_ids,
+        attention_mask=None,
+        encoder_hidden_states=None,
+        encoder_attention_mask=None,
+        past_key_values=None,
+        output_hidden_states=False,
+        output_attentions=False,
+    ):
+        """input_ids (B, T), encoder_hidden_states (B, S, C) -> ModelOutput.
+
+        attention_mask: (B, T), cached ones included, of the target; encoder_attention_mask: (B, S).
+        past_key_values: a KVCache, which is extended; it keeps the source's keys and values too.
+        """
+        input_ids, source = check_ids(input_ids), encoder_hidden_states
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        mask = check_mask(attention_mask, past + input_ids.shape[1])
+        source_mask = check_mask(encoder_attention_mask, source.shape[1])
+        x = self.embed(input_ids, past)
+        hidden_states, attentions = [x], []
+        recompute = self.recomputes_layers() and past_key_values is None and not output_attentions
+        for layer in self.layers:
+            layer = recomputed(layer) if recompute else layer
+            x, both = layer(x, source, mask, source_mask, past_key_values, output_attentions)
+            hidden_states.append(x)
+            attentions.append(both)
+        own, cross = zip(*attentions) if output_attentions else (None, None)
+        return ModelOutput(
+            last_hidden_state=x,
+            past_key_values=past_key_values,
+            decoder_hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            decoder_attentions=own,
+            cross_attentions=cross,
+        )
+
+
+class MarianModel(MarianPreTrainedModel):
+    """Encoder and decoder, which share one table of tokens."""
+
+    def __init__(self, config):
+        self.config = config
+        C, pad = config.hidden_size, config.pad_token_id
+        if config.share_encoder_decoder_embeddings:
+            self.shared = source_table = table = nn.Embedding(config.vocab_size, C, pad)
+        else:
+            source_table = nn.Embedding(config.vocab_size, C, pad)
+            table = nn.Embedding(config.decoder_vocab_size, C, pad)
+        self.encoder = MarianEncoder(config, source_table)
+        self.decoder = MarianDecoder(config, table)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        decoder_input_ids=None,
+        decoder_attention_mask=None,
+        encoder_outputs=None,
+        past_key_values=None,
+        use_cache=False,
+        output_hidden_states=False,
+        output_attentions=False,
+    ):
+        """input_ids (B, S) of the source, decoder_input_ids (B, T) of the target -> their states.
+
+        attention_mask: (B, S), 1 for tokens and 0 for padding; decoder_attention_mask: (B, T).
+        encoder_outputs: what the encoder gave, instead of input_ids; decoder_input_ids may then
+            come in several rows for each source, (B·K, T), those of a source one after another.
+        past_key_values: a KVCache, which is extended in place; use_cache=True makes one.
+        """
+        more = {
+            "output_hidden_states": output_hidden_states,
+            "output_attentions": output_attentions,
+        }
+        if decoder_input_ids is None or (input_ids is None and encoder_outputs is None):
+            raise ValueError("the source's input_ids and the target's decoder_input_ids are needed")
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(input_ids, attention_mask, **more)
+        if use_cache and past_key_values is None:
+            past_key_values = KVCache(self.config.decoder_layers)
+        source = encoder_outputs.last_hidden_state
+        out = self.decoder(
+            *(decoder_input_ids, decoder_attention_mask, source, attention_mask, past_key_values),
+            **more,
+        )
+        out.past_key_values = past_key_values if use_cache else None
+        out.encoder_last_hidden_state = source
+        out.encoder_hidden_states = encoder_outputs.hidden_states
+        out.encoder_attentions = encoder_outputs.attentions
+        return out
+
+
+class MarianMTModel(MarianPreTrainedModel):
+    """The body and the table once more as a linear head: logits of the target's next token."""
+
+    def __init__(self, config):
+        self.config = config
+        self.model = MarianModel(config)
+        self.final_logits_bias = nn.Parameter(
+            np.zeros((1, config.decoder_vocab_size), np.float32), requires_grad=False
+        )
+        self.lm_head = nn.Linear(config.hidden_size, config.decoder_vocab_size, bias=False)
+        self.post_init()
+        self.tie_weights()
+
+    def tie_weights(self):
+        """Let the head read the decoder's table, if the config says so."""
+        if self.config.tie_word_embeddings:
+            self.lm_head.weight = self.model.decoder.embed_tokens.weight
+
+    def get_encoder(self):
+        """The encoder: input_ids (B, S) and their mask -> its ModelOutput."""
+        return self.model.encoder
+
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        decoder_input_ids=None,
+        decoder_attention_mask=None,
+        encoder_outputs=None,
+        past_key_values=None,
+        labels=None,
+        use_cache=False,
+        output_hidden_states=False,
+        output_attentions=False,
+        num_items_in_batch=None,
+        logits_to_keep=0,
+        skip_logits=False,
+    ):
+        """As MarianModel.forward, and:
+
+        labels: (B, T), the target, with -100 where no loss is wanted. Without decoder_input_ids the
+            decoder reads them one place later, behind decoder_start_token_id. loss is the mean over
+            the labels that count, or their sum over num_items_in_batch where that is given.
+        logits_to_keep: logits of only that many last positions; 0 means all.
+        skip_logits: with labels, compute the loss without ever holding the logits.
+        """
+        if labels is not None:
+            labels = as_array(labels)
+            if decoder_input_ids is None:
+                decoder_input_ids = shift_right(labels, self.config)
+        out = self.model(
+            *(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask),
+            *(encoder_outputs, past_key_values, use_cache, output_hidden_states, output_attentions),
+        )
+        hidden, out.last_hidden_state = out.last_hidden_state, None
+        if labels is not None and skip_logits and not self.final_logits_bias.data.any():
+            out.loss = F.linear_cross_entropy(
+                hidden, self.lm_head.weight, labels, num_items=num_items_in_batch
+            )
+            return out
+        hidden = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+        out.logits = self.lm_head(hidden) + self.final_logits_bias
+        if labels is not None:
+            out.loss = F.cross_entropy(out.logits, labels, num_items=num_items_in_batch)
+        return out
