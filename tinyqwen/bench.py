@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tinyqwen.analysis.cluster import Network
 from tinyqwen.benchmark import machine, subjects
 from tinyqwen.benchmark.rows import fits, table
 from tinyqwen.benchmark.sizes import SIZES
@@ -17,6 +18,7 @@ SUBJECTS = {
     "start": "import, and train --help",
     "ops": "each fused primitive, beside torch's and beside elementary operations",
     "scaling": "a training step against layers, batch and sequence length",
+    "cluster": "a step shared out by MPI to 1 to 4 ranks here, and projected for a network",
 }
 
 
@@ -25,7 +27,7 @@ def parse_arguments(arguments=None):
     parser = ArgumentParser(
         prog="python -m tinyqwen.bench",
         description="Measure tinyqwen, side by side with transformers where it is installed, and "
-        "against what the machine can do at most. Subjects (all, if none is named): "
+        "against what the machine can do at most. Subjects (all but cluster, if none is named): "
         + "; ".join(f"{name}, {what}" for name, what in SUBJECTS.items())
         + ".",
         epilog="Figures are medians of the rounds, with the least and the most. 'faster by' is "
@@ -38,11 +40,13 @@ def parse_arguments(arguments=None):
     add("--rounds", type=int, default=5, metavar="N", help="rounds, after one to warm up (5)")
     add("--seconds", type=float, default=1.0, metavar="S", help="of a round, at least (1)")
     add("--peers", metavar="NAME,NAME", help="of " + ", ".join(subjects.PEERS) + " (the first)")
+    network = "Gbit/s and latency in microseconds that cluster projects for (10,50)"
+    add("--network", default="10,50", metavar="GBIT,US", help=network)
     add("--alone", action="store_true", help="leave all peers out")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--plot", type=Path, metavar="FILE", help="draw them, as PNG, SVG or PDF")
     options = parser.parse_args(arguments)
-    options.subjects = options.subjects or list(SUBJECTS)
+    options.subjects = options.subjects or [name for name in SUBJECTS if name != "cluster"]
     for subject in options.subjects:
         if subject not in SUBJECTS:
             raise ValueError(f"there is no subject {subject!r}; choose from {', '.join(SUBJECTS)}")
@@ -61,11 +65,22 @@ def parse_arguments(arguments=None):
     for file in (options.json, options.plot):
         if file and not file.parent.is_dir():
             raise FileNotFoundError(f"{file.parent} is no folder; make it first")
+    options.network = _network(options.network)
     if options.rounds < 1:
         raise ValueError(f"--rounds must be at least 1, not {options.rounds}")
     if not 0 <= options.seconds < 3600:
         raise ValueError(f"--seconds must be from 0 to an hour, not {options.seconds:g}")
     return options
+
+
+def _network(text):
+    try:
+        gigabits, microseconds = map(float, text.split(","))
+        if not (gigabits > 0 <= microseconds):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"--network must be GBIT,MICROSECONDS like 10,50, not {text!r}") from None
+    return Network(gigabits * 1e9 / 8, microseconds / 1e6)
 
 
 def main(arguments=None):
@@ -74,7 +89,9 @@ def main(arguments=None):
     described = machine.describe()
     print(machine.summary(described))
     peers = () if options.alone else options.peers
-    settings = subjects.Settings(options.rounds, options.seconds, options.sizes, peers)
+    settings = subjects.Settings(
+        options.rounds, options.seconds, options.sizes, peers, options.network
+    )
     for peer in set(peers) - set(settings.peers):
         needed = " and ".join(subjects.PEERS[peer][0])
         print(f"without {peer}, which needs {needed}" + " and a C++ compiler" * ("." in peer))

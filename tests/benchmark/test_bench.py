@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tinyqwen.analysis.budget import parameter_counts
+from tinyqwen.analysis.cluster import Network
 from tinyqwen.autograd.tensor import Tensor, grad
 from tinyqwen.benchmark import machine, operations, rows, subjects
 from tinyqwen.benchmark.limits import flops, training_products
@@ -169,6 +170,25 @@ def test_sides_that_disagree_are_not_timed():
     subjects._check("losses", {"ours": [4.0, 3.0], "peer": [4.0, 3.0001]})
 
 
+def test_a_projection_adds_the_wire_to_the_arithmetic():
+    """A step of 100 ms and 4 MB of gradients on 2 machines at 1 GB/s: 50 ms, and 4 on the wire."""
+    alone = {"parameters": 1_000_000, "step": 100.0}
+    two, *_ = subjects._projection(Network(bandwidth=1e9, latency=0.0), alone, "s")
+    assert two["ours"]["median"] == pytest.approx(54.0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py")
+def test_cluster_counts_what_is_sent():
+    """Both halves of a ring of two: all gradients once, and some numbers more."""
+    figures = subjects._figures(
+        ["mpiexec", "-n", "2", sys.executable, "-m", "tinyqwen.benchmark.cluster", "xs", "0"]
+    )
+    nbytes = 4 * figures["parameters"]
+    assert nbytes <= figures["sent"] < nbytes + 1000
+    assert 0 < figures["communication"] < figures["step"]
+
+
 def test_machine_is_named(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     described = machine.describe()
@@ -226,6 +246,7 @@ def test_other_subjects_run(subject):
         (["train", "--sizes", "xl"], "no size 'xl'; choose from xs"),
         (["train", "--sizes", "0.5b"], "too large to train"),
         (["--peers", "tensorflow"], "no peer 'tensorflow'; choose from transformers"),
+        (["--network", "fast"], "--network must be GBIT,MICROSECONDS like 10,50, not 'fast'"),
         (["--rounds", "0"], "--rounds must be at least 1"),
         (["--seconds", "-1"], "--seconds must be"),
         (["--plot", "bench.txt"], "must end in .png"),

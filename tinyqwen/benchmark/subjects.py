@@ -4,6 +4,8 @@ Every subject is a function of `Settings` that returns rows. Peers take part whe
 installed: transformers on PyTorch, the same through torch.compile, and JAX.
 """
 
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,10 +13,12 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from shutil import which
 from statistics import median
 
 from tinyqwen.analysis.budget import parameter_counts
+from tinyqwen.analysis.cluster import Network, ring_seconds, step_seconds
 from tinyqwen.benchmark.operations import NAMES
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.rows import row, spread
@@ -33,6 +37,9 @@ PEERS = {  # what must be importable, and which of the subjects' sides the peer 
 MODULES = {"transformers": "peers", "torch.compile": "peer_compiled", "jax": "peer_jax"}
 
 
+TEN_GIGABIT = Network(bandwidth=1.25e9, latency=50e-6)
+
+
 def installed(peer):
     """Whether a peer can take part on this machine; torch.compile also wants a compiler."""
     have = all(find_spec(name) is not None for name in PEERS[peer][0])
@@ -42,13 +49,15 @@ def installed(peer):
 @dataclass
 class Settings:
     """rounds: after one to warm up. seconds: of a round, at least. sizes: names of `SIZES`, if
-    not each subject's own. peers: names of `PEERS`; those that are installed take part.
+    not each subject's own. peers: names of `PEERS`; those that are installed take part. network:
+    what `cluster` projects for.
     """
 
     rounds: int = 5
     seconds: float = 1.0
     sizes: tuple = ()
     peers: tuple = ("transformers",)
+    network: Network = TEN_GIGABIT
 
     def __post_init__(self):
         self.peers = tuple(peer for peer in self.peers if installed(peer))
@@ -256,6 +265,52 @@ def scaling(settings):
             note = f"of these {median(attention):.3g} ms in attention"
             more = {"axis": axis, "x": x, "attention": spread(attention), "note": note}
             yield row("scaling", f"{axis} {x}", "ms", {"ours": steps}, **more)
+
+
+def cluster(settings):
+    """A step shared out to 1 to 4 ranks of this machine, and what a network would make of it.
+
+    The model of `analysis/cluster.py` stands beside what was measured: communication takes as long
+    as the ring's messages do, at the latency and bandwidth that ranks here were found to have.
+    """
+    launcher = which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if launcher is None or find_spec("mpi4py") is None:
+        raise ValueError(
+            'bench cluster needs mpiexec and mpi4py: pip install -e ".[cluster]" mpich'
+        )
+    size = settings.size_or("s")
+    command = [sys.executable, "-m", "tinyqwen.benchmark.cluster", size, str(settings.seconds)]
+    alone = None
+    for ranks in (1, 2, 3, 4):
+        rounds = [_figures([launcher, "-n", str(ranks), *command]) for _ in range(settings.rounds)]
+        first = rounds[0]
+        alone, nbytes = alone or first, 4 * first["parameters"]
+        share = median(r["communication"] / r["step"] for r in rounds)
+        here = Network(median(r["bandwidth"] for r in rounds), median(r["latency"] for r in rounds))
+        note = (
+            f"{first['sent'] / 1e6:.2f} MB sent, communication {share:.0%} of it; "
+            f"by the model {1e3 * ring_seconds(nbytes, ranks, here):.2f} ms"
+        )
+        times = {"ours": [r["step"] for r in rounds]}
+        yield row("cluster", f"step at {size}, {ranks} ranks here", "ms", times, note=note)
+    yield from _projection(settings.network, alone, size)
+
+
+def _figures(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{' '.join(command[:3])} failed: {done.stderr.strip()[-300:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _projection(network, alone, size):
+    """What machines like this one would take, one rank each, over a given network."""
+    nbytes, seconds = 4 * alone["parameters"], alone["step"] / 1e3
+    for ranks in (2, 4, 8, 16):
+        parts = step_seconds(1.0, nbytes, ranks, 1 / seconds, network)
+        note = f"of these {1e3 * parts['communication']:.2f} ms on the wire"
+        times = {"ours": [1e3 * sum(parts.values())]}
+        yield row("cluster", f"step at {size}, {ranks} machines, projected", "ms", times, note=note)
 
 
 @contextmanager
