@@ -69,7 +69,7 @@ def open_records(folder, names):
             ends = map_array(folder, f"{split}_{name}_ends.bin", np.int64, index)
             if ends[0] < 0 or ends[-1] != len(values) or np.any(np.diff(ends) < 0):
                 raise ValueError(f"{folder}: the records' ends are damaged{AGAIN}")
-            fields[name] = values, ends
+            fields[name] = np.asarray(values), np.asarray(ends)  # still mapped; faster to cut up
         if len({len(ends) for _, ends in fields.values()}) > 1:
             raise ValueError(f"{folder}: the fields have not equally many records{AGAIN}")
         found.append(Records(fields))

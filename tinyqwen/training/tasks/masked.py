@@ -171,9 +171,9 @@ class Masked(Task):
         for i in self.splits[1].firsts[:3]:
             ids, place = self._with_a_gap(i)
             row = np.array([[self.cls, *ids, self.sep]])
-            scores = F.softmax(model(row).prediction_logits.data[0, 1 + place])
-            best = np.argsort(-np.asarray(scores))[:5]
-            told = ", ".join(f"{tokenizer.decode([t]).strip()} {scores[t]:.0%}" for t in best)
+            scores = F.softmax(model(row).prediction_logits.data[0, 1 + place]).data
+            best = np.argsort(-scores)[:5]
+            told = ", ".join(f"{tokenizer.id_to_token(int(t))} {scores[t]:.0%}" for t in best)
             lines.append(f"{tokenizer.decode(ids)}   {told}")
         return "\n".join(lines)
 
