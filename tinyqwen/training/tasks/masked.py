@@ -16,7 +16,7 @@ from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import Task
 
 CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; of those, what they become, else they stay
-SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"“”A-Z])|(?<=[.!?][\"”])\s+|\n+")
+SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?=[\"“A-Z])|\n+")
 FIELDS = ("ids", "document")
 VALIDATION_PAIRS = 1024
 
