@@ -55,6 +55,13 @@ def test_smoothing_begins_with_the_first_value_and_knows_no_later_one(rng):
     assert training.smoothed([3.0, 9.0, 1.0], 0.0) == [3.0, 9.0, 1.0]
 
 
+def test_a_bend_is_where_nine_tenths_are_done():
+    points = [(1, 6.0), (15, 3.0), (30, 1.6), (45, 1.4), (60, 1.0)]
+    assert training.bend_of(points) == 45  # 1.0 + 0.1 · 5.0 = 1.5
+    (ax,) = training.by_kind({"copied": points}, floor=0.3).axes
+    assert "copied: step 45" in [text.get_text() for text in ax.texts]
+
+
 def test_a_power_law_is_a_line_with_plain_numbers():
     x = np.array([1.0, 10.0, 100.0])
     fig = scaling.power_line(x, 2 / x, {"2 / x": (2.0, -1.0)}, "x", "y", {"far": (1e4, 1.0)})

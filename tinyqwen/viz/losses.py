@@ -41,7 +41,7 @@ def pull(words, p, label):
     y = np.eye(len(words))[label]
     panels = {"p = softmax(logits)": p, "y, the token that came": y, "gradient: p − y": p - y}
     with style():
-        fig, axes = figure(1, 3, size=(9.6, 2.7), sharex=True)
+        fig, axes = figure(1, 3, size=(9.6, 2.7), sharex=True, sharey=True)
         for ax, (title, values) in zip(axes, panels.items()):
             colors = [RED if v < 0 else BLUE for v in values] if "p −" in title else SKY
             ax.bar(words, values, color=colors, width=0.7)

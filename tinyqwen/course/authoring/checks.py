@@ -25,6 +25,7 @@ import numpy as np
 
 from tinyqwen.course.authoring.cases import Case, made_cases, normal
 from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare
+from tinyqwen.course.authoring.wrong_calls import is_pair, other_settings, wrong_calls
 from tinyqwen.course.calls import StudentError, StudentFunction
 from tinyqwen.course.registry import reference
 
@@ -57,11 +58,6 @@ def in_words(name, value):
         return f"{name} {value.shape} {value.dtype}"
     numbers = np.array2string(value, precision=4, separator=", ", max_line_width=200)
     return f"{name} = {numbers.replace(chr(10), '')} {value.dtype}"
-
-
-def is_pair(result):
-    """True for (out, vjp)."""
-    return type(result) is tuple and len(result) == 2 and callable(result[1])
 
 
 def pair_of(fn, result, words):
@@ -157,6 +153,8 @@ def check_value(
             def variants(position=position, one=one):
                 for text, wrong in (mistakes or {}).items():
                     yield text, lambda wrong=wrong: output_of(wrong, one, position)
+                for text, wrong in wrong_calls(call, one):
+                    yield text, lambda wrong=wrong: several(wrong())[position]
 
             what = f"{call.name}: the output" if len(expected) == 1 else f"{call.name}: {name}"
             compare(
@@ -262,6 +260,11 @@ def _wrong_gradients(call, case, g, position, right_vjp, mistakes):
     """The author's wrong variants, and three that every VJP can have."""
     for text, wrong in (mistakes or {}).items():
         yield text, lambda wrong=wrong: wrong(*case.args, g, **case.options)[position]
+    for text, args, options in other_settings(call, case):
+        yield (
+            f"on the way back, {text}",
+            lambda args=args, options=options: call.solution(*args, **options)[1](g)[position],
+        )
     ones = tuple(map(np.ones_like, g)) if isinstance(g, tuple) else np.ones_like(g)
     yield "the upstream gradient g is not used", lambda: right_vjp(ones)[position]
     if not isinstance(g, tuple):

@@ -150,8 +150,13 @@ def pattern(yours, expected, like=None):
         return None
     if not np.any(yours):
         return "all zeros"
+    if agrees(yours, expected, 1e-4, like=like):
+        return "a difference of rounding size: computed in float32, or with another small constant?"
     if same(-yours, expected):
         return "the sign is wrong"
+    for digits in range(7):
+        if same(yours, np.round(expected, digits)):
+            return f"the right numbers, rounded to {digits} digits: return them as they are"
     if not expected[_wrong(yours, expected, like=like)].any():
         return "some entries that must be zero are not; all others are right"
     large = np.abs(expected) > 1e-3 * np.abs(expected).max()
@@ -159,10 +164,17 @@ def pattern(yours, expected, like=None):
         with np.errstate(all="ignore"):
             ratio = yours[large][0] / expected[large][0]
             if abs(ratio - 1) > 1e-4 and same(yours, ratio * expected):
-                return f"every entry is {ratio:.6g} times what it should be"
+                told = f"every entry is {ratio:.6g} times what it should be"
+                return told + _meaning(ratio, expected.shape)
         difference = (yours - expected)[large][0]
         if same(yours, expected + difference):
             return f"every entry is off by {difference:+.6g}"
+    for axis in range(expected.ndim):
+        if expected.shape[axis] > 1 and _has_one_factor_along(axis, yours, expected, same):
+            return (
+                f"along axis {axis} all entries have one wrong factor, which differs elsewhere: "
+                "look at what is divided or multiplied by a sum, a mean or a norm"
+            )
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1:
             if same(np.flip(yours, axis), expected):
@@ -173,6 +185,26 @@ def pattern(yours, expected, like=None):
     if same(np.sort(yours, axis=None), np.sort(expected, axis=None)):
         return "the right numbers in the wrong places: look at the order of transpose and reshape"
     return None
+
+
+def _meaning(ratio, shape):
+    """What a factor is likely to be: a length, its root, or a well-known number, or nothing."""
+    known = {float(n): f"{n}, the length of axis {axis}" for axis, n in enumerate(shape) if n > 2}
+    known |= {n**0.5: f"√{told}" for n, told in known.items()}
+    known |= {np.log(2): "ln 2", np.log(10): "ln 10", np.pi: "π", 2 * np.pi: "2π"}
+    for number, told in known.items():
+        for value, text in ((number, told), (1 / number, f"1 / {told}")):
+            if abs(ratio / value - 1) < 1e-5:
+                return f": that is {text}"
+    return ""
+
+
+def _has_one_factor_along(axis, yours, expected, same):
+    """True if yours is expected times a number that is one along the axis, and not everywhere."""
+    with np.errstate(all="ignore"):
+        size = (yours * expected).sum(axis, keepdims=True)
+        factor = size / np.square(expected, dtype=np.float64).sum(axis, keepdims=True)
+        return bool(np.isfinite(factor).all() and np.any(factor) and same(yours, factor * expected))
 
 
 def _shape_pattern(yours, expected, same):

@@ -1,0 +1,62 @@
+"""Mistakes that no author listed are named all the same, in any function, and not misnamed."""
+
+import numpy as np
+import pytest
+
+from tinyqwen.course import CheckFailed, case, check_value
+from tinyqwen.course.authoring.diagnosis import pattern
+from tinyqwen.course.calls import Here, StudentFunction
+from tinyqwen.course.registry import reference
+
+softmax, rms_norm = reference("softmax"), reference("rms_norm")
+linear, cosine = reference("linear"), reference("cosine_with_warmup")
+
+
+def softmax_over_axis_0(x, axis=-1):
+    return softmax(x, axis=0)
+
+
+def rms_norm_with_its_own_epsilon(x, weight, eps=1e-6):
+    return rms_norm(x, weight)
+
+
+def linear_without_a_transpose(x, weight, bias=None):
+    return linear(x, weight.T, bias)
+
+
+def cosine_a_step_ahead(step, *rest, **options):
+    return cosine(step + 1, *rest, **options)
+
+
+x, square = np.random.default_rng(0).standard_normal((2, 5, 5))
+
+
+@pytest.mark.parametrize(
+    "name, wrong, one, named",
+    [
+        ("softmax", softmax_over_axis_0, case(x), "works along axis 0"),
+        ("rms_norm", rms_norm_with_its_own_epsilon, case(x, np.ones(5), eps=0.5), "eps is not"),
+        ("linear", linear_without_a_transpose, case(x, square), "weight is used transposed"),
+        ("cosine_with_warmup", cosine_a_step_ahead, case(7, 1.0, 2, 20), "off by one"),
+    ],
+)
+def test_an_unlisted_mistake_is_named(name, wrong, one, named):
+    with pytest.raises(CheckFailed) as failure:
+        check_value(StudentFunction(name, Here(wrong)), [one])
+    assert named in failure.value.mistake
+
+
+@pytest.mark.parametrize(
+    "wrong, named",
+    [
+        (lambda x: x.astype(np.float32).astype(float) * (1 + 2e-6), "rounding size"),
+        (lambda x: x / x.shape[0], "1 / 3, the length of axis 0"),
+        (lambda x: x / np.log(2), "1 / ln 2"),
+        (lambda x: x.round(2), "rounded to 2 digits"),
+        (lambda x: x * np.arange(2.0, 5.0)[:, None], "along axis 1 all entries have one wrong"),
+        (lambda x: -x, "sign"),
+    ],
+)
+def test_what_the_numbers_alone_give_away(wrong, named):
+    right = np.random.default_rng(1).standard_normal((3, 4))
+    assert named in pattern(wrong(right), right)

@@ -1,0 +1,61 @@
+"""Mistakes that every function can have, found by calling the reference in another way.
+
+An author lists the mistakes of one function. These need no list: whoever leaves an option at its
+default, counts one too far, transposes an array or works along another axis returns what the
+reference returns for other arguments.
+"""
+
+import inspect
+
+import numpy as np
+
+
+def is_pair(result):
+    """True for (out, vjp)."""
+    return type(result) is tuple and len(result) == 2 and callable(result[1])
+
+
+def wrong_calls(call, case):
+    """Mistakes that every function can have: the reference, called in another way.
+
+    Yields (what it is, a function that returns the output): an option left at its default, a whole
+    number off by one, an array transposed, another axis than the last.
+    """
+
+    def out(args, options):
+        result = call.solution(*args, **options)
+        return result[0] if is_pair(result) else result
+
+    for text, args, options in other_settings(call, case):
+        yield text, lambda args=args, options=options: out(args, options)
+    arrays = [i for i, x in enumerate(case.args) if np.ndim(x) > 1 and x.dtype.kind == "f"]
+    for i in arrays:
+        turned = [np.swapaxes(x, -1, -2) if k == i else x for k, x in enumerate(case.args)]
+        text = f"{call.names[i]} is used transposed: its last two axes are exchanged"
+        yield text, lambda turned=turned: out(turned, case.options)
+    for axis in range(max((case.args[i].ndim for i in arrays), default=1) - 1):
+        turned = [np.swapaxes(x, axis, -1) if k in arrays else x for k, x in enumerate(case.args)]
+        text = f"it works along axis {axis}; it is the last axis that is asked for"
+        yield (
+            text,
+            lambda turned=turned, axis=axis: np.swapaxes(out(turned, case.options), axis, -1),
+        )
+
+
+def other_settings(call, case):
+    """(what it is, args, options) of calls with one option at its default or one number off."""
+    known = inspect.signature(call.solution).parameters
+    for name, value in case.options.items():
+        default = known[name].default if name in known else inspect.Parameter.empty
+        if default is not inspect.Parameter.empty and default is not value:
+            text = f"{name} is not used: this is what its default, {default!r}, gives"
+            yield text, case.args, {k: v for k, v in case.options.items() if k != name}
+    for step in (1, -1):
+        told = f"off by one: this is the result for {{}}{step:+d}"
+        for i, value in enumerate(case.args):
+            if type(value) is int:
+                args = [*case.args[:i], value + step, *case.args[i + 1 :]]
+                yield told.format(call.names[i] + " "), args, case.options
+        for name, value in case.options.items():
+            if type(value) is int:
+                yield told.format(name + " "), case.args, {**case.options, name: value + step}
