@@ -9,9 +9,8 @@ from tinyqwen import cli
 from tinyqwen.course.authoring.mutants import kill_matrix, self_test
 from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.classroom.grading import grade_class
-from tinyqwen.course.classroom.pages import unbound
+from tinyqwen.course.classroom.pages import to_look_at, unbound
 from tinyqwen.course.registry import chapter, chapters
-from tinyqwen.course.scoreboard import total
 
 
 def main():
@@ -57,7 +56,7 @@ def main():
     if options.self_test is not None:
         return _self_test(options)
     if options.make_gradescope:
-        print(f"{make_zip(options.make_gradescope)}: upload it as the autograder")
+        print(f"{make_zip(options.make_gradescope, options.chapters)}: upload it as the autograder")
         return 0
     if options.submissions and options.out:
         return _class(options)
@@ -77,10 +76,10 @@ def _class(options):
         memory=options.memory << 20,
         again=options.again,
     )
-    width = max(len(student.name) for student in students)
+    width = min(max(len(student.name) for student in students), 60)
     for student in students:
-        earned, possible = total(student.results)
-        notes = "".join(f"   {note}" for note in student.trouble)
+        earned, possible = student.points
+        notes = "".join(f"   {note}" for note in to_look_at(student))
         print(f"{student.name:<{width}}   {earned:>4}/{possible}{notes}")
     for sentence in unbound({k: v for s in students for k, v in s.fences.items()}):
         print(sentence)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -285,14 +286,17 @@ def test_calls_of_the_graders_functions_are_counted(tmp_path, monkeypatch):
 
 def test_vjps_are_forgotten_when_the_grader_has(tmp_path):
     code = """
-        import gc
+        import weakref
+
+        known = weakref.WeakSet()
 
         def f(x):
-            return x, lambda g: (g,)
+            vjp = lambda g: (g,)
+            known.add(vjp)
+            return x, vjp
 
         def living():
-            return sum(getattr(o, "__qualname__", "") == "f.<locals>.<lambda>"
-                       for o in gc.get_objects() if callable(o))
+            return len(known)
     """
     with Worker(written(tmp_path, code), ["f", "living"]) as worker:
         for _ in range(50):
@@ -406,16 +410,48 @@ def test_broken_code_is_told_as_it_is_in_this_process(tmp_path):
     [
         ("def silu(x)\n    return x", "line 3: expected ':'"),
         ("1 / 0\ndef silu(x):\n    return x", "line 3: ZeroDivisionError while the file was read"),
-        ("import matplotlib\ndef silu(x):\n    return x", "No module named 'matplotlib'"),
-        ("import tinyqwen as tq\ndef silu(x):\n    return x", "may not be used in this assignment"),
+        ("import scipy\ndef silu(x):\n    return x", "No module named 'scipy'"),
+        (
+            "import tinyqwen as tq\ndef silu(x):\n    return tq.functional.silu.raw(x)",
+            "may not be used in this assignment",
+        ),
+        ("def silu(x):\n    input()", "EOFError"),
         ("def silu(x):\n    return np.ones(1 << 30)", "MemoryError"),
         ("def silu(x):\n    return [np.ones(1 << 22) for _ in range(4)]", "cannot be handed in"),
         ("def silu(x):\n    open('notes', 'w')", "PermissionError"),
     ],
 )
 def test_what_cannot_be_done_in_a_worker_is_explained(tmp_path, code, words):
-    result = graded(written(tmp_path, code))["test_silu_value"]
-    assert result.status == "failed" and words in result.text
+    results = graded(written(tmp_path, code))
+    assert {r.status for name, r in results.items() if "silu" in name} == {"failed"}
+    assert any(words in r.text for r in results.values())
+
+
+def test_what_is_harmless_costs_nothing_in_a_worker(tmp_path):
+    """Pictures, the library at home, prints, callables of other kinds: as in the student's run."""
+    code = """
+        import matplotlib.pyplot as plt, tinyqwen as tq
+        from tinyqwen import Tensor
+        from functools import partial
+
+        plt.rcParams.update({"figure.dpi": 100})
+
+        def times(factor, x):
+            s = np.exp(-np.logaddexp(0, -x))
+            print(x)
+            return x * s, lambda g: (g * (s + x * s * (1 - s)),)
+
+        silu = partial(times, 1)
+        gelu = lambda x: silu(x)
+    """
+    path = written(tmp_path, code)
+    away = graded(path)
+    submission = submitted(chapter("ch04"), path)
+    for test in graders_of(chapter("ch04")):
+        result = run(test, submission, result_of(test, "ch04"))
+        assert (result.status, result.text) == (away[test.__name__].status, away[test.__name__].text)
+    assert {r.status for name, r in away.items() if "silu" in name} == {"passed"}
+    assert {r.status for name, r in away.items() if "gelu" in name} == {"passed", "failed"}
 
 
 def test_the_library_is_lent_where_the_assignment_says_so_and_not_its_solution(tmp_path):
@@ -526,7 +562,7 @@ def test_an_input_that_comes_back_proves_nothing():
     submission = Submission({"scaled_dot_product_attention": values})
     results = [run(test, submission, result_of(test, "ch06")) for test in graders_of(one)]
     assert sum(result.earned for result in results) > 0
-    shortcuts.confirm(results, shortcuts.weak_tests(one))
+    results = shortcuts.confirmed(results, shortcuts.weak_tests(one))
     assert sum(result.earned for result in results) == 0
 
 
@@ -546,11 +582,11 @@ def test_points_count_beside_proof():
         (["test_f_example"], 0),
         (["test_f_example", "test_f_value"], 2),
         (["test_f_value"], 1),
-        (["test_g_example"], 1),  # nothing proves g, so it is taken as it is
+        (["test_g_example"], 0),  # nothing proves g: no points
     ):
         one = results(*passed)
-        shortcuts.confirm(one, tests)
-        shortcuts.confirm(one, tests)
+        one = shortcuts.confirmed(one, tests)
+        one = shortcuts.confirmed(one, tests)
         assert sum(r.earned for r in one) == earned, passed
 
 
@@ -594,18 +630,20 @@ def test_a_class_from_the_command_line(submissions, tmp_path):
         command(submissions, "--out", book, "--chapters", "ch04", "--jobs", "2", "--seed", "5")
     )
     assert code == 0, errors
-    rows = {row["student"]: row for row in csv.DictReader(book.open(encoding="utf-8"))}
+    rows = {row["student"]: row for row in csv.DictReader(book.open(encoding="utf-8-sig"))}
     assert {name: row["total"] for name, row in rows.items()} == {
         "ada": "30",
         "bo b": rows["bo b"]["total"],
-        "cy_ch04": rows["cy_ch04"]["total"],
+        "cy": rows["cy"]["total"],
+        "notes.txt": "0",
         "中文": "0",
     }
-    assert 0 < int(rows["bo b"]["total"]) < 30 and 0 < int(rows["cy_ch04"]["total"]) < 30
+    assert 0 < int(rows["bo b"]["total"]) < 30 and 0 < int(rows["cy"]["total"]) < 30
     assert rows["ada"]["possible"] == rows["中文"]["possible"] == "30"
-    assert "ada" in out and "30/30" in out and "4/4" in errors
+    assert "ada" in out and "30/30" in out and "5/5" in errors
     page = (tmp_path / "grades" / "bo_b.html").read_text(encoding="utf-8")
-    seed = grading.seed_of(5, "bo b", grading.content_of(submissions / "bo b"))
+    content = hashlib.sha256((submissions / "bo b" / FILE).read_bytes()).hexdigest()
+    seed = grading.seed_of(5, "bo b", content)
     assert "swiglu: value" in page and "likely" in page and f"--grading-seed {seed}" in page
     index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
     assert "seed of the class\n5" in index and "landlock" in index
@@ -613,11 +651,11 @@ def test_a_class_from_the_command_line(submissions, tmp_path):
     # again: nothing is left to do, unless a submission has changed
     before = book.read_bytes()
     code, out, errors = finished(command(submissions, "--out", book, "--chapters", "ch04"))
-    assert code == 0 and "4 of 4 students are graded already" in out
+    assert code == 0 and "5 of 5 students are graded already" in out
     assert book.read_bytes() == before
     (submissions / "中文" / FILE).write_text(HONEST.read_text())
     code, out, errors = finished(command(submissions, "--out", book, "--chapters", "ch04"))
-    assert code == 0 and "3 of 4 students are graded already" in out
+    assert code == 0 and "4 of 5 students are graded already" in out
     assert "中文,30,30,30" in book.read_text(encoding="utf-8")
 
 
@@ -628,20 +666,20 @@ def test_inputs_differ_by_student_and_come_again_with_the_seed(submissions, tmp_
         students = grading.grade_class(
             submissions, tmp_path / f"{name}.csv", 2, seed=seed, keys=["ch04"]
         )
-        seeds[name] = [s.seed for s in students]
+        seeds[name] = [s.seeds["ch04"] for s in students]
         assert len(set(seeds[name])) == len(students)
-        texts = [[(r.name, r.status, r.text) for r in s.results] for s in students]
+        texts = [[(r.name, r.status, r.text) for r in s.all_results] for s in students]
         seeds[f"{name}'s results"] = texts
     assert seeds["one"] != seeds["two"] and seeds["three"] == seeds["four"]
     assert seeds["three's results"] == seeds["four's results"]
     (worse,) = (s for s in students if s.name == "bo b")
     replayed = submitted(chapter("ch04"), worse.path, isolated=True)
     (test,) = (t for t in graders_of(chapter("ch04")) if t.__name__ == "test_swiglu_value")
-    result = run(test, replayed, result_of(test, "ch04"), worse.seed)
+    result = run(test, replayed, result_of(test, "ch04"), worse.seeds["ch04"])
     replayed.close()
-    assert result.text == next(r.text for r in worse.results if r.name == test.__name__)
+    assert result.text == next(r.text for r in worse.all_results if r.name == test.__name__)
     other = submitted(chapter("ch04"), worse.path)
-    assert run(test, other, result_of(test, "ch04"), worse.seed + 1).text != result.text
+    assert run(test, other, result_of(test, "ch04"), worse.seeds["ch04"] + 1).text != result.text
 
 
 @pytest.mark.slow
@@ -650,7 +688,7 @@ def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
 
     def seeds():
         folder = submissions.parent / "grades.csv"
-        return {s.name: s.seed for s in grading.grade_class(submissions, folder, keys=["ch03"])}
+        return {s.name: s.seeds for s in grading.grade_class(submissions, folder, keys=["ch04"])}
 
     first = seeds()
     assert seeds() == first
@@ -677,13 +715,13 @@ def test_a_stopped_run_goes_on(submissions, tmp_path):
     assert code == 130, errors
     assert "the same command goes on from here" in errors and "Traceback" not in errors
     done = len(list(saved.glob("*.json")))
-    assert 0 < done < 8
-    rows = list(csv.DictReader(book.open(encoding="utf-8")))
+    assert 0 < done < 9
+    rows = list(csv.DictReader(book.open(encoding="utf-8-sig")))
     assert len(rows) == done
     code, out, errors = finished(command(*arguments, "--time-limit", "1"))
-    assert code == 0 and f"{done} of 8 students are graded already" in out
-    totals = {r["student"]: r["total"] for r in csv.DictReader(book.open(encoding="utf-8"))}
-    assert len(totals) == 8 and totals["ada"] == "0" and totals["z3"] == "30"
+    assert code == 0 and f"{done} of 9 students are graded already" in out
+    totals = {r["student"]: r["total"] for r in csv.DictReader(book.open(encoding="utf-8-sig"))}
+    assert len(totals) == 9 and totals["ada"] == "0" and totals["z3"] == "30"
 
 
 @pytest.mark.slow
@@ -702,11 +740,10 @@ def test_no_submission_stops_the_class(tmp_path):
     (folder / "typo" / FILE).write_text("def silu(x)\n    return x")
     (folder / "zoe" / FILE).write_text(HONEST.read_text())
     students = grading.grade_class(folder, book, 2, keys=["ch04"])
-    assert [s.name for s in students if s.trouble] == []
     index = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
     assert index.count("larger than 1 MB") == 1 and index.count("not valid Python") == 1
-    assert "larger than 1 MB" in next(s for s in students if s.name == "holes").results[0].text
-    rows = {row["student"]: row["total"] for row in csv.DictReader(book.open(encoding="utf-8"))}
+    assert "larger than 1 MB" in next(s for s in students if s.name == "holes").notes[0]
+    rows = {row["student"]: row["total"] for row in csv.DictReader(book.open(encoding="utf-8-sig"))}
     assert len(rows) == len(names) and rows.pop("zoe") == "30" and set(rows.values()) == {"0"}
 
 
@@ -725,8 +762,8 @@ def test_a_job_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, mon
     students = grading.grade_class(submissions, submissions.parent / "g.csv", keys=["ch04"])
     assert [s.name for s in students if s.trouble] == ["bo b"]
     killed = next(s for s in students if s.trouble)
-    assert killed.trouble == ["the grading did not end (exit -9): killed"]
-    assert not any(result.earned for result in killed.results)
+    assert killed.trouble == ["ch04: the grading did not end (exit -9): killed"]
+    assert killed.points[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -738,7 +775,6 @@ def test_a_job_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, mon
         (["empty", "--out", "grades.txt"], "must end in .csv"),
         (["some", "--out", "taken.csv", "--chapters", "ch04"], "taken.csv exists"),
         (["some", "--out", "some/grades.csv", "--chapters", "ch04"], "choose another place"),
-        (["some", "--out", "grades.csv"], "which chapter is this?"),
         (["some", "--out", "grades.csv", "--chapters", "ch99"], "no assignment 'ch99'"),
         (["some", "--out", "grades.csv", "--jobs", "0"], "--jobs 0"),
     ],

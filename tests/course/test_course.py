@@ -638,7 +638,7 @@ def test_reports_of_a_broken_submission_keep_what_was_earned(tmp_path):
     assert (runner_result["status"], runner_result["max_score"]) == ("fail", 30)
     classroom = json.loads((tmp_path / "result.json").read_text())
     assert (classroom["score"], classroom["max-score"]) == (16, 30)
-    rows = list(csv.DictReader(book.open()))
+    rows = list(csv.DictReader(book.open(encoding="utf-8-sig")))
     assert [(r["student"], r["total"], r["ch04"]) for r in rows] == [
         ("bob", "3", ""),
         ("ada", "16", "16"),

@@ -43,11 +43,12 @@ class StudentError(Exception):
     """An exception from a student's function, told in the student's lines.
 
     mistake: the likely mistake in a few words, or None
+    late:    the function that has run into the time limit, or None
     """
 
-    def __init__(self, message, mistake=None):
+    def __init__(self, message, mistake=None, late=None):
         super().__init__(message)
-        self.mistake = mistake
+        self.mistake, self.late = mistake, late
 
 
 class Here:
@@ -150,7 +151,8 @@ class StudentFunction:
         for number, function, text in frames:
             lines.append(f"  {_short(self._filename)}, line {number}, in {function}\n    {text}")
         lines.append(f"It was called with {described(args, kwargs)}.")
-        return StudentError("\n".join(lines), mistake)
+        late = self.__name__.removesuffix("'s vjp") if kind == "TimeLimit" else None
+        return StudentError("\n".join(lines), mistake, late)
 
 
 def enclosing_loop(filename, number):
@@ -161,7 +163,7 @@ def enclosing_loop(filename, number):
     try:
         source = Path(filename).read_bytes()
         tree = ast.parse(source)
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     loops = [
         node

@@ -12,6 +12,7 @@ and beside which stand the stubs, `chapters/assignments/chNN_topic.py`, and the 
 
 import ast
 import importlib.util
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,6 +71,15 @@ def chapter(key) -> Chapter:
     return chapters()[full]
 
 
+NAMED = re.compile(r"(?<![^\W\d_])ch(?:apter)?[ _.-]?(\d{1,2})(?!\d)", re.IGNORECASE)
+
+
+def chapter_named(filename) -> str | None:
+    """The key of the one chapter that a file's name names, or None: "ch04" for "zach03_CH4.py"."""
+    keys = {f"ch{int(number):02d}" for number in NAMED.findall(filename)} & chapters().keys()
+    return keys.pop() if len(keys) == 1 else None
+
+
 def library(name: str):
     """What the library calls `name`: a primitive or a plain function.
 
@@ -106,6 +116,25 @@ def functions_in(source: str | bytes) -> dict[str, ast.FunctionDef]:
     return {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
 
 
+def names_in(source: str | bytes) -> dict[str, ast.stmt]:
+    """{name: statement} of what a file defines at its top level, functions or not.
+
+    `silu = lambda x: …`, `silu = partial(…)` and `from mine import silu` define silu as well.
+    """
+    found = {}
+    for node in ast.parse(source).body:
+        match node:
+            case ast.FunctionDef() | ast.ClassDef():
+                found[node.name] = node
+            case ast.Assign() | ast.AnnAssign() if node.value is not None:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = (n for t in targets for n in ast.walk(t) if isinstance(n, ast.Name))
+                found |= {name.id: node for name in names}
+            case ast.Import() | ast.ImportFrom():
+                found |= {one.asname or one.name: node for one in node.names}
+    return found
+
+
 def imports_in(source: str) -> list[tuple]:
     """(module, name, alias) of what a file imports from tinyqwen.  name: None for whole modules."""
     found = []
@@ -122,8 +151,10 @@ def _is_package(module):
     return importlib.util.find_spec(module).submodule_search_locations is not None
 
 
-def is_stub(function: ast.FunctionDef) -> bool:
+def is_stub(function: ast.stmt) -> bool:
     """True for a function that is nothing but a docstring and `raise NotImplementedError`."""
+    if not isinstance(function, ast.FunctionDef):
+        return False
     body = function.body[ast.get_docstring(function) is not None :]
     return len(body) == 1 and _raises_not_implemented(body[0])
 

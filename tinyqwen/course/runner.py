@@ -16,8 +16,9 @@ import numpy as np
 from tinyqwen.course.authoring.diagnosis import CheckFailed
 from tinyqwen.course.calls import StudentError, ToDo
 from tinyqwen.course.clock import TimeLimit, time_limit
+from tinyqwen.course.isolation import received
 from tinyqwen.course.registry import chapter
-from tinyqwen.course.submission import solution
+from tinyqwen.course.submission import Unreadable, solution
 
 _current = threading.local()
 
@@ -51,6 +52,7 @@ class Result:
 
     status: "passed", "failed", "todo" (not written yet), "error" (the grader itself broke), or
     "waiting" (not run yet).  message: what the student reads; mistake: the likely one, or None.
+    unreadable: True if it is the file as a whole that does not load
     picture: (yours, expected, axes), or None
     """
 
@@ -65,6 +67,7 @@ class Result:
     mistake: str | None = None
     seconds: float = 0.0
     picture: tuple | None = None
+    unreadable: bool = False
 
     @property
     def earned(self):
@@ -109,6 +112,11 @@ def run(test, submission, result, seed=0, most=float("inf")) -> Result:
     except (CheckFailed, StudentError) as failure:
         result.status, result.message, result.mistake = "failed", str(failure), failure.mistake
         result.picture = getattr(failure, "picture", None)
+        result.unreadable = isinstance(failure, Unreadable)
+        if result.unreadable:
+            result.message = submission.told_once(result.message)
+        if late := getattr(failure, "late", None):
+            submission.was_late(late)
     except AssertionError as failure:
         result.status, result.message = "failed", str(failure) or f"{result.title}: not so"
     except TimeLimit as limit:
@@ -127,6 +135,8 @@ def run(test, submission, result, seed=0, most=float("inf")) -> Result:
                 f"report it.\n\n{traceback.format_exc()}"
             )
     finally:
+        result.message = received.text(result.message)  # a student's words are in it
+        result.mistake = received.text(result.mistake, 1000) or None
         result.seconds = time.perf_counter() - began
         _current.rng = None
     return result

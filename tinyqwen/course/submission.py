@@ -9,21 +9,25 @@ need not.
 import importlib
 import re
 import sys
+from collections import Counter
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enclosing_loop
-from tinyqwen.course.isolation import copies, wire
+from tinyqwen.course.isolation import copies, received, wire
 from tinyqwen.course.isolation.outside import Worker, read_source
 from tinyqwen.course.registry import (
     Chapter,
     chapter,
+    chapter_named,
     chapters,
-    functions_in,
     imports_in,
     is_stub,
+    names_in,
     reference,
 )
+
+MOST_LATE = 2  # tests that a function may keep waiting; to wait in the others as well helps nobody
 
 
 class Submission:
@@ -33,13 +37,23 @@ class Submission:
     used:      the names a grader has asked for so far
     grace:     seconds after the time limit in which somebody else stops the function
     fences, restarts: what stands around a worker, and how often it was lost
+    loaded:    False if a worker could not load the file, which may be the machine's doing
     """
 
-    grace, fences, restarts = 0.0, {}, 0
+    grace, fences, restarts, loaded = 0.0, {}, 0, True
 
     def __init__(self, functions, name="submission", broken=None):
         self._functions, self._name, self._broken = functions, name, broken
-        self.used = set()
+        self.used, self._late, self._told = set(), Counter(), False
+
+    def was_late(self, name):
+        """Keep in mind that a function has run into the time limit of a test."""
+        self._late[name] += 1
+
+    def told_once(self, message):
+        """What is wrong with the file as a whole, the first time, and a word after that."""
+        first, self._told = not self._told, True
+        return message if first else "not run: the file does not load, as told above"
 
     def __getattr__(self, name):
         if name.startswith("_"):
@@ -49,6 +63,10 @@ class Submission:
             raise self._broken
         if name not in self._functions:
             raise ToDo(name)
+        if self._late[name] >= MOST_LATE:
+            raise StudentError(
+                f"not run: {name} has run into the time limit of {MOST_LATE} tests before this one"
+            )
         return self._function(name)
 
     def _function(self, name):
@@ -104,22 +122,22 @@ class InWorker(Submission):
         self.current, self._worker = None, None
         if "library" not in settings:
             self._settings["library"] = lent(chapter, lambda: self.current)
-        try:
-            self._start()
-        except StudentError as error:
-            self._broken = error
+        self._start()
 
     def _start(self):
         try:
             self._worker = Worker(self._file, self._functions, **self._settings)
+            self.fences = self._worker.fences
         except wire.Raised as error:
-            raise _unreadable(self._file, error.failure) from None
-        self.fences = self._worker.fences
+            self.loaded = error.failure["kind"] not in ("Lost", "TimeLimit")
+            self._broken = _unreadable(self._file, error.failure)
 
     def _function(self, name):
         if not self._worker.alive:
             self.restarts += 1
             self._start()
+            if self._broken is not None:
+                raise self._broken
         if name not in self._worker.functions:
             raise ToDo(name)
         home = Named(self._worker.functions[name], name, self)
@@ -144,10 +162,10 @@ def submitted(chapter: Chapter, path, around=None, isolated=False, **settings) -
     if file is None:
         return Submission({}, str(path))
     try:
-        trees = functions_in(read_source(file))
+        trees = names_in(read_source(file))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Submission({}, str(file), _unreadable(file, copies.failure_of(error, None)))
-    names = [n for n, tree in trees.items() if n in chapter.assigned and not is_stub(tree)]
+    names = [n for n in chapter.assigned if n in trees and not is_stub(trees[n])]
     if isolated:
         return InWorker(chapter, file, names, **settings)
     try:
@@ -194,16 +212,18 @@ def _lent(name, function, current):
 
 
 def find_file(chapter: Chapter, path) -> Path | None:
-    """The chapter's file in a submission: of the stub's name, or the first that begins so.
+    """The chapter's file in a submission: of the stub's name, or the first that names the chapter.
 
-    path: a folder, out of which no link leads, or a file, whose name may say of which chapter
+    path: a folder, out of which no link leads, or a file, whose name may say of which chapter.
+    "CH04_eve.py", "ch04_swiglu (1).py" and "zach03_ch04.py" name chapter 04.
     """
     path = Path(path)
     if not path.is_dir():
-        named = re.search(r"ch\d\d", path.name)
-        return path.resolve() if named is None or named[0] == chapter.key else None
+        return path.resolve() if chapter_named(path.name) in (None, chapter.key) else None
     exact = path / chapter.file
-    found = [exact] if exact.exists() else sorted(path.glob(f"{chapter.key}*.py"))
+    files = [exact] if exact.exists() else sorted(path.iterdir())
+    files = [f for f in files if f.suffix.lower() == ".py"]
+    found = [f for f in files if chapter_named(f.name) == chapter.key]
     inside = [f.resolve() for f in found if f.is_file()]
     return inside[0] if inside and inside[0].is_relative_to(path.resolve()) else None
 
@@ -230,24 +250,28 @@ def load_module(file):
     return module
 
 
+class Unreadable(StudentError):
+    """A file that does not load, which is told once and not for every test."""
+
+
 def _unreadable(file, failure):
-    """The StudentError for a file that does not load.  failure: as `copies.failure_of` tells it."""
-    kind, message, frames = failure["kind"], failure["message"], failure.get("frames")
+    """The Unreadable for a file that does not load.  failure: as `copies.failure_of` tells it."""
+    failure, name = received.failure(failure), received.name(file.name)
+    kind, message, frames = failure["kind"], failure["message"], failure["frames"]
     if failure.get("syntax"):
         line, why, text, offset = failure["syntax"]
         caret = " " * ((offset or 1) - 1) + "^"
-        return StudentError(
-            f"{file.name} is not valid Python.\n  line {line}: {why}\n"
-            f"    {(text or '').rstrip(chr(10))}\n    {caret}"
+        return Unreadable(
+            f"{name} is not valid Python.\n  line {line}: {why}\n    {text}\n    {caret}"
         )
-    where = f"{file.name}, line {frames[-1][0]}" if frames else file.name
+    where = f"{name}, line {frames[-1][0]}" if frames else name
     if kind == "TimeLimit":
         loop = frames and enclosing_loop(str(file), frames[-1][0])
         mistake = f"an infinite loop: {loop}" if loop else None
-        return StudentError(f"{where}: the file did not finish loading", mistake)
+        return Unreadable(f"{where}: the file did not finish loading", mistake)
     if kind == "Lost":
-        return StudentError(f"{file.name} could not be loaded: {message}")
-    return StudentError(f"{where}: {kind} while the file was read: {message}")
+        return Unreadable(f"{name} could not be loaded: {message}")
+    return Unreadable(f"{where}: {kind} while the file was read: {message}")
 
 
 def write_solution(folder, *keys) -> Path:

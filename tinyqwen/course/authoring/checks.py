@@ -253,7 +253,7 @@ def pulled_back(vjp, g, words):
     try:
         return vjp(g)
     except StudentError as error:
-        raise StudentError(f"{error}\n  input     {words}", error.mistake) from None
+        raise StudentError(f"{error}\n  input     {words}", error.mistake, error.late) from None
 
 
 def _wrong_gradients(call, case, g, position, right_vjp, mistakes):

@@ -11,6 +11,7 @@ graders give with one seed and computes nothing else; what it passes with anothe
 """
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -49,26 +50,28 @@ def unproved(chapter: Chapter, tests=None) -> list[str]:
     return [name for name in chapter.assigned if name not in strong]
 
 
-def confirm(results, tests):
-    """Take back the points of passed weak tests where no strong test of the function is passed.
+def confirmed(results, tests) -> list:
+    """Copies of the results, in which a passed weak test counts only beside a passed strong one of
+    the same function: without a strong test there are no points.
 
     results: of one chapter;  tests: its `weak_tests`
     """
+    results = [replace(result) for result in results]
     proved = set()
     for result in results:
         functions, weak = tests.get(result.name, ((), False))
         if result.status == "passed" and not weak:
             proved.update(functions)
-    provable = {name for functions, weak in tests.values() if not weak for name in functions}
     for result in results:
         functions, weak = tests.get(result.name, ((), False))
-        missing = [name for name in functions if name in provable - proved]
+        missing = [name for name in functions if name not in proved]
         if result.status == "passed" and weak and missing:
             result.status = "failed"
             result.message = (
                 f"This passes. Its points count as soon as a test passes that compares "
                 f"{' and '.join(missing)} with the right answer for inputs drawn at random."
             )
+    return results
 
 
 def _submission(chapter, function_of):

@@ -7,7 +7,7 @@ result goes to /autograder/results/results.json.
 import zipfile
 from pathlib import Path
 
-from tinyqwen.course.registry import ROOT
+from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters
 from tinyqwen.storage.files import atomic_write
 
 # What grading needs of the repository, and nothing a submission could profit from besides.
@@ -28,7 +28,7 @@ RUN = """#!/usr/bin/env bash
 cd /autograder/source
 export PYTHONPATH=/autograder/source PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
 results=/autograder/results/results.json
-/autograder/environment/bin/python -m pytest tests/assignments -q -p no:cacheprovider \\
+/autograder/environment/bin/python -m pytest {graders} -q -p no:cacheprovider \\
     --submission=/autograder/submission --isolated --gradescope "$results" \\
     --grading-seed "$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')"
 if [ ! -s "$results" ]; then
@@ -37,11 +37,20 @@ fi
 """
 
 
-def make_zip(path) -> Path:
-    """Write the autograder's zip and return its path."""
+def make_zip(path, keys=()) -> Path:
+    """Write the autograder's zip, of these chapters or of all, and return its path.
+
+    Raises ValueError where the graders are not there, as beside an installed package.
+    """
     path = Path(path)
+    if not chapters():
+        raise ValueError(
+            f"{GRADERS} is missing: run this from the repository, not where it is installed"
+        )
+    graders = [f"tests/assignments/{chapter(key).graders.name}" for key in keys]
+    run = RUN.replace("{graders}", " ".join(graders) or "tests/assignments")
     with atomic_write(path) as target, zipfile.ZipFile(target, "w") as archive:
-        for name, text in (("setup.sh", SETUP), ("run_autograder", RUN)):
+        for name, text in (("setup.sh", SETUP), ("run_autograder", run)):
             _add(archive, name, text.encode(), 0o755)
         for top in CONTENTS:
             for file in sorted((ROOT / top).rglob("*")) if (ROOT / top).is_dir() else [ROOT / top]:

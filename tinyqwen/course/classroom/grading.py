@@ -2,65 +2,43 @@
 
     python -m tinyqwen.grade SUBMISSIONS/ --out gradebook.csv --jobs 2
 
-Every student is graded in processes of their own (`job`, and `isolation` under it), with inputs
-of their own: the seed of a student follows from the seed of the class, the student's name and what
-was handed in. What is done is kept, so that a run that was stopped goes on where it was, and a
-submission that has changed is graded again, with other inputs than those that its author has read
-of. Beside gradebook.csv stands the folder gradebook/:
+Every student is graded in processes of their own (`job`, and `isolation` under it), with inputs of
+their own: the seed of a chapter follows from the seed of the class, the student's name and what was
+handed in. What is done is kept, so that a run that was stopped goes on where it was, a run over
+other chapters adds to the gradebook, and a file that has changed is graded again, with other inputs
+than those that its author has read of. Beside gradebook.csv stands the folder gradebook/:
 
     index.html       for the teacher: the class, what the platform enforced, what to look at
     NAME.html        for each student: what they see
+    submissions/     what was graded, under the stubs' names (`submissions`)
     results/         what the pages are made of;  class.json: the seed, the chapters
 """
 
 import contextlib
 import hashlib
 import json
-import re
 import secrets
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from tinyqwen.course.authoring.mutants import graders_of
-from tinyqwen.course.authoring.shortcuts import confirm, weak_tests
+from tinyqwen.course.authoring.shortcuts import confirmed, weak_tests
 from tinyqwen.course.classroom import pages, reports
-from tinyqwen.course.isolation.limit import PATIENCE
-from tinyqwen.course.isolation.outside import available, read_source
-from tinyqwen.course.isolation.wire import printable
+from tinyqwen.course.classroom.job import longest
+from tinyqwen.course.classroom.submissions import collect
+from tinyqwen.course.isolation import received
+from tinyqwen.course.isolation.outside import available
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, result_of
-from tinyqwen.storage.files import read_json, write_json, write_text
+from tinyqwen.course.scoreboard import total
+from tinyqwen.storage.files import make_folder, read_json, write_json, write_text
 
-MAX_NAME = 50  # characters: of four bytes each they still fit into the name of a file
-STARTING = 60  # seconds for a job to start, and for each chapter's worker
-
-
-@dataclass
-class Student:
-    """A submission, its seed, and what came of it.
-
-    content: a digest of what was handed in;  results: of all tests;  fences: {fence: what it does}
-    of the platform;  trouble: what a teacher should look at, in words
-    """
-
-    name: str
-    path: Path
-    slug: str
-    content: str = ""
-    seed: int = 0
-    results: list = field(default_factory=list)
-    fences: dict = field(default_factory=dict)
-    trouble: list = field(default_factory=list)
-
-    @property
-    def seconds(self):
-        return sum(result.seconds for result in self.results)
+SLACK = 60  # seconds that a job may take to start, and to end by itself
 
 
 def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0, **worker):
@@ -82,69 +60,61 @@ def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0
         raise ValueError(f"--out {out}: the gradebook's name must end in .csv")
     if out.resolve().is_relative_to(Path(folder).resolve()):
         raise ValueError(f"--out {out}: {folder} is the students'; choose another place")
-    beside = out.with_suffix("")
     keys = [chapter(key).key for key in keys] or list(chapters())
-    students = _students(Path(folder), keys)
-    one_class = _class(out, beside, seed, keys)
+    beside = out.with_suffix("")
+    known = _known(out, beside)
+    students = collect(folder, keys, beside / "submissions")
+    one_class = _class(known, beside, seed, keys)
+    waiting = {}
     for student in students:
-        student.content = content_of(student.path)
-        student.seed = seed_of(one_class["seed"], student.name, student.content)
-    graders = one_class["graders"]
-    waiting = [s for s in students if again or not _reload(s, beside, graders, one_class)]
+        student.seeds = {
+            key: seed_of(one_class["seed"], student.name, student.contents.get(key, ""))
+            for key in keys
+        }
+        due = [key for key in keys if again or not _reload(student, beside, key, one_class)]
+        if due:
+            waiting[student.slug] = (student, due)
     if len(waiting) < len(students):
         print(f"{len(students) - len(waiting)} of {len(students)} students are graded already")
+    for student in students:
+        if student.slug not in waiting:
+            _finish(student, beside, one_class)
+    settings = {"most": most, **worker}
     try:
-        for student in _jobs(waiting, jobs, keys, {"most": most, **worker}):
-            _save(student, beside, graders)
+        for student in _jobs(list(waiting.values()), jobs, settings):
+            _finish(student, beside, one_class)
             _report(students, one_class, out, beside)
+        alone = [(student, sorted(student.unloaded)) for student in students if student.unloaded]
+        for student in _jobs(alone, 1, settings):  # nobody else's doing, then
+            _finish(student, beside, one_class)
     finally:
         _report(students, one_class, out, beside)
     return students
 
 
-def _class(out, beside, seed, keys):
-    """The class's settings, from its folder if it has been graded before."""
+def _known(out, beside):
+    """What an earlier run has left of the class, or None."""
     known = read_json(beside / "class.json") if (beside / "class.json").exists() else None
     if known is None and out.exists():
         raise FileExistsError(f"{out} exists and is not of an earlier run; choose another name")
-    drawn = known["seed"] if known else secrets.randbits(63)
-    made = {"seed": drawn if seed is None else seed, "chapters": keys}
-    made["graders"] = _graders_digest(keys)
-    if known and known["graders"] == made["graders"]:
-        made["weak"] = known["weak"]
-    else:
-        bar = tqdm(keys, desc="preparing the graders, once", unit="chapter")
-        made["weak"] = {key: weak_tests(chapter(key)) for key in bar}
-    (beside / "results").mkdir(parents=True, exist_ok=True)
+    return known
+
+
+def _class(known, beside, seed, keys):
+    """The class's seed, and its chapters so far with their graders and weak tests."""
+    known = known or {"seed": secrets.randbits(63), "graders": {}, "weak": {}}
+    made = {"seed": known["seed"] if seed is None else seed, "chapters": []}
+    graders, weak = dict(known["graders"]), dict(known["weak"])
+    now = {key: hashlib.sha256(chapter(key).graders.read_bytes()).hexdigest() for key in keys}
+    new = [key for key in keys if graders.get(key) != now[key] or key not in weak]
+    if new:
+        bar = tqdm(new, desc="preparing the graders, once", unit="chapter")
+        weak |= {key: weak_tests(chapter(key)) for key in bar}
+    made |= {"graders": graders | now, "weak": weak}
+    made["chapters"] = sorted(key for key in made["graders"] if key in chapters())
+    make_folder(beside / "results")
     write_json(beside / "class.json", made)
     return made
-
-
-def _students(folder, keys):
-    """The submissions: folders, or Python files with a chapter's number in their names."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of submissions")
-    students, taken = [], {"index"}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "__")) or not (path.is_dir() or path.suffix == ".py"):
-            continue
-        if path.is_symlink():
-            print(f"{path}: a symbolic link is no submission", file=sys.stderr)
-            continue
-        named = re.search(r"ch\d\d", path.name)
-        if path.is_file() and not named and len(keys) > 1:
-            raise ValueError(
-                f"{path}: which chapter is this? Put its number into the name, as in ada_ch04.py, "
-                "or say --chapters ch04"
-            )
-        name = printable(path.stem if path.is_file() else path.name, MAX_NAME)
-        while (slug := re.sub(r"[^\w.-]", "_", name)).lower() in taken:
-            name += "_"
-        taken.add(slug.lower())
-        students.append(Student(name, path, slug))
-    if not students:
-        raise ValueError(f"{folder}: no folder and no Python file in it, so no submission")
-    return students
 
 
 def seed_of(class_seed, name, content) -> int:
@@ -162,51 +132,38 @@ def seed_of(class_seed, name, content) -> int:
 # ---------------------------------------------------------------------------------------------
 
 
-def _graders_digest(keys):
-    digest = hashlib.sha256()
-    for key in keys:
-        digest.update(chapter(key).graders.read_bytes())
-    return digest.hexdigest()
-
-
-def content_of(path) -> str:
-    """A digest of a submission: of the names and texts of its Python files."""
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(path.glob("*.py"))
-    for file in files:
-        digest.update(file.name.encode("utf-8", "surrogateescape"))
-        if file.is_file() and not file.is_symlink():
-            with contextlib.suppress(OSError, ValueError):  # a file that is not graded either
-                digest.update(read_source(file))
-    return digest.hexdigest()
-
-
-def _digest(student, graders):
-    return f"{graders} {student.content} {student.seed}"
+def _digest(student, key, one_class):
+    return f"{one_class['graders'][key]} {student.contents.get(key, '')} {student.seeds.get(key)}"
 
 
 def _saved(student, beside):
     return beside / "results" / f"{student.slug}.json"
 
 
-def _save(student, beside, graders):
-    results = [vars(result) for result in student.results]
-    made = {"name": student.name, "digest": _digest(student, graders), "results": results}
-    write_json(
-        _saved(student, beside), {**made, "fences": student.fences, "trouble": student.trouble}
-    )
+def _save(student, beside, one_class):
+    done = {
+        key: {
+            "digest": _digest(student, key, one_class) if key in student.seeds else None,
+            "results": [vars(result) for result in results],
+        }
+        for key, results in student.results.items()
+    }
+    made = {"name": student.name, "fences": student.fences, "trouble": student.trouble}
+    write_json(_saved(student, beside), {**made, "chapters": done})
 
 
-def _reload(student, beside, graders, one_class):
-    """Take what an earlier run has found out; False if there is nothing, or it is out of date."""
+def _reload(student, beside, key, one_class):
+    """Take what an earlier run has found out; False if there is nothing of `key`, or it is old."""
     if not _saved(student, beside).exists():
         return False
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
         saved = read_json(_saved(student, beside))
-        if saved["name"] == student.name and saved["digest"] == _digest(student, graders):
-            student.results = [Result(**result) for result in saved["results"]]
+        if saved["name"] == student.name:
+            for other, one in saved["chapters"].items():
+                if other in one_class["chapters"]:
+                    student.results[other] = [Result(**result) for result in one["results"]]
             student.fences, student.trouble = saved["fences"], saved["trouble"]
-            return {r.chapter for r in student.results} == set(one_class["chapters"])
+            return saved["chapters"][key]["digest"] == _digest(student, key, one_class)
     return False
 
 
@@ -215,20 +172,33 @@ def _reload(student, beside, graders, one_class):
 # ---------------------------------------------------------------------------------------------
 
 
-def _jobs(students, jobs, keys, settings):
-    """Grade the students, so many at once; yields each when done."""
-    running, stopped = set(), threading.Event()
-    tests = {key: graders_of(chapter(key)) for key in keys}
+def _jobs(work, jobs, settings):
+    """Grade (student, chapters) pairs, so many at once; yields each student when done."""
+    running, stopped, names = set(), threading.Event(), []
+    total = sum(len(keys) for _, keys in work)
     pool = ThreadPoolExecutor(jobs)
-    with tqdm(total=len(students) * len(keys), unit="chapter", disable=not students) as bar:
+    with tqdm(total=total, unit="chapter", disable=not work) as bar:
 
-        def grade(student):
-            _run_job(student, tests, settings, running, stopped, bar)
+        def grade(student, keys):
+            names.append(student.name)
+            bar.set_postfix_str(", ".join(names)[:60])
+            try:
+                _run_job(student, keys, settings, running, stopped, bar)
+            except Exception as error:  # one student's trouble is never the class's
+                student.trouble.append(f"the grading did not end: {received.line(str(error))}")
+            for key in keys:
+                if stopped.is_set():
+                    student.results.pop(key, None)  # to be done when it goes on
+                elif key not in student.results:  # worth nothing, and told
+                    tests = graders_of(chapter(key))
+                    student.results[key] = [result_of(test, key) for test in tests]
+            names.remove(student.name)
             return student
 
         try:
-            for done in as_completed([pool.submit(grade, student) for student in students]):
-                yield done.result()
+            for done in as_completed([pool.submit(grade, *one) for one in work]):
+                if not stopped.is_set():
+                    yield done.result()
         except BaseException:
             print("\nstopped: the same command goes on from here", file=sys.stderr)
             raise
@@ -239,14 +209,15 @@ def _jobs(students, jobs, keys, settings):
             pool.shutdown(cancel_futures=True)
 
 
-def _run_job(student, tests, settings, running, stopped, bar):
-    """Run one student's job and read what it prints.  tests: {chapter: its graders}"""
-    results, trouble = [], []
-    student.results = []
+def _run_job(student, keys, settings, running, stopped, bar):
+    """Run one student's job and read what it prints."""
     if stopped.is_set():
         return
-    request = {"path": str(student.path.absolute()), "seed": student.seed, "chapters": list(tests)}
-    request |= settings
+    student.trouble = [note for note in student.trouble if note[:4] not in keys]
+    for key in keys:
+        student.results.pop(key, None)
+    seeds = {key: student.seeds[key] for key in keys}
+    request = {"path": str(student.path.absolute()), "seeds": seeds, **settings}
     process = subprocess.Popen(
         [sys.executable, "-m", "tinyqwen.course.classroom.job", json.dumps(request)],
         cwd=ROOT,
@@ -254,42 +225,46 @@ def _run_job(student, tests, settings, running, stopped, bar):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         start_new_session=True,  # Ctrl-C is this process's business
     )
     running.add(process)
-    watch = threading.Timer(longest(tests), process.kill)
+    watch = threading.Timer(longest(keys) + SLACK, process.kill)
     watch.start()
     errors = []
     reader = threading.Thread(target=lambda: errors.append(process.stderr.read()[-2000:]))
     reader.start()
-    for line in process.stdout:
-        if not line.endswith("\n"):
-            break  # killed in the middle of it
-        done = json.loads(line)
-        results += [Result(**result) for result in done["results"]]
-        student.fences |= done["fences"]
-        if done["restarts"]:
-            trouble.append(f"{done['chapter']}: processes that did not survive: {done['restarts']}")
-        bar.update()
-    process.wait()
-    reader.join()
-    watch.cancel()
-    running.discard(process)
-    if stopped.is_set():
-        return
-    if process.returncode:
+    try:
+        for line in process.stdout:
+            if not line.endswith("\n"):
+                break  # killed in the middle of it
+            _take(student, json.loads(line))
+            bar.update()
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        watch.cancel()
+        running.discard(process)
+    missing = [key for key in keys if key not in student.results]
+    if missing and not stopped.is_set():
         last = (errors[0].strip().splitlines() or ["killed"])[-1]
-        trouble.append(f"the grading did not end (exit {process.returncode}): {last}")
-    reached = {result.chapter for result in results}
-    for key in tests.keys() - reached:  # worth nothing, and told
-        results += [result_of(test, key) for test in tests[key]]
-    student.results, student.trouble = results, trouble  # now it is done
+        student.trouble.append(
+            f"{missing[0]}: the grading did not end (exit {process.returncode}): "
+            f"{received.line(last)}"
+        )
 
 
-def longest(tests) -> float:
-    """Seconds that a job may take: all time limits together, and the starts."""
-    limits = [test.points.seconds for graders in tests.values() for test in graders]
-    return STARTING * (1 + len(tests)) + PATIENCE * sum(limits) + 4 * len(limits)
+def _take(student, done):
+    """What a job has printed of a chapter."""
+    key = done["chapter"]
+    student.results[key] = [Result(**result) for result in done["results"]]
+    student.fences |= done["fences"]
+    student.unloaded.discard(key)
+    if not done["loaded"]:
+        student.unloaded.add(key)
+    if done["restarts"]:
+        student.trouble.append(f"{key}: processes that did not survive: {done['restarts']}")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -297,14 +272,30 @@ def longest(tests) -> float:
 # ---------------------------------------------------------------------------------------------
 
 
+def counted(student, one_class) -> list[Result]:
+    """A student's results as they count: the points of weak tests beside proof."""
+    weak = one_class["weak"]
+    groups = [confirmed(student.results[key], weak[key]) for key in sorted(student.results)]
+    return [result for group in groups for result in group]
+
+
+def _finish(student, beside, one_class):
+    """Keep what came of a student, and write the page."""
+    try:
+        _save(student, beside, one_class)
+        page = pages.student_page(student, counted(student, one_class))
+        write_text(beside / f"{student.slug}.html", page)
+    except Exception as error:
+        student.trouble.append(f"the page could not be written: {received.line(str(error))}")
+
+
 def _report(students, one_class, out, beside):
-    """Write gradebook and pages of all who are graded so far."""
-    done, book = [s for s in students if s.results], ""
-    for student in done:
-        for key in one_class["chapters"]:
-            confirm([r for r in student.results if r.chapter == key], one_class["weak"][key])
-        book = reports.gradebook(student.results, student.name, book)
-        write_text(beside / f"{student.slug}.html", pages.student_page(student))
+    """Write the gradebook and the teacher's page of all who are graded so far."""
+    done = [(s, counted(s, one_class)) for s in students if s.results]
+    book = ""
+    for student, results in done:
+        student.points = total(results)
+        book = reports.gradebook(results, student.name, book)
     if book:
-        write_text(out, book)
-    write_text(beside / "index.html", pages.class_page(students, one_class))
+        write_text(out, "\ufeff" + book)  # by this mark spreadsheets know that it is UTF-8
+    write_text(beside / "index.html", pages.class_page(done, len(students), one_class))

@@ -1,37 +1,56 @@
 """One student's grading, a job of the class, in a process of its own.
 
-    python -m tinyqwen.course.classroom.job '{"path": …, "seed": …, "chapters": [...], …}'
+    python -m tinyqwen.course.classroom.job '{"path": …, "seeds": {"ch04": …}, …}'
 
 prints a JSON object for each chapter as it is done: chapter, results, fences (what stood around the
-worker), restarts (how often a worker was lost). `grading` starts it, and reads that.
+worker), restarts (how often a worker was lost), loaded (false if a worker could not load the file,
+which may be the machine's doing). `grading` starts it, and reads that.
 """
 
 import dataclasses
 import json
 import os
 import sys
+import time
 
 from tinyqwen.course.authoring.mutants import graders_of
-from tinyqwen.course.isolation import fences
+from tinyqwen.course.isolation import fences, received
 from tinyqwen.course.registry import chapter
 from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.submission import submitted
 
 OWN_MEMORY = 8 << 30  # bytes of address space that grading takes at the most
+MAX_WORDS = 300_000  # characters that a student's reports hold, all together
 
 
-def grade(path, seed, chapters, most, **worker):
+def longest(chapters) -> float:
+    """Seconds that a student's whole job may take, whatever the student's code does."""
+    return 60 + 45 * len(chapters)
+
+
+def grade(path, seeds, most, **worker):
     """Grade a submission chapter by chapter; yields what stands above.
 
-    most: seconds that no test may exceed;  worker: settings of `Worker`
+    seeds: {chapter: seed};  most: seconds that no test may exceed;  worker: settings of `Worker`
     """
-    for key in chapters:
-        one = chapter(key)
+    until = time.monotonic() + longest(seeds)
+    words = MAX_WORDS
+    for key, seed in seeds.items():
+        one, results = chapter(key), []
         submission = submitted(one, path, isolated=True, **worker)
-        results = []
         try:
             for test in graders_of(one):
-                result = run(test, submission, result_of(test, key), seed, most)
+                result = result_of(test, key)
+                left = until - time.monotonic()
+                if left > 0:
+                    run(test, submission, result, seed, min(most, left))
+                else:
+                    result.message = (
+                        f"not run: this submission has used up the {longest(seeds):.0f} s that "
+                        "one may take."
+                    )
+                result.message = received.text(result.message, min(words, received.MAX_TEXT))
+                words = max(words - len(result.message), 100)
                 results.append({**dataclasses.asdict(result), "picture": None})
         finally:
             submission.close()
@@ -40,6 +59,7 @@ def grade(path, seed, chapters, most, **worker):
             "results": results,
             "fences": submission.fences,
             "restarts": submission.restarts,
+            "loaded": submission.loaded,
         }
 
 

@@ -6,7 +6,10 @@ from tinyqwen.course.registry import chapters
 from tinyqwen.course.scoreboard import by_chapter, count, total
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; padding: 0 1em }
+body, h1, h2, p, pre, details { max-width: 60em }
+.class { max-width: none; overflow-x: auto }
+.class .small { min-width: 24em; overflow-wrap: anywhere }
 table { border-collapse: collapse; margin: 1em 0 }
 th, td { text-align: left; padding: .2em 1em .2em 0; vertical-align: top }
 tr { border-bottom: 1px solid #ddd }
@@ -31,32 +34,45 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
 <style>{{ style|safe }}</style><h1>{{ title }}</h1>
 """
 
-STUDENT = """<p><b>{{ earned }} of {{ possible }} points.</b></p>
+STUDENT = """<p><b>{{ earned }} of {{ possible }} points.</b>
+{% for note in notes %}<br><span class="failed">{{ note }}</span>{% endfor %}</p>
+<table>{% for key, group, points in chapters %}<tr>
+<td><a href="#{{ key }}">{{ key[2:] }} {{ titles[key] }}</a></td>
+<td class="n">{{ points[0] }}/{{ points[1] }}</td></tr>{% endfor %}</table>
 {% for key, group, points in chapters %}
-<h2>{{ key[2:] }} {{ titles[key] }}: {{ points[0] }} of {{ points[1] }}</h2>
-<table>{% for r in group %}<tr>
+<h2 id="{{ key }}">{{ key[2:] }} {{ titles[key] }}: {{ points[0] }} of {{ points[1] }}</h2>
+<table>{% for r in group if r.status not in ("passed", "todo") %}<tr>
 <td class="{{ r.status }}">{{ words[r.status] }}</td>
 <td class="n">{{ r.earned }}/{{ r.possible }}</td>
-<td>{{ r.title }}{% if r.status not in ("passed", "todo") %}
+<td>{{ r.title }}
 <pre>{{ r.text }}</pre>
-<span class="small">This test looks at: {{ r.looks_for }}</span>{% endif %}</td>
+<span class="small">This test looks at: {{ r.looks_for }}</span></td>
 </tr>{% endfor %}</table>
+{% set rest = group|selectattr("status", "in", ("passed", "todo"))|list %}
+{% if rest %}<details{% if rest|length == group|length %} open{% endif %}>
+<summary>{{ counts(rest) }}</summary>
+<table>{% for r in rest %}<tr>
+<td class="{{ r.status }}">{{ words[r.status] }}</td>
+<td class="n">{{ r.earned }}/{{ r.possible }}</td><td>{{ r.title }}</td>
+</tr>{% endfor %}</table></details>{% endif %}
+{% if key in seeds %}<p class="small">The same tests with the same inputs:
+<code>pytest {{ files[key] }} --submission=FOLDER --isolated
+--grading-seed {{ seeds[key] }}</code></p>{% endif %}
 {% endfor %}
-<p class="small">Your inputs were drawn with seed {{ seed }}. The same tests, the same inputs:<br>
-<code>pytest tests/assignments --submission=FOLDER --isolated --grading-seed {{ seed }}</code></p>
 """
 
-CLASS = """<p>{{ graded|length }} of {{ students|length }} students graded; seed of the class
+CLASS = """<p>{{ graded|length }} of {{ students }} students graded; seed of the class
 {{ seed }}; chapters {{ keys|join(", ") }}.</p>
-<table><tr><th>student</th>{% for key in keys %}<th class="n">{{ key[2:] }}</th>{% endfor %}
-<th class="n">points</th><th class="n">seconds</th><th>to look at</th></tr>
+<div class="class"><table><tr><th>student</th><th class="n">points</th>
+{% for key in keys %}<th class="n">{{ key[2:] }}</th>{% endfor %}
+<th class="n">seconds</th><th>to look at</th></tr>
 {% for s, points, by, notes in graded %}<tr>
 <td><a href="{{ s.slug|urlencode }}.html">{{ s.name }}</a></td>
-{% for key in keys %}<td class="n">{{ by[key][0] }}</td>{% endfor %}
 <td class="n"><b>{{ points[0] }}</b>/{{ points[1] }}</td>
+{% for key in keys %}<td class="n">{{ by[key][0] if key in by else "" }}</td>{% endfor %}
 <td class="n">{{ "%.1f"|format(s.seconds) }}</td>
 <td class="small">{% for note in notes %}{{ note }}<br>{% endfor %}</td>
-</tr>{% endfor %}</table>
+</tr>{% endfor %}</table></div>
 <h2>What stood between the submissions and this machine</h2>
 <table>{% for name, does in fences %}<tr>
 <td>{{ name }}</td><td>{{ does }}</td>
@@ -64,8 +80,8 @@ CLASS = """<p>{{ graded|length }} of {{ students|length }} students graded; seed
 {% for sentence in warnings %}<p class="failed">{{ sentence }}</p>{% endfor %}
 <p class="small">Each student's inputs follow from the seed of the class, the student's name and
 what was handed in.
-Tests that could be passed with a table of known answers count only beside one of the same function
-that cannot.</p>
+Tests that could be passed without the right answer count only beside one of the same function
+that could not.</p>
 """
 
 MISSING = {
@@ -77,28 +93,32 @@ MISSING = {
 }
 
 
-def student_page(student) -> str:
-    """What a student sees."""
-    earned, possible = total(student.results)
+def student_page(student, results) -> str:
+    """What a student sees: the failures first.  results: as they count"""
+    earned, possible = total(results)
     return _rendered(
         STUDENT,
         title=student.name,
         earned=earned,
         possible=possible,
-        seed=student.seed,
-        chapters=[(k, group, total(group)) for k, group in by_chapter(student.results).items()],
+        notes=student.notes,
+        seeds=student.seeds,
+        files={key: f"tests/assignments/{one.graders.name}" for key, one in chapters().items()},
+        chapters=[(k, group, total(group)) for k, group in by_chapter(results).items()],
+        counts=lambda rest: f"{count(rest, 'passed')} passed, {count(rest, 'todo')} to do",
     )
 
 
-def class_page(students, one_class) -> str:
-    """What the teacher sees."""
+def class_page(done, students, one_class) -> str:
+    """What the teacher sees.
+
+    done: [(student, results as they count)];  students: how many there are in all
+    """
     graded, fences = [], {}
-    for student in students:
-        if student.results:
-            groups = by_chapter(student.results)
-            points = {key: total(group) for key, group in groups.items()}
-            graded.append((student, total(student.results), points, _notes(student)))
-            fences |= student.fences
+    for student, results in done:
+        points = {key: total(group) for key, group in by_chapter(results).items()}
+        graded.append((student, total(results), points, to_look_at(student)))
+        fences |= student.fences
     return _rendered(
         CLASS,
         title="Gradebook",
@@ -122,17 +142,18 @@ def unbound(fences) -> list[str]:
     return sentences
 
 
-def _notes(student):
-    notes = list(student.trouble)
-    if count(student.results, "todo") == len(student.results):
-        notes.append("everything is to do: is there no file chNN_….py right in the folder?")
-    for chapter, results in by_chapter(student.results).items():
-        if {r.status for r in results} == {"failed"} and len({r.text for r in results}) == 1:
-            first = results[0].text.partition("\n")[0]  # an unreadable file fails every test
-            notes.append(f"{chapter}: every test says, {first}")
-    if broken := count(student.results, "error"):
+def to_look_at(student) -> list[str]:
+    """What a teacher should know of a student beside the points, in sentences."""
+    notes, results = student.notes + student.trouble, student.all_results
+    if not notes and results and count(results, "todo") == len(results):
+        notes.append("everything is to do: there is no Python file that names a chapter (ch04)")
+    for key, group in student.results.items():
+        if broken := next((r for r in group if r.status == "failed" and r.unreadable), None):
+            first, *more = broken.text.splitlines()
+            notes.append(f"{key}: {' '.join([first, *map(str.strip, more[:1])])}")
+    if broken := count(results, "error"):
         notes.append(f"a grader broke in {broken} tests")
-    if left := count(student.results, "waiting"):
+    if left := count(results, "waiting"):
         notes.append(f"{left} tests were not reached")
     return notes
 

@@ -156,7 +156,7 @@ class Reports:
                 "runner.txt, and result.json is written beside it"
             )
         book = Path(gradebook) if gradebook else None
-        self._before = book.read_text(encoding="utf-8") if book and book.exists() else ""
+        self._before = book.read_text(encoding="utf-8-sig") if book and book.exists() else ""
 
     def __bool__(self):
         return bool(self.gradescope or self.classroom or self.gradebook)
@@ -169,7 +169,7 @@ class Reports:
             _write(self.classroom, encoded.decode() + "\n")
             _write("result.json", _json(classroom50(results)))
         if self.gradebook:
-            _write(self.gradebook, gradebook(results, self.student, self._before))
+            _write(self.gradebook, "\ufeff" + gradebook(results, self.student, self._before))
 
 
 def _write(path, text):

@@ -5,8 +5,9 @@
 READ, WRITE: descriptors of the conversation with the grader. CONTROL: when the grader closes it, or
 dies, everything here ends. STATUS: where the supervisor says how it ended. SETTINGS: JSON with
     folder (working directory, removed at the end), numpy (where it is installed), path (further
-    import paths), memory (bytes, for all processes together), processes (how many are too many),
-    fences ("all", or "kernel", "python" or "none" to see what each is worth; limits are always set)
+    import paths), memory (bytes, for all processes together), processes, threads (how many are
+    allowed), fences ("all", or "kernel", "python" or "none" to see what each is worth; limits are
+    always set)
 
 The supervisor holds nothing of interest and runs no code of the student's.
 """
@@ -30,10 +31,10 @@ def main():
     read, write, control, status = map(int, sys.argv[1:5])
     settings = json.loads(sys.argv[5])
     sys.path.insert(0, PARENT)  # so that the files beside this one are a package, `isolation`
-    from isolation import fences
+    from isolation import fences, kernel
 
     with contextlib.suppress(OSError):
-        fences.prctl(fences.PR_SET_CHILD_SUBREAPER, 1)  # what a worker leaves behind comes to us
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)  # what a worker leaves behind comes to us
     supervisor = os.getpid()
     worker = os.fork()
     if worker == 0:
@@ -41,7 +42,7 @@ def main():
         os.close(status)
         os.setsid()
         with contextlib.suppress(OSError):
-            fences.prctl(fences.PR_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == supervisor:
             serve(read, write, settings, fences)
         os._exit(0)
@@ -77,16 +78,18 @@ def supervise(worker, control, settings):
         memory = tree.look()
         if len(tree.seen) > settings["processes"]:
             return "processes"
+        if tree.threads > settings["threads"]:
+            return "threads"
         if memory > settings["memory"] + 2 * BASE:  # where the kernel's own limit does not bind
             return "memory"
     return "stopped"
 
 
 class Processes:
-    """The descendants of a worker, as far as they have been seen, and their memory."""
+    """The descendants of a worker, as far as they have been seen, their threads and memory."""
 
     def __init__(self, worker):
-        self.worker, self.seen = worker, set()
+        self.worker, self.seen, self.threads = worker, set(), 0
         self._linux = os.path.isdir("/proc/self/task")
         self._next = 0.0
 
@@ -95,6 +98,7 @@ class Processes:
         if self._linux:
             found = {self.worker, *descendants(os.getpid())}
             memory = sum(map(resident, found))
+            self.threads = sum(map(threads_of, found))
         elif time.monotonic() < self._next:  # ps is not for free
             return 0
         else:
@@ -116,6 +120,12 @@ def descendants(root):
                 found += children
                 waiting += children
     return found
+
+
+def threads_of(pid):
+    with contextlib.suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/task"))
+    return 0
 
 
 def resident(pid):
@@ -173,8 +183,7 @@ def serve(read, write, settings, fences):
     sys.path += settings["path"]
     readable = readable_paths(settings)
     standing = fences.put_up(settings["fences"], settings["memory"] + BASE, readable)
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        serving.serve(read, write, settings["folder"], standing)
+    serving.serve(read, write, settings["folder"], standing)
 
 
 def import_numpy(site):

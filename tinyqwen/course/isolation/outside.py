@@ -22,15 +22,15 @@ import weakref
 from pathlib import Path
 
 from tinyqwen.course import clock
-from tinyqwen.course.isolation import copies, wire
+from tinyqwen.course.isolation import copies, received, wire
 from tinyqwen.course.isolation.limit import PATIENCE
 
 INSIDE = Path(__file__).with_name("inside.py")
-MEMORY, PROCESSES = 1 << 30, 8  # bytes; processes that a worker may have started
-LOADING = 10.0  # seconds to load NumPy and the student's file
+MEMORY, PROCESSES, THREADS = 1 << 30, 8, 32  # bytes; what a worker may have started
+LOADING = 5.0  # seconds to load NumPy and the student's file
 GRACE = 1.0  # seconds after the time limit for a worker to say where it was
 CALLBACKS = 300_000  # calls of the grader's functions within one call of a student's
-LOAD, MANY = 0, -1  # functions of the worker's own
+LOAD, MANY, STANDING = 0, -1, -2  # functions of the worker's own
 MAX_SOURCE = 1 << 20  # bytes of a student's file
 
 
@@ -128,8 +128,8 @@ class Worker:
         code that is trusted
     memory: bytes;  fences: "all", or "kernel", "python" or "none", to see what each is worth
 
-    functions: {name: Remote};  fences: {fence: what it does}, as the worker reports them;
-    folder: where it runs
+    functions: {name: Remote};  folder: where it runs
+    fences: {fence: what it does}, as the worker reports them before it reads the file
     Raises wire.Raised if the file cannot be loaded, Lost if the worker does not survive it,
     ValueError if it is too large.
     """
@@ -152,7 +152,8 @@ class Worker:
     def _start(self):
         source = read_source(self._path)
         self.folder = folder = os.path.realpath(tempfile.mkdtemp(prefix="tinyqwen-"))
-        Path(folder, self._path.name).write_bytes(source)
+        name = received.name(self._path.name)
+        Path(folder, name).write_bytes(source)
         numpy = Path(importlib.util.find_spec("numpy").origin).parents[1]
         trusted = self._library is None
         settings = {
@@ -161,6 +162,7 @@ class Worker:
             "path": [p for p in sys.path if os.path.isdir(p)] if trusted else [],
             "memory": self._memory,
             "processes": PROCESSES,
+            "threads": THREADS,
             "fences": "none" if trusted else self._wanted_fences,
         }
         to_worker, from_worker, control, status = (os.pipe() for _ in range(4))
@@ -184,8 +186,8 @@ class Worker:
         self._status = status[0]
         self._stop = weakref.finalize(self, _stop, self._process, outer, folder)
         try:
-            call = (self._path.name, self._names, self._library)
-            found, self.fences = self._call(LOAD, call, {}, LOADING)[0]
+            self.fences = received.fences(self._call(STANDING, (), {}, LOADING)[0])
+            found = self._call(LOAD, (name, self._names, self._library), {}, LOADING)[0]
             named = {n: f for n, f in found.items() if n in self._names and isinstance(f, Remote)}
         except (AttributeError, TypeError, ValueError) as error:
             raise self._lost(wire.WireError(str(error))) from None
@@ -212,20 +214,18 @@ class Worker:
     def _call(self, number, args, kwargs, seconds):
         peer = self._peer
         if not self._stop.alive:
-            raise Lost(_checked({"kind": "Lost", "message": ENDS[""]}))
+            raise Lost(received.failure({"kind": "Lost", "message": ENDS[""]}))
         peer.callbacks = 0
         began = time.monotonic()
         peer.deadline = began + PATIENCE * seconds + GRACE
         try:
             result, edited, changed, worked = peer.call(number, args, kwargs, seconds)
-            if type(worked) is not float:
-                raise wire.WireError("no time")
-            clock.charge(min(max(worked, 0.0), time.monotonic() - began))
-            self._handed.refresh(changed)
+            clock.charge(min(received.seconds(worked), time.monotonic() - began))
+            self._handed.refresh(received.changed(changed))
             self._handed.add(result)
-            return result, [e for e in edited if isinstance(e, (int, str))]
+            return result, received.edited(edited, args, kwargs)
         except wire.Raised as error:
-            error.failure = _checked(error.failure)
+            error.failure = received.failure(error.failure)
             raise
         except (EOFError, OSError, wire.WireError, TypeError, ValueError) as error:
             raise self._lost(error) from None
@@ -242,7 +242,7 @@ class Worker:
         else:
             failure = {"kind": "Lost", "message": f"its answer was none: {error}"}
         self.stop()
-        return Lost(_checked(failure))
+        return Lost(received.failure(failure))
 
     def _ended(self):
         with contextlib.suppress(OSError):
@@ -258,6 +258,7 @@ ENDS = {
     "signal": "it brought the process down that it ran in",
     "memory": "it took more memory than allowed",
     "processes": "it started processes",
+    "threads": "it started too many threads",
     "": "the process it ran in has ended",
 }
 
@@ -273,23 +274,3 @@ def _stop(process, descriptors, folder):
         process.kill()
         process.wait()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _checked(failure):
-    """A failure as the worker tells it, with nothing in it but short printable text and numbers."""
-    if not isinstance(failure, dict):
-        failure = {}
-    frames = []
-    for frame in failure.get("frames") or ():
-        with contextlib.suppress(TypeError, ValueError):
-            number, name, text = frame
-            frames.append((int(number), wire.printable(name, 80), wire.printable(text, 200)))
-    syntax = failure.get("syntax")
-    if not (isinstance(syntax, (list, tuple)) and len(syntax) == 4):
-        syntax = None
-    return {
-        "kind": wire.printable(failure.get("kind", ""), 80).replace("\n", " "),
-        "message": wire.printable(failure.get("message", ""), 2000),
-        "frames": frames[-3:],
-        "syntax": syntax,
-    }

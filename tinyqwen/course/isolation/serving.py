@@ -1,9 +1,11 @@
 """What answers the grader's calls inside the worker: the student's file and its functions.
 
-The first call is of function 0, `load`; -1 is `many`.
+Its own functions are 0, `load`, -1, `many`, and -2, `standing`, which is asked for first.
 """
 
 import builtins
+import contextlib
+import importlib.machinery
 import linecache
 import os
 import signal
@@ -19,6 +21,10 @@ BUILTIN_ERRORS = {
     for name, kind in vars(builtins).items()
     if isinstance(kind, type) and issubclass(kind, Exception)
 }
+
+
+class Gone(BaseException):
+    """The grader has left."""
 
 
 class TimeLimit(BaseException):
@@ -43,9 +49,9 @@ class Server(wire.Peer):
 
     def __init__(self, read, write, folder, standing):
         super().__init__(_reader(read), _writer(write))
-        self._folder, self._standing, self._depth, self._file = folder, standing, 0, None
+        self._folder, self._depth, self._file = folder, 0, None
         self._handed = copies.Handed()
-        self.exported |= {0: self.load, -1: self.many}
+        self.exported |= {0: self.load, -1: self.many, -2: lambda: standing}
 
     def run(self, function, args, kwargs, seconds):
         before, before_options = copies.copied(args), copies.copied(kwargs)
@@ -55,7 +61,7 @@ class Server(wire.Peer):
             if self._depth == 1:
                 self._alarm(Limit(seconds))
             result = function(*args, **kwargs)
-        except (EOFError, BrokenPipeError, wire.WireError):
+        except (Gone, wire.WireError):
             raise
         except BaseException as error:
             return "raised", copies.failure_of(error, self._file)
@@ -79,7 +85,7 @@ class Server(wire.Peer):
         signal.setitimer(signal.ITIMER_REAL, max(limit.left(), 1e-6))
 
     def load(self, name, wanted, library):
-        """Run the student's file; returns {name: function} of those wanted, and the fences.
+        """Run the student's file; returns {name: function} of those wanted.
 
         library: {module: {name: function}}, what of tinyqwen may be used; None if all of it
         """
@@ -89,7 +95,7 @@ class Server(wire.Peer):
         lines = source.decode("utf-8", "replace").splitlines(keepends=True)
         linecache.cache[path] = (len(source), None, lines, path)
         if library is not None:
-            sys.meta_path.insert(0, NotHere)
+            sys.meta_path.insert(0, Absent)
             for full, functions in library.items():
                 _lend(full, functions)
         module = types.ModuleType(name.removesuffix(".py"))
@@ -97,7 +103,7 @@ class Server(wire.Peer):
         sys.modules[module.__name__] = module  # dataclasses look their module up
         exec(compile(source, path, "exec"), vars(module))
         found = {name: vars(module).get(name) for name in wanted}
-        return {n: f for n, f in found.items() if callable(f)}, self._standing
+        return {n: f for n, f in found.items() if callable(f)}
 
     @staticmethod
     def many(function, calls, kwargs):
@@ -105,25 +111,66 @@ class Server(wire.Peer):
         return [copies.without_vjp(function(*args, **kwargs)) for args in calls]
 
 
-class NotHere:
-    """Says why tinyqwen cannot be imported."""
+class Absent(types.ModuleType):
+    """A module that is not there when a class is graded.
+
+    It can be imported, for what draws pictures and tries things out at home is harmless; only who
+    computes with it is told. `find_spec` and what follows make the class a finder of such modules.
+    """
+
+    NAMES = ("tinyqwen", "matplotlib", "IPython")
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.__path__ = []
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return AbsentThing(f"{self.__name__}.{name}")
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        known = name.partition(".")[0] in cls.NAMES
+        return importlib.machinery.ModuleSpec(name, cls, is_package=True) if known else None
+
+    @classmethod
+    def create_module(cls, spec):
+        return cls(spec.name)
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] == "tinyqwen":
+    def exec_module(module):
+        """There is nothing in it to run."""
+
+
+class AbsentThing:
+    """What is taken from such a module: it has parts, and cannot be called or computed with.
+
+    Of matplotlib and IPython calls are let pass: a picture that is not drawn does no harm.
+    """
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return AbsentThing(f"{self._name}.{name}")
+
+    def __call__(self, *args, **kwargs):
+        if self._name.partition(".")[0] == "tinyqwen":
             raise ModuleNotFoundError(
-                f"{name} may not be used in this assignment: write it with NumPy", name=name
+                f"{self._name} may not be used in this assignment: write it with NumPy"
             )
-        return None
+        return AbsentThing(self._name)
 
 
 def _lend(full, functions):
-    """Make `full`, "tinyqwen.text.bpe" say, a module that holds these functions and no more."""
+    """Make `full`, "tinyqwen.text.bpe" say, a module that has these functions and no others."""
     package, _, own = full.rpartition(".")
-    parent = sys.modules.setdefault(package, types.ModuleType(package)) if package else None
-    module = sys.modules.setdefault(full, types.ModuleType(full))
+    parent = sys.modules.setdefault(package, Absent(package)) if package else None
+    module = sys.modules.setdefault(full, Absent(full))
     if parent is not None:
-        parent.__path__ = []
         setattr(parent, own, module)
     for name, function in functions.items():
         function.raw = function  # as a primitive of the library's
@@ -136,7 +183,7 @@ def _reader(descriptor):
         while size:
             part = os.read(descriptor, min(size, 1 << 20))
             if not part:
-                raise EOFError
+                raise Gone
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
@@ -148,7 +195,10 @@ def _writer(descriptor):
     def write(data):
         view = memoryview(data)
         while view:
-            view = view[os.write(descriptor, view[: 1 << 20]) :]
+            try:
+                view = view[os.write(descriptor, view[: 1 << 20]) :]
+            except BrokenPipeError:
+                raise Gone from None
 
     return write
 
@@ -156,7 +206,8 @@ def _writer(descriptor):
 def serve(read, write, folder, standing):
     """Answer calls until the grader closes the pipe."""
     server = Server(read, write, folder, standing)
-    while True:
-        kind, number, value = server.receive()
-        if kind == "call":
-            server.answer(number, value)
+    with contextlib.suppress(Gone):
+        while True:
+            kind, number, value = server.receive()
+            if kind == "call":
+                server.answer(number, value)

@@ -21,6 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from . import received
 from .copies import apart, failure_of, is_plain
 
 MAX_HEADER, MAX_PAYLOAD, MAX_DEPTH = 4 << 20, 64 << 20, 40
@@ -278,7 +279,7 @@ class _Decoder:
             case "x":
                 number, is_function, name = rest
                 base = self._peer.function if is_function else Foreign
-                return _foreign(printable(name, 60), base)(self._peer, _natural(number))
+                return _foreign(received.line(name, 60), base)(self._peer, _natural(number))
             case "r":
                 return self._peer.exported[_natural(rest[0])]
         raise WireError("no such kind of value")
@@ -317,9 +318,3 @@ def _shape(shape, itemsize):
     if len(shape) > 32 or math.prod(max(n, 1) for n in shape) * itemsize > MAX_PAYLOAD:
         raise WireError("an array that is too large")
     return shape
-
-
-def printable(text, limit=4000):
-    """Text from a stranger: no control characters but line ends, and not too long."""
-    text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text)[:limit])
-    return text.encode("utf-8", "replace").decode()

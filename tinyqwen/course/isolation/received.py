@@ -1,0 +1,87 @@
+"""The one door: what a stranger has sent, a worker or the name of a file, before it is believed.
+
+Every field passes here, for its type, its length and its letters, and only then becomes part of a
+result. Values of the student's functions are `wire`'s to decode, and the checks' to judge; words
+and numbers *about* them are checked here.
+"""
+
+import math
+
+MAX_NAME, MAX_LINE, MAX_TEXT = 80, 200, 4000  # characters of a name, of a line, of a message
+MAX_NUMBER = 1 << 31
+
+
+def text(value, limit=MAX_TEXT) -> str:
+    """Printable text: no control characters but line ends, no halves of characters, not too long.
+
+    What is not text, a number in its place say, becomes "".
+    """
+    if not isinstance(value, str):
+        return ""
+    kept = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value[:limit])
+    return kept if len(value) <= limit else kept + " …"
+
+
+def line(value, limit=MAX_LINE) -> str:
+    """The same on one line."""
+    return text(value, limit).replace("\n", " ")
+
+
+def name(value) -> str:
+    """The name of a file or folder, which need not be text to the system: all of it, printable."""
+    return line(str(value), 1000)
+
+
+def number(value, most=MAX_NUMBER) -> int:
+    """A count from 0 to `most`; 0 for anything else."""
+    return value if type(value) is int and 0 <= value <= most else 0
+
+
+def seconds(value) -> float:
+    """A time; raises ValueError for what is none."""
+    if type(value) is not float or not math.isfinite(value) or value < 0:
+        raise ValueError("no time")
+    return value
+
+
+def failure(value) -> dict:
+    """What `copies.failure_of` tells: kind, message, frames [(line, function, text)], syntax."""
+    value = value if isinstance(value, dict) else {}
+    frames = value.get("frames")
+    frames = [f for f in _sequence(frames) if isinstance(f, (tuple, list)) and len(f) == 3]
+    syntax = value.get("syntax")
+    if isinstance(syntax, (tuple, list)) and len(syntax) == 4:
+        where, why, source, offset = syntax
+        source = line(source.rstrip("\n") if isinstance(source, str) else "")
+        syntax = number(where), line(why), source, min(number(offset), len(source) + 1)
+    else:
+        syntax = None
+    return {
+        "kind": line(value.get("kind"), MAX_NAME),
+        "message": text(value.get("message"), MAX_TEXT // 2),
+        "frames": [(number(n), line(f, MAX_NAME), line(words)) for n, f, words in frames[-3:]],
+        "syntax": syntax,
+    }
+
+
+def edited(value, args, kwargs) -> list:
+    """Of the arguments of a call, the positions and names that were changed in place."""
+    places = [*range(len(args)), *kwargs]
+    told = [e for e in _sequence(value) if type(e) in (int, str)]
+    return [place for place in places if place in told]
+
+
+def changed(value) -> list:
+    """[(number, array)] of results that a later call has written into."""
+    pairs = [pair for pair in _sequence(value) if isinstance(pair, (tuple, list))]
+    return [tuple(pair) for pair in pairs if len(pair) == 2 and type(pair[0]) is int]
+
+
+def fences(value) -> dict:
+    """{fence: what it does}, which a worker says before it has read a student's file."""
+    value = value if type(value) is dict else {}
+    return {line(fence, MAX_NAME): line(does) for fence, does in list(value.items())[:10]}
+
+
+def _sequence(value):
+    return value if isinstance(value, (tuple, list)) else ()
