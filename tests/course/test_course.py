@@ -23,11 +23,12 @@ from tinyqwen.autograd import ops, tape
 from tinyqwen.course import clock, registry, runner
 from tinyqwen.course.authoring import diagnosis, mutants
 from tinyqwen.course.authoring.checks import Call
-from tinyqwen.course.authoring.mutants import graders_of, self_test
+from tinyqwen.course.authoring.mutants import self_test
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, enclosing_loop
 from tinyqwen.course.classroom import reports
 from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
+from tinyqwen.course.runner import graders_of
 from tinyqwen.course.submission import Submission, solution, submitted, write_solution
 
 
@@ -97,7 +98,7 @@ def check_no_answer_breaks_a_grader(key):
         return asked(reference(name))
 
     one = chapter(key)
-    for test in mutants.graders_of(one):
+    for test in graders_of(one):
         right = solution(one)
         run = [test, right, runner.result_of(test, key)]
         runner.run(*run)
@@ -126,7 +127,7 @@ def test_a_vjp_with_too_few_gradients_is_told_so(tmp_path):
             return x * scale * weight, lambda g: (g,)
     """
     submission = submitted(chapter("ch05"), student(tmp_path, "ch05", code))
-    (test,) = (t for t in mutants.graders_of(chapter("ch05")) if t.__name__ == "test_rms_norm_vjp")
+    (test,) = (t for t in graders_of(chapter("ch05")) if t.__name__ == "test_rms_norm_vjp")
     result = runner.run(test, submission, runner.result_of(test, "ch05"))
     assert result.status == "failed" and "vjp returned 1 of 2 gradients" in result.message
 

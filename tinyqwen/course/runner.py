@@ -4,6 +4,7 @@ The pytest plugin and the self-test both run graders through `run`, so what the 
 what students meet.
 """
 
+import inspect
 import threading
 import time
 import traceback
@@ -17,8 +18,8 @@ from tinyqwen.course.authoring.diagnosis import CheckFailed
 from tinyqwen.course.calls import StudentError, ToDo
 from tinyqwen.course.clock import TimeLimit, time_limit
 from tinyqwen.course.isolation import received
-from tinyqwen.course.registry import chapter
-from tinyqwen.course.submission import Unreadable, solution
+from tinyqwen.course.registry import Chapter, chapter
+from tinyqwen.course.submission import Unreadable, load_module, solution
 
 _current = threading.local()
 
@@ -78,6 +79,21 @@ class Result:
         """The message and the likely mistake, as shown to the student."""
         likely = f"\n  likely    {self.mistake}" if self.mistake else ""
         return self.message + likely
+
+
+def graders_of(chapter: Chapter) -> list:
+    """The chapter's test functions, in the order of their file."""
+    module = load_module(chapter.graders)
+    tests = [f for name, f in vars(module).items() if name.startswith("test_")]
+    for test in tests:
+        if not hasattr(test, "points") or list(inspect.signature(test).parameters) != [
+            "submission"
+        ]:
+            raise ValueError(
+                f"{chapter.graders.name}: {test.__name__} must be declared with @points(…) and "
+                "take one argument, submission"
+            )
+    return tests
 
 
 def result_of(test, chapter_key) -> Result:

@@ -9,11 +9,11 @@ earned, nothing failed, all to do) and over every mutant, which must fail the te
 are run on it.
 """
 
-import inspect
 from dataclasses import dataclass, field
 
+from tinyqwen.course.authoring.shortcuts import strong_tests
 from tinyqwen.course.registry import Chapter, functions_in, is_stub
-from tinyqwen.course.runner import Result, result_of, run
+from tinyqwen.course.runner import Result, graders_of, result_of, run
 from tinyqwen.course.submission import load_module, solution, submitted
 
 LEAST = 5  # mutants for each function
@@ -44,21 +44,6 @@ def mutant(*, of, killed_by, named):
     return declare
 
 
-def graders_of(chapter: Chapter) -> list:
-    """The chapter's test functions, in the order of their file."""
-    module = load_module(chapter.graders)
-    tests = [f for name, f in vars(module).items() if name.startswith("test_")]
-    for test in tests:
-        if not hasattr(test, "points") or list(inspect.signature(test).parameters) != [
-            "submission"
-        ]:
-            raise ValueError(
-                f"{chapter.graders.name}: {test.__name__} must be declared with @points(…) and "
-                "take one argument, submission"
-            )
-    return tests
-
-
 def mutants_of(chapter: Chapter) -> list[Mutant]:
     """The chapter's mutants, in the order of their file."""
     functions = vars(load_module(chapter.mutants)).values()
@@ -69,14 +54,16 @@ def mutants_of(chapter: Chapter) -> list[Mutant]:
 class SelfTest:
     """What the graders of one chapter do.
 
-    reference, stubs: {test: Result}; rows: [(mutant, {test: Result})]; faults: what is not as it
-    should be, in words; none means that the graders are sound.
+    reference, stubs: {test: Result}; rows: [(mutant, {test: Result})]; strong: {function: the
+    tests that no shortcut passes}; faults: what is not as it should be, in words; none means that
+    the graders are sound.
     """
 
     chapter: Chapter
     reference: dict = field(default_factory=dict)
     stubs: dict = field(default_factory=dict)
     rows: list = field(default_factory=list)
+    strong: dict = field(default_factory=dict)
     faults: list = field(default_factory=list)
 
 
@@ -106,6 +93,8 @@ def self_test(chapter: Chapter, seed=0, only=None) -> SelfTest:
                     },
                 )
             )
+    if only is None:
+        report.strong = strong_tests(chapter)
     report.faults = list(_faults(report, only))
     return report
 
@@ -123,6 +112,9 @@ def _faults(report, only):
         count = sum(one.of == name for one, _ in report.rows)
         if count < LEAST and only in (None, name):
             yield f"{name} has {count} mutants; at least {LEAST} are wanted"
+    for name, tests in report.strong.items():
+        if not tests:
+            yield f"{name} gives no points in a class: a shortcut passes each of its tests"
     for name, result in report.reference.items():
         if result.status != "passed":
             yield f"{name} fails the reference: {result.text}"
@@ -167,6 +159,10 @@ def kill_matrix(report: SelfTest) -> str:
         heads = [t.removeprefix("test_").removeprefix(f"{function}_") for t in columns]
         width = max([len(one.name) for one, _ in rows] + [len(function)], default=0)
         lines += ["", f"  {function:<{width}}  {'  '.join(heads)}"]
+        if report.strong:
+            marks = ("*" if t in report.strong[function] else " " for t in columns)
+            cells = (mark.center(len(head)) for mark, head in zip(marks, heads))
+            lines.append(f"  {'':<{width}}  {'  '.join(cells)}  * no shortcut passes")
         for one, results in rows:
             cells = (_cell(one, name, results).center(len(h)) for name, h in zip(columns, heads))
             lines.append(f"  {one.name:<{width}}  {'  '.join(cells)}  {one.named}")

@@ -26,7 +26,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinyqwen.course.authoring.mutants import graders_of
 from tinyqwen.course.authoring.shortcuts import confirmed, weak_tests
 from tinyqwen.course.classroom import pages, reports
 from tinyqwen.course.classroom.job import longest
@@ -34,7 +33,7 @@ from tinyqwen.course.classroom.submissions import collect
 from tinyqwen.course.isolation import received
 from tinyqwen.course.isolation.outside import available
 from tinyqwen.course.registry import ROOT, chapter, chapters
-from tinyqwen.course.runner import Result, result_of
+from tinyqwen.course.runner import Result, graders_of, result_of
 from tinyqwen.course.scoreboard import total
 from tinyqwen.storage.files import make_folder, read_json, write_json, write_text
 

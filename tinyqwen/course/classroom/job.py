@@ -13,10 +13,9 @@ import os
 import sys
 import time
 
-from tinyqwen.course.authoring.mutants import graders_of
 from tinyqwen.course.isolation import fences, received
 from tinyqwen.course.registry import chapter
-from tinyqwen.course.runner import result_of, run
+from tinyqwen.course.runner import graders_of, result_of, run
 from tinyqwen.course.submission import submitted
 
 OWN_MEMORY = 8 << 30  # bytes of address space that grading takes at the most

@@ -28,7 +28,7 @@ FORBIDDEN = (
 UNWATCHED = (
     *("mkfifo", "mknod", "setsid", "setpgid", "setpriority", "nice", "copy_file_range"),
     *("sched_setaffinity", "sched_setscheduler", "sched_setparam", "pidfd_open"),
-    *("fork_exec", "_fork_exec"),
+    *("fork_exec", "_fork_exec", "sync", "unshare", "setns"),
 )
 UNSEEN = (
     *("posix", "_posixsubprocess", "_posixshmem", "_multiprocessing", "readline", "_gdbm", "_dbm"),
