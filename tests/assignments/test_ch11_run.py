@@ -17,8 +17,9 @@ ASSIGNED = {"sample_batch": "training.data"}
 
 
 def corpus(num_rows=12, spacing=5, dtype=np.uint16):
-    starts = np.arange(num_rows) * spacing
-    return (3 * np.arange(num_rows * spacing + 9) + 7).astype(dtype), starts
+    """Tokens that tell where they stand, from a first one that is drawn: t, t + 3, t + 6, …"""
+    starts, first = np.arange(num_rows) * spacing, rng().integers(1, 1000)
+    return (3 * np.arange(num_rows * spacing + 9) + first).astype(dtype), starts
 
 
 def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
@@ -38,10 +39,11 @@ def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
         }.get(batch.shape),
     )
     first = batch[:, :1].astype(np.int64)
-    places = (first - 7) // 3
+    places = (first - int(tokens[0])) // 3
     line = np.arange(seq_len)
     check(
-        np.array_equal(batch, 3 * (places + line) + 7) and 0 <= places.min() < len(tokens),
+        np.array_equal(batch, 3 * (places + line) + int(tokens[0]))
+        and 0 <= places.min() < len(tokens),
         "sample_batch: a row is not a piece of the tokens, seq_len of them in a line."
         f"{told}\n  a row     {batch[0].tolist()[:8]}",
         "these are positions; the tokens that stand there are asked for"
@@ -92,10 +94,10 @@ def test_sample_batch_rows(submission):
 def test_sample_batch_epochs(submission):
     """Every row once an epoch, in an order drawn for that epoch; batches may span two epochs."""
     tokens, starts = corpus(40)
-    orders = []
+    seed, orders = int(rng().integers(1_000_000)), []
     for batch_size, steps in ((7, 23), (40, 4), (100, 2)):
         dealt = [
-            rows_of(submission, tokens, starts, 4, batch_size, 1, step) // 5
+            rows_of(submission, tokens, starts, 4, batch_size, seed, step) // 5
             for step in range(steps)
         ]
         line = np.concatenate(dealt)

@@ -1,5 +1,7 @@
 """Graders of chapter 13: scores of heads, logit lens, ablation, and the four patients."""
 
+from functools import partial
+
 import numpy as np
 
 import tinyqwen as tq
@@ -399,7 +401,7 @@ def told(submission):
 
 @points(1, "diagnoses: four names of the list")
 def test_diagnoses_form(submission):
-    """A name for each patient, spelled as in the list."""
+    """A name for each patient, spelled as in the list; and your checks find such a fault."""
     found = told(submission)
     with likely("there are four patients, and each has one diagnosis"):
         check_equal(sorted(map(str, found)), list(patients.NAMES), "the keys of diagnoses()")
@@ -410,6 +412,19 @@ def test_diagnoses_form(submission):
             "the names must be spelled as in the docstring",
         )
     check_example(submission.diagnoses)
+    shown = [pair for pair in sorted(found.items()) if pair[1] in patients.FAULTS]
+    check(shown, "diagnoses: not one of these faults is there.")
+    for patient, name in shown:
+        check_evidence(getattr(submission, f"check_{patient}"), patient, name)
+
+
+def check_evidence(fn, patient, name):
+    """Names could be guessed, or copied: a student's own check shows what is meant."""
+    words = f"an untrained model with the fault that you have named, {name!r}"
+    ill, sound = patients.plant(drawn_model(), name), drawn_model()
+    for_ill = partial(expect_ill, fn, ill, words, f"check_{patient} looks at something else")
+    for_sound = partial(expect_sound, fn, sound, "an untrained sound model")
+    in_drawn_order([for_ill, for_sound, for_ill, for_sound])
 
 
 def check_diagnosis(submission, patient):
@@ -537,47 +552,59 @@ def profile(fn):
     return f"it objects to the fault of patient {strangers}, too" if strangers else None
 
 
+def in_drawn_order(trials):
+    """Run them in an order that nobody knows: a counter of calls tells no model from another."""
+    for number in rng().permutation(len(trials)):
+        trials[number]()
+
+
 def check_patient(fn):
-    """The patient is found out, and its sound twin is not."""
+    """The patient is found out, and its sound twin is not; twice each, so that no guess will do."""
     own = fn.__name__[-1]
-    expect_ill(fn, patients.load(own), f"patient {own}")
-    expect_sound(fn, patients.load("sound"), "the sound model")
+    ill = partial(expect_ill, fn, patients.load(own), f"patient {own}")
+    sound = partial(expect_sound, fn, patients.load("sound"), "the sound model")
+    in_drawn_order([ill, sound, ill, sound])
 
 
 def check_weights(fn):
     """Other weights and sizes: sound, ill in all layers, ill in one layer."""
     fault = patients.diagnoses()[fn.__name__[-1]]
+    trials = []
     for sizes in SIZES:
         layers = sizes.get("layers", 2)
-        expect_sound(fn, drawn_model(**sizes), "an untrained sound model")
-        ill = patients.plant(drawn_model(**sizes), fault)
-        expect_ill(fn, ill, "an untrained model with the fault")
+        sound, ill = drawn_model(**sizes), patients.plant(drawn_model(**sizes), fault)
+        trials.append(partial(expect_sound, fn, sound, "an untrained sound model"))
+        trials.append(partial(expect_ill, fn, ill, "an untrained model with the fault"))
         for one in range(layers):
-            expect_ill(
-                fn,
-                patients.plant(drawn_model(**sizes), fault, layers=[one]),
-                f"a model of {layers} layers with the fault in layer {one}",
-                "the fault is missed where it is in one layer only",
-            )
+            ill = patients.plant(drawn_model(**sizes), fault, layers=[one])
+            words = f"a model of {layers} layers with the fault in layer {one}"
+            mistake = "the fault is missed where it is in one layer only"
+            trials.append(partial(expect_ill, fn, ill, words, mistake))
+    in_drawn_order(trials)
 
 
 def check_others(fn):
     """Ill of something else is sound here; ill of both is ill."""
     own = fn.__name__[-1]
     fault = patients.diagnoses()[own]
-    expect_ill(fn, patients.load(own), f"patient {own}")
+    trials = [partial(expect_ill, fn, patients.load(own), f"patient {own}")]
     for other in patients.NAMES:
         if other != own:
             name = patients.diagnoses()[other]
-            expect_sound(fn, patients.load(other), f"patient {other}")
-            ill = patients.plant(drawn_model(), name)
-            expect_sound(fn, ill, f"an untrained model with the fault of patient {other}")
-            expect_ill(
-                fn,
-                patients.plant(ill, fault),
-                f"a model with the faults of patients {own} and {other}",
-                f"the fault of patient {other} hides that of {own}",
-            )
+            one, both = (patients.plant(drawn_model(), name) for _ in range(2))
+            words = f"an untrained model with the fault of patient {other}"
+            trials += [
+                partial(expect_sound, fn, patients.load(other), f"patient {other}"),
+                partial(expect_sound, fn, one, words),
+                partial(
+                    expect_ill,
+                    fn,
+                    patients.plant(both, fault),
+                    f"a model with the faults of patients {own} and {other}",
+                    f"the fault of patient {other} hides that of {own}",
+                ),
+            ]
+    in_drawn_order(trials)
 
 
 def check_scale(fn):
