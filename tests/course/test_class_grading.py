@@ -549,7 +549,9 @@ def test_wire_is_faithful_in_every_chapter(key, tmp_path):
 # ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", chapters())
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=[pytest.mark.slow] * (key == "ch13")) for key in chapters()]
+)
 def test_every_function_is_proved_by_a_test_that_no_shortcut_passes(key):
     assert [name for name, tests in shortcuts.strong_tests(chapter(key)).items() if not tests] == []
 
