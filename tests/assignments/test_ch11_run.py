@@ -13,7 +13,7 @@ ASSIGNED = {"sample_batch": "training.data"}
 # sample_batch, 10 points
 # ---------------------------------------------------------------------------------------------
 
-# Token i is 3 i + the first: every row tells where it was cut, and no position can pass for a token.
+# Token i is 3 i + the first: a row tells where it was cut, and no position passes for a token.
 
 
 def corpus(num_rows=12, spacing=5, dtype=np.uint16):
