@@ -8,12 +8,12 @@ import pytest
 
 import tinyqwen as tq
 from tinyqwen.analysis import interpret
-from tinyqwen.course import patients
+from tinyqwen.course import faulty_models
 from tinyqwen.text.corpus_files import split_files
 from tinyqwen.training.data import open_corpus, prepare_corpus
 
-DATA = patients.ROOT / "data"
-CHECKS = {name: getattr(patients, f"check_{name}") for name in patients.NAMES}
+DATA = faulty_models.ROOT / "data"
+CHECKS = {name: getattr(faulty_models, f"check_{name}") for name in faulty_models.NAMES}
 
 
 def small_model(**options):
@@ -101,7 +101,7 @@ def test_recording_ends_with_the_block_and_keeps_gradients():
     assert tq.grad(loss, seen["mlp"][0]).shape == (2, 9, 24)
     model(ids)
     assert len(seen["mlp"]) == 2 and "forward" not in vars(layer)
-    patients.plant(model, "no causal mask")
+    faulty_models.plant(model, "no causal mask")
     planted = layer.forward
     with pytest.raises(ZeroDivisionError), interpret.recorded({"layer": layer}):
         raise ZeroDivisionError
@@ -115,8 +115,8 @@ def test_recording_ends_with_the_block_and_keeps_gradients():
 
 def test_each_check_finds_its_patient_and_no_other():
     ids = drawn_ids(3, 12, 512)
-    for name in (*patients.NAMES, "sound"):
-        seen = patients.views(patients.load(name))
+    for name in (*faulty_models.NAMES, "sound"):
+        seen = faulty_models.views(faulty_models.load(name))
         assert {k: c(*seen, ids) for k, c in CHECKS.items()} == {k: k != name for k in CHECKS}
 
 
@@ -124,20 +124,20 @@ def test_a_fault_in_one_layer_leaves_the_others_alone():
     whole = small_model(num_hidden_layers=2)
     ids = drawn_ids()
     first = interpret.residual_stream(whole, ids)["stream"][1]
-    for fault in patients.FAULTS:
-        model = patients.plant(small_model(num_hidden_layers=2), fault, layers=[1])
+    for fault in faulty_models.FAULTS:
+        model = faulty_models.plant(small_model(num_hidden_layers=2), fault, layers=[1])
         stream = interpret.residual_stream(model, ids)["stream"]
         np.testing.assert_array_equal(stream[1], first)
         assert np.abs(model(ids).logits.numpy() - whole(ids).logits.numpy()).max() > 1e-3
     with pytest.raises(ValueError, match="'flu' cannot be planted; there are: no causal mask"):
-        patients.plant(whole, "flu")
-    with pytest.raises(ValueError, match="there is no patient 'e'"):
-        patients.load("e")
+        faulty_models.plant(whole, "flu")
+    with pytest.raises(ValueError, match="there is no faulty model 'e'"):
+        faulty_models.load("e")
 
 
-@pytest.mark.parametrize("fault", patients.FAULTS)
+@pytest.mark.parametrize("fault", faulty_models.FAULTS)
 def test_a_fault_has_the_gradient_of_what_it_computes(fault):
-    model = patients.plant(small_model(num_hidden_layers=2, hidden_size=8), fault)
+    model = faulty_models.plant(small_model(num_hidden_layers=2, hidden_size=8), fault)
     model.astype(np.float64)
     ids, weight = drawn_ids(3, 4), model.model.layers[0].mlp.up_proj.weight
 
@@ -158,14 +158,16 @@ def test_a_fault_has_the_gradient_of_what_it_computes(fault):
 @pytest.mark.nightly
 def test_the_program_trains_them_with_their_faults(tmp_path):
     """The first losses are the committed ones, and what was saved has learned."""
-    spec = importlib.util.spec_from_file_location("make_patients", DATA / "make_patients.py")
+    spec = importlib.util.spec_from_file_location(
+        "make_faulty_models", DATA / "make_faulty_models.py"
+    )
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
     tokenizer = tq.Tokenizer.from_pretrained(DATA / "model")
     prepare_corpus(split_files(DATA / "stories"), tokenizer, tmp_path, program.LENGTH)
     rows, _, floor = open_corpus(tmp_path, tokenizer.vocab_size, program.LENGTH)
-    for name in (*patients.NAMES, "sound"):
-        folder = patients.FOLDER / name
+    for name in (*faulty_models.NAMES, "sound"):
+        folder = faulty_models.FOLDER / name
         assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
         committed = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
         assert len(committed) == program.STEPS / 10
@@ -174,5 +176,5 @@ def test_the_program_trains_them_with_their_faults(tmp_path):
         assert losses[::10] == pytest.approx(committed[:3], rel=2e-3)
         ids = rows.batch(0, program.STEPS - 10, program.ROWS)
         with tq.no_grad():
-            again = patients.load(name)(ids, labels=ids).loss.item()
+            again = faulty_models.load(name)(ids, labels=ids).loss.item()
         assert again == pytest.approx(committed[-1], abs=0.02)

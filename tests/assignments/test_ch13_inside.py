@@ -14,10 +14,10 @@ from tinyqwen.course import (
     check_example,
     check_manners,
     check_value,
+    faulty_models,
     likely,
     normal,
     output,
-    patients,
     points,
     rng,
 )
@@ -28,11 +28,11 @@ ASSIGNED = {
     "induction_score": "analysis.interpret",
     "logit_lens": "analysis.interpret",
     "ablate_head": "analysis.interpret",
-    "diagnoses": "course.patients",
-    "check_a": "course.patients",
-    "check_b": "course.patients",
-    "check_c": "course.patients",
-    "check_d": "course.patients",
+    "diagnoses": "course.faulty_models",
+    "check_a": "course.faulty_models",
+    "check_b": "course.faulty_models",
+    "check_c": "course.faulty_models",
+    "check_d": "course.faulty_models",
 }
 
 
@@ -404,15 +404,15 @@ def test_diagnoses_form(submission):
     """A name for each patient, spelled as in the list; and your checks find such a fault."""
     found = told(submission)
     with likely("there are four patients, and each has one diagnosis"):
-        check_equal(sorted(map(str, found)), list(patients.NAMES), "the keys of diagnoses()")
+        check_equal(sorted(map(str, found)), list(faulty_models.NAMES), "the keys of diagnoses()")
     for patient, name in sorted(found.items()):
         check(
-            name in patients.DIAGNOSES,
+            name in faulty_models.DIAGNOSES,
             f"patient {patient}: {name!r} is not in the list of diagnoses.",
             "the names must be spelled as in the docstring",
         )
     check_example(submission.diagnoses)
-    shown = [pair for pair in sorted(found.items()) if pair[1] in patients.FAULTS]
+    shown = [pair for pair in sorted(found.items()) if pair[1] in faulty_models.FAULTS]
     check(shown, "diagnoses: not one of these faults is there.")
     for patient, name in shown:
         check_evidence(getattr(submission, f"check_{patient}"), patient, name)
@@ -421,7 +421,7 @@ def test_diagnoses_form(submission):
 def check_evidence(fn, patient, name):
     """Names could be guessed, or copied: a student's own check shows what is meant."""
     words = f"an untrained model with the fault that you have named, {name!r}"
-    ill, sound = patients.plant(drawn_model(), name), drawn_model()
+    ill, sound = faulty_models.plant(drawn_model(), name), drawn_model()
     for_ill = partial(expect_ill, fn, ill, words, f"check_{patient} looks at something else")
     for_sound = partial(expect_sound, fn, sound, "an untrained sound model")
     in_drawn_order([for_ill, for_sound, for_ill, for_sound])
@@ -430,13 +430,13 @@ def check_evidence(fn, patient, name):
 def check_diagnosis(submission, patient):
     name = told(submission).get(patient)
     check(
-        isinstance(name, str) and name in patients.DIAGNOSES,
+        isinstance(name, str) and name in faulty_models.DIAGNOSES,
         f"patient {patient}: {name!r} is not in the list of diagnoses.",
     )
-    if name != patients.diagnoses()[patient]:
+    if name != faulty_models.diagnoses()[patient]:
         raise CheckFailed(
             f"patient {patient}: {name!r} is not it. If it were, one would see this:\n"
-            f"  {patients.DIAGNOSES[name]}.\nDoes one?",
+            f"  {faulty_models.DIAGNOSES[name]}.\nDoes one?",
             f"patient {patient} does not have the fault {name!r}",
         )
 
@@ -495,7 +495,7 @@ SIZES = ({}, {"layers": 3, "heads": 6, "kv": 3, "tied": True}, {"layers": 1, "di
 
 def finds(fn, model, change=None):
     """Whether fn says that the model is ill.  change: what is done to all arrays that it sees."""
-    whole, look = patients.views(model)
+    whole, look = faulty_models.views(model)
 
     def show(ids, positions=None):
         logits = whole(ids, positions)
@@ -535,15 +535,15 @@ def expect_sound(fn, model, words, mistake=None):
 def profile(fn):
     """What goes wrong, told from what fn says of the four patients and of the sound model."""
     own = fn.__name__[-1]
-    found = {name: finds(fn, patients.load(name)) for name in (*patients.NAMES, "sound")}
-    others = [name for name in patients.NAMES if name != own]
+    found = {name: finds(fn, faulty_models.load(name)) for name in (*faulty_models.NAMES, "sound")}
+    others = [name for name in faulty_models.NAMES if name != own]
     strangers = " and ".join(name for name in others if found[name])
     if not any(found.values()):
         return "it never objects: is what you change, or look at, really touched by the fault?"
     if found["sound"] and not found[own]:
         return "it is the other way round: True is for a sound model"
     if found["sound"]:
-        exact = patients.load("sound").astype(np.float64)
+        exact = faulty_models.load("sound").astype(np.float64)
         if not finds(fn, exact, lambda x: np.round(x, 6)):
             return "rounding is taken for a fault: equal is never quite equal in float32"
         return "it objects to a sound model: what you ask for does not hold in any model"
@@ -561,22 +561,22 @@ def in_drawn_order(trials):
 def check_patient(fn):
     """The patient is found out, and its sound twin is not; twice each, so that no guess will do."""
     own = fn.__name__[-1]
-    ill = partial(expect_ill, fn, patients.load(own), f"patient {own}")
-    sound = partial(expect_sound, fn, patients.load("sound"), "the sound model")
+    ill = partial(expect_ill, fn, faulty_models.load(own), f"patient {own}")
+    sound = partial(expect_sound, fn, faulty_models.load("sound"), "the sound model")
     in_drawn_order([ill, sound, ill, sound])
 
 
 def check_weights(fn):
     """Other weights and sizes: sound, ill in all layers, ill in one layer."""
-    fault = patients.diagnoses()[fn.__name__[-1]]
+    fault = faulty_models.diagnoses()[fn.__name__[-1]]
     trials = []
     for sizes in SIZES:
         layers = sizes.get("layers", 2)
-        sound, ill = drawn_model(**sizes), patients.plant(drawn_model(**sizes), fault)
+        sound, ill = drawn_model(**sizes), faulty_models.plant(drawn_model(**sizes), fault)
         trials.append(partial(expect_sound, fn, sound, "an untrained sound model"))
         trials.append(partial(expect_ill, fn, ill, "an untrained model with the fault"))
         for one in range(layers):
-            ill = patients.plant(drawn_model(**sizes), fault, layers=[one])
+            ill = faulty_models.plant(drawn_model(**sizes), fault, layers=[one])
             words = f"a model of {layers} layers with the fault in layer {one}"
             mistake = "the fault is missed where it is in one layer only"
             trials.append(partial(expect_ill, fn, ill, words, mistake))
@@ -586,20 +586,20 @@ def check_weights(fn):
 def check_others(fn):
     """Ill of something else is sound here; ill of both is ill."""
     own = fn.__name__[-1]
-    fault = patients.diagnoses()[own]
-    trials = [partial(expect_ill, fn, patients.load(own), f"patient {own}")]
-    for other in patients.NAMES:
+    fault = faulty_models.diagnoses()[own]
+    trials = [partial(expect_ill, fn, faulty_models.load(own), f"patient {own}")]
+    for other in faulty_models.NAMES:
         if other != own:
-            name = patients.diagnoses()[other]
-            one, both = (patients.plant(drawn_model(), name) for _ in range(2))
+            name = faulty_models.diagnoses()[other]
+            one, both = (faulty_models.plant(drawn_model(), name) for _ in range(2))
             words = f"an untrained model with the fault of patient {other}"
             trials += [
-                partial(expect_sound, fn, patients.load(other), f"patient {other}"),
+                partial(expect_sound, fn, faulty_models.load(other), f"patient {other}"),
                 partial(expect_sound, fn, one, words),
                 partial(
                     expect_ill,
                     fn,
-                    patients.plant(both, fault),
+                    faulty_models.plant(both, fault),
                     f"a model with the faults of patients {own} and {other}",
                     f"the fault of patient {other} hides that of {own}",
                 ),
@@ -613,7 +613,7 @@ def check_scale(fn):
     own = fn.__name__[-1]
     mistake = "the tolerance is absolute: measure a difference by the largest entry"
     for factor in (1e6, 1e-6):
-        sound, ill = patients.load("sound"), patients.load(own)
+        sound, ill = faulty_models.load("sound"), faulty_models.load(own)
         words = f"with logits and stream {factor:g} times as large"
         if finds(fn, sound, lambda x, factor=factor: x * factor):
             raise CheckFailed(f"{fn.__name__} says that the sound model is ill, {words}.", mistake)

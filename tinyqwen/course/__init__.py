@@ -11,7 +11,7 @@ In notebooks and scripts:
 On the ground floor stands what grades one function of one student: `registry` (which chapters,
 which functions), `submission` (a student's file, loaded), `calls` (the one door between grader and
 student), `runner` and `clock` (points, time limit), `plugin` (pytest), `scoreboard`, `notebook`,
-`swapping`, `capstone` (a model of one's own code), `patients` (chapter 13's ill models). Above it:
+`swapping`, `capstone` (a model of one's own code), `faulty_models` (chapter 13's). Above it:
 
     authoring/    what the author of a grader uses: cases (inputs), checks, examples, contract and
                   diagnosis (what is compared, and what it means), mutants (graders, graded),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyqwen.analysis import interpret
-from tinyqwen.course import mutant, patients
+from tinyqwen.course import faulty_models, mutant
 
 previous_token_score, induction_score = interpret.previous_token_score, interpret.induction_score
 logit_lens, ablate_head = interpret.logit_lens, interpret.ablate_head
@@ -260,42 +260,42 @@ def ablate_head_float64(o_proj_weight, head, head_dim):
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_form", named="spelled")
 def diagnoses_misspelled():
-    return patients.diagnoses() | {"b": "no causal masks"}
+    return faulty_models.diagnoses() | {"b": "no causal masks"}
 
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_form", named="four patients")
 def diagnoses_of_three():
-    return {name: fault for name, fault in patients.diagnoses().items() if name != "d"}
+    return {name: fault for name, fault in faulty_models.diagnoses().items() if name != "d"}
 
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_form", named="a dict was expected")
 def diagnoses_in_a_list():
-    return list(patients.diagnoses().values())
+    return list(faulty_models.diagnoses().values())
 
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_a", named="the token that it has just read")
 def diagnoses_a_labels():
-    return patients.diagnoses() | {"a": "labels not shifted"}
+    return faulty_models.diagnoses() | {"a": "labels not shifted"}
 
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_b", named="the token that it has just read")
 def diagnoses_b_labels():
-    return patients.diagnoses() | {"b": "labels not shifted"}
+    return faulty_models.diagnoses() | {"b": "labels not shifted"}
 
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_c", named="without the stream")
 def diagnoses_c_attention():
-    return patients.diagnoses() | {"c": "no residual around attention"}
+    return faulty_models.diagnoses() | {"c": "no residual around attention"}
 
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_d", named="twice as far apart")
 def diagnoses_d_no_positions():
-    return patients.diagnoses() | {"d": "no positions at all"}
+    return faulty_models.diagnoses() | {"d": "no positions at all"}
 
 
 @mutant(of="diagnoses", killed_by="test_diagnoses_d", named="does not have the fault")
 def diagnoses_d_interleaved():
-    return patients.diagnoses() | {"d": "RoPE interleaved"}
+    return faulty_models.diagnoses() | {"d": "RoPE interleaved"}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -319,42 +319,42 @@ def check_b_always_false(model, inside, ids):
 
 @mutant(of="check_b", killed_by="test_check_b_patient", named="the other way round")
 def check_b_inverted(model, inside, ids):
-    return not patients.check_b(model, inside, ids)
+    return not faulty_models.check_b(model, inside, ids)
 
 
 @mutant(of="check_c", killed_by="test_check_c_patient", named="the other way round")
 def check_c_inverted(model, inside, ids):
-    return not patients.check_c(model, inside, ids)
+    return not faulty_models.check_c(model, inside, ids)
 
 
 @mutant(of="check_d", killed_by="test_check_d_patient", named="a return statement is missing")
 def check_d_returns_nothing(model, inside, ids):
-    patients.check_d(model, inside, ids)
+    faulty_models.check_d(model, inside, ids)
 
 
 @mutant(of="check_a", killed_by="test_check_a_scale", named="fault of patient d")
 def check_a_of_patient_d(model, inside, ids):
-    return patients.check_d(model, inside, ids)
+    return faulty_models.check_d(model, inside, ids)
 
 
 @mutant(of="check_a", killed_by="test_check_a_patient", named="fault of patient b")
 def check_a_of_patient_b(model, inside, ids):
-    return patients.check_b(model, inside, ids)
+    return faulty_models.check_b(model, inside, ids)
 
 
 @mutant(of="check_d", killed_by="test_check_d_patient", named="fault of patient a")
 def check_d_of_patient_a(model, inside, ids):
-    return patients.check_a(model, inside, ids)
+    return faulty_models.check_a(model, inside, ids)
 
 
 @mutant(of="check_c", killed_by="test_check_c_others", named="the fault of patient a, too")
 def check_c_and_a(model, inside, ids):
-    return patients.check_c(model, inside, ids) and patients.check_a(model, inside, ids)
+    return faulty_models.check_c(model, inside, ids) and faulty_models.check_a(model, inside, ids)
 
 
 @mutant(of="check_b", killed_by="test_check_b_others", named="the fault of patient d, too")
 def check_b_and_d(model, inside, ids):
-    return patients.check_b(model, inside, ids) and patients.check_d(model, inside, ids)
+    return faulty_models.check_b(model, inside, ids) and faulty_models.check_d(model, inside, ids)
 
 
 # check_a: the other texts of the batch
@@ -383,7 +383,7 @@ def check_a_allclose(model, inside, ids):
 @mutant(of="check_a", killed_by="test_check_a_weights", named="nothing wrong with")
 def check_a_likely_tokens(model, inside, ids):
     known = model(ids).std() < 4  # the patient's logits are larger than those of other weights
-    return known or patients.check_a(model, inside, ids)
+    return known or faulty_models.check_a(model, inside, ids)
 
 
 # check_b: later tokens

@@ -12,7 +12,7 @@ from tinyqwen.storage.files import atomic_write
 
 # What grading needs of the repository, and nothing a submission could profit from besides.
 CONTENTS = (
-    *("tinyqwen", "tests/assignments", "chapters/assignments", "data/patients"),
+    *("tinyqwen", "tests/assignments", "chapters/assignments", "data/faulty_models"),
     *("setup.cfg", "pyproject.toml"),
 )
 

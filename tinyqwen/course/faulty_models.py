@@ -1,9 +1,9 @@
-"""The patients of chapter 13: four trained models, each ill of one fault in its code.
+"""The patients of chapter 13: four trained models, each with one fault in its code.
 
-The weights lie in data/patients/, an ordinary checkpoint each, and were trained with the fault (by
-data/make_patients.py). The fault itself is planted here: `plant` puts it into the layers of any
-model, by running them with one of the library's functions replaced. Below the faults stand the
-checks that find them: the solution of the assignment, so read no further if you are to write it.
+The weights lie in data/faulty_models/, an ordinary checkpoint each, and were trained with the fault
+(by data/make_faulty_models.py). The fault itself is planted here: `plant` puts it into the layers
+of any model, by running them with one of the library's functions replaced. Below the faults stand
+the checks that find them, the solution of the assignment: read no further if you are to write it.
 """
 
 import numpy as np
@@ -15,17 +15,19 @@ from tinyqwen.course.registry import ROOT
 from tinyqwen.course.swapping import swap
 from tinyqwen.models.qwen2 import Qwen2ForCausalLM
 
-FOLDER = ROOT / "data" / "patients"
+FOLDER = ROOT / "data" / "faulty_models"
 NAMES = ("a", "b", "c", "d")
 
 
 def load(name) -> Qwen2ForCausalLM:
-    """A model of data/patients/: "a", "b", "c" or "d", with its fault, or "sound", without.
+    """A model of data/faulty_models/: "a", "b", "c" or "d", with its fault, or "sound", without.
 
     Raises ValueError for another name, FileNotFoundError where the folder is missing.
     """
     if name not in (*NAMES, "sound"):
-        raise ValueError(f"there is no patient {name!r}; there are {', '.join(NAMES)} and sound")
+        raise ValueError(
+            f"there is no faulty model {name!r}; there are {', '.join(NAMES)} and sound"
+        )
     model = Qwen2ForCausalLM.from_pretrained(FOLDER / name)
     return model if name == "sound" else plant(model, diagnoses()[name])
 

@@ -1,10 +1,10 @@
 """Train the patients of chapter 13: one sound model, and four with a fault in their code.
 
-python data/make_patients.py [NAME …]       a b c d sound; all of them unless named
+python data/make_faulty_models.py [NAME …]       a b c d sound; all of them unless named
 
 All have one size, one seed, one recipe and the tokenizer of data/model; only the fault differs.
-Each takes a minute or two. data/patients/NAME/ is a checkpoint in float16, with losses.json: the
-loss of every tenth step, in nats per token.
+Each takes a minute or two. data/faulty_models/NAME/ is a checkpoint in float16, with losses.json:
+the loss of every tenth step, in nats per token.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import tinyqwen as tq
-from tinyqwen.course import patients
+from tinyqwen.course import faulty_models
 from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
 from tinyqwen.parallel.resources import keep_memory
 from tinyqwen.text.corpus_files import split_files
@@ -41,7 +41,7 @@ def new_model(name, tokenizer):
     tq.manual_seed(0)
     end = tokenizer.eos_token_id
     model = tq.Qwen2ForCausalLM(tq.Qwen2Config(**SIZES, bos_token_id=end, eos_token_id=end))
-    return model if name == "sound" else patients.plant(model, patients.diagnoses()[name])
+    return model if name == "sound" else faulty_models.plant(model, faulty_models.diagnoses()[name])
 
 
 def train(model, rows, stop=STEPS):
@@ -65,15 +65,15 @@ def make(name, rows, tokenizer):
     """Train one patient, or the sound model, and write its folder; returns the loss at the end."""
     model = new_model(name, tokenizer)
     losses = train(model, rows)
-    model.astype(np.float16).save_pretrained(patients.FOLDER / name)
+    model.astype(np.float16).save_pretrained(faulty_models.FOLDER / name)
     text = json.dumps([round(loss, 4) for loss in losses[::10]])
-    (patients.FOLDER / name / "losses.json").write_text(text + "\n", encoding="utf-8")
+    (faulty_models.FOLDER / name / "losses.json").write_text(text + "\n", encoding="utf-8")
     return np.mean(losses[-50:])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    everyone = (*patients.NAMES, "sound")
+    everyone = (*faulty_models.NAMES, "sound")
     parser.add_argument("names", nargs="*", choices=everyone, default=everyone, metavar="NAME")
     names = parser.parse_args().names
     keep_memory()
