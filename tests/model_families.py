@@ -41,6 +41,21 @@ FAMILIES = {
             "window": {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
         },
     },
+    "qwen2_moe": {
+        "head": "Qwen2MoeForCausalLM",
+        "config": {
+            **{**TINY, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 20},
+            **{"num_experts": 5, "num_experts_per_tok": 2},
+        },
+        "cases": {
+            "plain": {},
+            "normalized, some dense": {"norm_topk_prob": True, "mlp_only_layers": [1]},
+            "balanced, every other": {
+                **{"output_router_logits": True, "decoder_sparse_step": 2, "qkv_bias": False},
+                **{"router_aux_loss_coef": 0.3, "use_sliding_window": True, "sliding_window": 4},
+            },
+        },
+    },
 }
 CASES = [(family, case) for family, entry in FAMILIES.items() for case in entry["cases"]]
 

@@ -42,6 +42,12 @@ from tinyqwen.models.qwen2 import (
     Qwen2ForTokenClassification,
     Qwen2Model,
 )
+from tinyqwen.models.qwen2_moe import (
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
+    Qwen2MoeForSequenceClassification,
+    Qwen2MoeModel,
+)
 from tinyqwen.models.qwen3 import (
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -83,6 +89,10 @@ __all__ = [
     "Qwen2ForSequenceClassification",
     "Qwen2ForTokenClassification",
     "Qwen2Model",
+    "Qwen2MoeConfig",
+    "Qwen2MoeForCausalLM",
+    "Qwen2MoeForSequenceClassification",
+    "Qwen2MoeModel",
     "Qwen3Config",
     "Qwen3ForCausalLM",
     "Qwen3ForSequenceClassification",

@@ -110,6 +110,7 @@ def test_cached_equals_uncached(family, case, rng):
 @each_case
 def test_greedy(family, case, rng):
     ours, theirs = pair(transformers, family, case)
+    theirs.config.output_router_logits = False  # theirs fails where a cache is longer than a step
     ids, mask = padded(rng, "left")
     options = dict(max_new_tokens=12, do_sample=False, pad_token_id=0)
     expected = theirs.generate(
@@ -137,12 +138,15 @@ def test_saved_there_and_opened_here_and_back(family, case, rng, tmp_path):
     for values in (new, old):
         file.write_text(json.dumps(values))
         ours = tq.AutoModel.from_pretrained(tmp_path / "theirs")
-        assert type(ours).__name__ == FAMILIES[family]["head"].split("For")[0] + "Model"
+        assert (
+            type(ours).__name__
+            == FAMILIES[family]["head"].split("For")[0].removesuffix("LMHeadModel") + "Model"
+        )
         ours = getattr(tq, FAMILIES[family]["head"]).from_pretrained(tmp_path / "theirs")
         close(ours(ids).logits, expected, "opened here")
     ours.save_pretrained(tmp_path / "ours")
     again = type(theirs).from_pretrained(tmp_path / "ours", attn_implementation="eager").eval()
-    assert torch.equal(again(torch.tensor(ids)).logits, theirs(torch.tensor(ids)).logits)
+    close(again(torch.tensor(ids)).logits.detach().numpy(), expected, "opened there")
     assert type(ours.config).from_dict(ours.config.to_dict()) == ours.config
 
 
@@ -152,13 +156,14 @@ def test_five_steps_of_adamw(family, rng):
     groups = decay_groups(ours, 0.1)
     decayed = {id(p) for p in groups[0]["params"]}
     names = {name for name, p in ours.named_parameters() if id(p) in decayed}
-    own = AdamW(groups, lr=1e-3)
+    own = AdamW(groups, lr=1e-3, eps=1e-6)
     split = [
         [p for n, p in theirs.named_parameters() if (n in names) is one] for one in (True, False)
     ]
     other = torch.optim.AdamW(
         [{"params": split[0], "weight_decay": 0.1}, {"params": split[1], "weight_decay": 0.0}],
         lr=1e-3,
+        eps=1e-6,  # or what is but rounding of a gradient would make steps of full size
     )
     for _ in range(5):
         ids = rng.integers(0, 50, (B, T))
@@ -172,6 +177,28 @@ def test_five_steps_of_adamw(family, rng):
         if name.endswith("k_proj.bias"):  # AdamW makes steps of full size of what is but rounding
             continue
         close(dict(ours.named_parameters())[name], parameter.detach(), name, 1e-4)
+
+
+@each_family
+def test_router_logits_and_the_loss_that_balances_them(family, rng):
+    """Of families that have routers."""
+    if not hasattr(our_model(family).config, "num_experts"):
+        return
+    ours, theirs = pair(transformers, family, output_router_logits=True, router_aux_loss_coef=0.3)
+    ids, mask = padded(rng, "right")
+    for masks in ((mask,), ()):
+        ours.zero_grad()
+        theirs.zero_grad()
+        got = ours(ids, *masks, labels=ids)
+        expected = theirs(*tensors(ids, *masks), labels=torch.tensor(ids))
+        for mine, their in zip(got.router_logits, expected.router_logits):
+            real = mask.reshape(-1).astype(bool) if masks else slice(None)
+            close(mine.data[real], their.detach().numpy()[real], "router logits")
+        close(got.aux_loss, expected.aux_loss, "aux_loss")
+        close(got.loss, expected.loss, "loss")
+        got.loss.backward()
+        expected.loss.backward()
+        close_gradients(ours, theirs)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "qwen3"])
@@ -192,8 +219,9 @@ def test_sequence_classification(family, rng):
 def test_config_defaults_are_theirs(family):
     ours = getattr(tq, FAMILIES[family]["head"]).config_class()
     theirs = getattr(transformers, type(ours).__name__)()
+    ours_alone = ("head_dim", "rope_theta", "rope_scaling", "sliding_window", "extra")
     for name in vars(ours):
-        if hasattr(theirs, name) and name not in ("head_dim", "rope_theta", "extra"):
+        if hasattr(theirs, name) and name not in ours_alone:
             assert getattr(ours, name) == getattr(theirs, name), name
 
 

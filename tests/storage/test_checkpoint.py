@@ -395,7 +395,25 @@ CONFIGS = {
     "other architecture": ({"model_type": "llama"}, "model_type is 'llama'"),
     "hidden size": ({"hidden_size": 13}, "hidden_size 13 is not divisible"),
     "kv heads": ({"num_key_value_heads": 2}, "num_attention_heads 3 is not divisible"),
-    "yarn": ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_type 'yarn'"),
+    "longrope": ({"rope_scaling": {"type": "longrope"}}, "rope_type 'longrope' is not supported"),
+    "yarn": ({"rope_scaling": {"type": "yarn"}}, "rope_type 'yarn' needs factor"),
+    "factor": ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "factor must be at least 1"),
+    "factor's kind": ({"rope_scaling": {"type": "linear", "factor": "4"}}, "factor must be a pos"),
+    "llama3": (
+        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}},
+        "rope_type 'llama3' needs high_freq_factor",
+    ),
+    "llama3's bands": (
+        {
+            "rope_scaling": {"rope_type": "llama3", "factor": 8.0}
+            | {"low_freq_factor": 4.0, "high_freq_factor": 1.0}
+        },
+        "low_freq_factor 4.0 must be below high_freq_factor 1.0",
+    ),
+    "part of a head": (
+        {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
+        "partial_rotary_factor is not supported",
+    ),
     "rope by layer": ({"rope_parameters": {"full_attention": {"rope_theta": 1}}}, "layer type"),
     "rope list": ({"rope_parameters": [1]}, "rope_parameters must be an object"),
     "string": ({"hidden_size": "12"}, "hidden_size must be"),

@@ -5,13 +5,14 @@ Qwen2Config, Qwen2Model, Qwen2ForCausalLM. What it has no class for, it cannot d
 """
 
 from tinyqwen import nn
-from tinyqwen.models import bert, gpt2, llama, marian, qwen2, qwen3
+from tinyqwen.models import bert, gpt2, llama, marian, qwen2, qwen2_moe, qwen3
 from tinyqwen.storage.checkpoint import read_config
 
 MODELS = {
     "qwen2": qwen2,
     "llama": llama,
     "qwen3": qwen3,
+    "qwen2_moe": qwen2_moe,
     "gpt2": gpt2,
     "bert": bert,
     "marian": marian,

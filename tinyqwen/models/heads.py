@@ -64,6 +64,7 @@ class ForCausalLM(PreTrainedModel):
             that count, or their sum over num_items_in_batch where that is given.
         logits_to_keep: logits of only that many last positions; 0 means all.
         skip_logits: with labels, compute the loss without ever holding the logits.
+        more: what else the family's body takes.
         """
         out = self.base_model(
             *(input_ids, attention_mask, position_ids, past_key_values),
@@ -77,10 +78,14 @@ class ForCausalLM(PreTrainedModel):
                 out.loss = F.linear_cross_entropy(
                     hidden, self.lm_head.weight, labels, num_items=num_items_in_batch
                 )
-                return out
+                return self.with_own_losses(out, attention_mask)
         out.logits = self.lm_head(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
         if labels is not None:
             out.loss = F.cross_entropy(out.logits, labels, num_items=num_items_in_batch)
+        return self.with_own_losses(out, attention_mask)
+
+    def with_own_losses(self, out, attention_mask):
+        """The output, its loss complete: what a family adds to that of the next token."""
         return out
 
 

@@ -56,8 +56,8 @@ class LlamaAttention(Qwen2Attention):
 class LlamaMLP(Qwen2MLP):
     """Qwen2's, with biases if the config says so."""
 
-    def __init__(self, config):
-        super().__init__(config, config.mlp_bias)
+    def __init__(self, config, layer):
+        super().__init__(config, layer, config.mlp_bias)
 
 
 class LlamaDecoderLayer(Qwen2DecoderLayer):

@@ -32,6 +32,12 @@ from tinyqwen.storage.files import file_in, make_folder, read_json, write_json
 # quant_method of a config's quantization_config -> function (model, path, entries, settings) that
 # replaces an empty model's layers by those of the folder, and returns the entries still to be read.
 quantizers = {}
+MOST = 10  # names in an error
+CAUSES = {  # what all names of a checkpoint that does not fit may begin with
+    "module.": "saved from inside DataParallel; save the model within",
+    "_orig_mod.": "saved from a compiled model; save the model within",
+    "base_model.model.": "an adapter's or a PEFT model's; open it with PeftModel, or merge it first",
+}
 BAR_BYTES = 1 << 28  # weights that take long enough to read for a progress bar
 
 
@@ -111,6 +117,23 @@ class PreTrainedModel(nn.Module):
         """Whether this pass through the body shall keep only the layers' inputs."""
         return self.gradient_checkpointing and is_grad_enabled()
 
+    def num_active_parameters(self):
+        """How many numbers one token meets: all, but of a mixture's experts only those it goes to.
+
+        A module of which a token uses a part says so in `active_share`.
+        """
+        idle = (
+            parameter.size * (1 - module.active_share)
+            for module in self.modules()
+            if hasattr(module, "active_share")
+            for parameter in module.parameters()
+        )
+        return self.num_parameters() - round(sum(idle))
+
+    def pieces(self, name, parameter):
+        """{name in a file: place in the parameter} of the arrays that a file holds it as."""
+        return {name: ...}
+
     @classmethod
     def from_pretrained(cls, path, dtype=np.float32, **changes):
         """Load a folder's weights, whatever floating-point type they are stored in, as `dtype`.
@@ -137,8 +160,9 @@ class PreTrainedModel(nn.Module):
             model = cls(config)
         entries = _read_packed(model, path, _fit_prefix(model, path, entries))
         jobs = _match(model, path, entries, dtype)
-        arrays = laid_in_a_row([parameter.shape for parameter, _ in jobs], dtype)
-        for (parameter, _), array in zip(jobs, arrays):
+        parameters = list({id(parameter): parameter for parameter, _, _ in jobs}.values())
+        arrays = laid_in_a_row([parameter.shape for parameter in parameters], dtype)
+        for parameter, array in zip(parameters, arrays):
             parameter.data = array
         _read(path, jobs)
         model.generation_config = {}
@@ -156,7 +180,11 @@ class PreTrainedModel(nn.Module):
         that names the file if it cannot be written, ValueError for a model without weights.
         """
         path, limit = Path(path), read_size(max_shard_size)
-        arrays = {name: parameter.data for name, parameter in self.named_parameters()}
+        arrays = {
+            piece: parameter.data[place]
+            for name, parameter in self.named_parameters()
+            for piece, place in self.pieces(name, parameter).items()
+        }
         for name, parameter in self.named_parameters():
             if not nn.has_memory(parameter):
                 raise ValueError(f"{name} has a shape but no values; there is nothing to save")
@@ -232,13 +260,15 @@ def _warn_unused(model, path, names):
 
 
 def _match(model, path, entries, dtype):
-    """(parameter, entry) pairs; all that does not match is told at once."""
+    """(parameter, place in it, entry) triples; all that does not match is told at once."""
     names = {}  # parameter id -> its names, several if it is tied
     own = dict(model.named_parameters(remove_duplicate=False))
     for name, parameter in own.items():
         names.setdefault(id(parameter), []).append(name)
+    pieces = {n: {n: ...} if n in entries else model.pieces(n, p) for n, p in own.items()}
 
-    unexpected = [name for name in entries if name not in own]
+    known = {piece for places in pieces.values() for piece in places}
+    unexpected = [name for name in entries if name not in known]
     head = [name for name in unexpected if _may_be_absent(model, name)]
     _warn_unused(model, path, head)
     unexpected = [name for name in unexpected if name not in head]
@@ -246,26 +276,29 @@ def _match(model, path, entries, dtype):
 
     jobs, new, computed = [], [], []
     for group in names.values():
-        stored = [name for name in group if name in entries]
-        for name in stored:
-            entry = entries[name]
-            if entry.shape != own[name].shape:
-                problems.append(f"{name} has shape {entry.shape}, expected {own[name].shape}")
-            elif entry.dtype not in safetensors.FLOATS:
-                problems.append(f"{name} has dtype {entry.dtype}, expected a floating-point type")
-        if stored:
-            jobs.append((own[stored[0]], entries[stored[0]]))
-        elif re.search(model.computed_weights, group[0]):
+        stored = [name for name in group if any(piece in entries for piece in pieces[name])]
+        if not stored and re.search(model.computed_weights, group[0]):
             computed.append(group[0])
-        elif _may_be_absent(model, group[0]):
+            continue
+        if not stored and _may_be_absent(model, group[0]):
             new.append(group[0])
-        else:
-            problems.append(f"{group[0]} is missing")
-        for name in stored[1:]:
-            if not problems and not safetensors.same_bytes(entries[name], entries[stored[0]]):
-                jobs.append((_untie(model, path, name, stored[0]), entries[name]))
+            continue
+        for name in stored or group[:1]:
+            for piece, place in pieces[name].items():
+                problems += _misfit(piece, entries.get(piece), own[name].data[place].shape)
+        if problems or not stored:
+            continue
+        first, *others = stored
+        jobs += [(own[first], place, entries[piece]) for piece, place in pieces[first].items()]
+        for name in others:
+            if not safetensors.same_bytes(entries[name], entries[first]):
+                jobs.append((_untie(model, path, name, first), ..., entries[name]))
     if problems:
-        raise ValueError(f"{path}: does not fit {type(model).__name__}: {'; '.join(problems)}")
+        rest = f"; and {len(problems) - MOST} more" if len(problems) > MOST else ""
+        raise ValueError(
+            f"{path}: does not fit {type(model).__name__}: {'; '.join(problems[:MOST])}{rest}"
+            f"{_likely_cause(entries)}"
+        )
     if new:
         warnings.warn(f"{path}: new and random, to be trained: {', '.join(new)}", stacklevel=3)
     if new or computed:
@@ -273,6 +306,25 @@ def _match(model, path, entries, dtype):
             own[name].data = np.zeros(own[name].shape, dtype)
         model.post_init()  # initializes what has memory, and that is only these
     return jobs
+
+
+def _likely_cause(entries):
+    """What a checkpoint with such names probably is, as the end of a sentence; "" if unknown."""
+    for prefix, cause in CAUSES.items():
+        if entries and all(name.startswith(prefix) for name in entries):
+            return f" (all names begin with {prefix!r}: {cause})"
+    return ""
+
+
+def _misfit(name, entry, shape):
+    """What is wrong with an array of a file, in a list of at most one sentence."""
+    if entry is None:
+        return [f"{name} is missing"]
+    if entry.shape != shape:
+        return [f"{name} has shape {entry.shape}, expected {shape}"]
+    if entry.dtype not in safetensors.FLOATS:
+        return [f"{name} has dtype {entry.dtype}, expected a floating-point type"]
+    return []
 
 
 def _may_be_absent(model, name):
@@ -300,7 +352,7 @@ def _untie(model, path, name, other):
 
 
 def _read(path, jobs):
-    total = sum(entry.nbytes for _, entry in jobs)
+    total = sum(entry.nbytes for _, _, entry in jobs)
     bar = nullcontext()
     if total >= BAR_BYTES:
         from tqdm import tqdm  # a third of the time of `import tinyqwen`, for large models alone
@@ -308,7 +360,8 @@ def _read(path, jobs):
         bar = tqdm(total=total, unit="B", unit_scale=True, desc="loading", disable=None)
     with bar as shown:
         bad = safetensors.read_into(
-            [(entry, parameter.data) for parameter, entry in jobs], shown and shown.update
+            [(entry, parameter.data[place]) for parameter, place, entry in jobs],
+            shown and shown.update,
         )
     if bad:
         warnings.warn(f"{path}: NaN or infinity in {', '.join(sorted(bad))}", stacklevel=3)

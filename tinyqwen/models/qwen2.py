@@ -7,6 +7,7 @@ loads by name and `print(model)` reads the same. (Yang et al. 2024, "Qwen2 techn
 It is the trunk of its relatives: they name other parts where theirs differ, and run the same code.
 """
 
+import functools
 from dataclasses import InitVar, dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from tinyqwen import nn
 from tinyqwen.models import heads
 from tinyqwen.models.attention import attention
 from tinyqwen.models.cache import KVCache
-from tinyqwen.models.config import Number, PretrainedConfig, Share, Size
+from tinyqwen.models.config import Count, Number, PretrainedConfig, Share, Size
 from tinyqwen.models.inputs import check_ids, check_mask, check_positions, for_cache
 from tinyqwen.models.merged_linear import linears, merged_linear
 from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
@@ -53,12 +54,14 @@ class Qwen2Config(PretrainedConfig):
     rope_parameters: InitVar[dict[str, Any] | None] = None  # how transformers 5 spells these two
     use_sliding_window: bool = False
     sliding_window: Size | None = 4096
-    max_window_layers: int = 28
+    max_window_layers: Count = 28
     layer_types: list[str] | None = None
     attention_dropout: Share = 0.0
     classifier_dropout: Share | None = 0.1
 
     def __post_init__(self, rope_parameters):
+        if self.use_sliding_window is False:
+            self.sliding_window = None
         self.rope_theta, self.rope_scaling = read_rope(
             self.rope_theta, self.rope_scaling, rope_parameters
         )
@@ -89,14 +92,10 @@ class Qwen2Config(PretrainedConfig):
         self._choose_layer_types()
 
     def _choose_layer_types(self):
-        if not self.use_sliding_window:
-            self.sliding_window = None
         if self.layer_types is None:
-            first = (
-                self.num_hidden_layers if self.sliding_window is None else self.max_window_layers
-            )
+            window = self.sliding_window is not None
             self.layer_types = [
-                "sliding_attention" if i >= first else "full_attention"
+                "sliding_attention" if window and self.is_sliding(i) else "full_attention"
                 for i in range(self.num_hidden_layers)
             ]
         if not isinstance(self.layer_types, (list, tuple)):
@@ -113,6 +112,10 @@ class Qwen2Config(PretrainedConfig):
                 )
         if "sliding_attention" in self.layer_types and self.sliding_window is None:
             raise ValueError("layer_types has 'sliding_attention', but sliding_window is not set")
+
+    def is_sliding(self, layer):
+        """Whether a layer, counted from 0, has a sliding window where layer_types does not say."""
+        return layer >= self.max_window_layers
 
     @property
     def max_sequence_length(self):
@@ -187,8 +190,8 @@ class Qwen2Attention(nn.Module):
 class Qwen2MLP(nn.Module):
     """down(silu(gate(x)) · up(x)), the SwiGLU feed-forward block (Shazeer 2020); no biases."""
 
-    def __init__(self, config, bias=False):
-        C, I = config.hidden_size, config.intermediate_size
+    def __init__(self, config, layer=None, bias=False, size=None):
+        C, I = config.hidden_size, size or config.intermediate_size
         self.gate_proj, self.up_proj = linears(C, I, I, bias=bias)
         self.down_proj = nn.Linear(I, C, bias=bias)
         self.act_fn = SiLUActivation()
@@ -219,19 +222,18 @@ class Qwen2DecoderLayer(nn.Module):
 
     def __init__(self, config, layer):
         self.self_attn = self.attention_class(config, layer)
-        self.mlp = self.mlp_class(config)
+        self.mlp = self.mlp_class(config, layer)
         self.input_layernorm = self.norm_class(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = self.norm_class(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x, rope, mask, past_key_values=None, output_attentions=False):
+    def forward(self, x, rope, mask, past_key_values=None, output_attentions=False, **for_mlp):
         """x (B, T, C) -> (B, T, C), and the attention weights or None."""
 
         def self_attn(x):
             return self.self_attn(x, rope, mask, past_key_values, output_attentions)
 
-        return decoder_layer(
-            x, self.input_layernorm, self_attn, self.post_attention_layernorm, self.mlp
-        )
+        mlp = functools.partial(self.mlp, **for_mlp) if for_mlp else self.mlp
+        return decoder_layer(x, self.input_layernorm, self_attn, self.post_attention_layernorm, mlp)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -269,6 +271,7 @@ class Qwen2Model(Qwen2PreTrainedModel):
         use_cache=False,
         output_hidden_states=False,
         output_attentions=False,
+        **for_mlp,
     ):
         """input_ids (B, T) integers -> ModelOutput.
 
@@ -276,6 +279,7 @@ class Qwen2Model(Qwen2PreTrainedModel):
             (B, H, T, S) with four axes, boolean or additive; causality is added to either.
         position_ids: (B, T) or (T,); counted from the cache's length by default.
         past_key_values: a KVCache, which is extended in place; use_cache=True makes one.
+        for_mlp: what a relative's MLPs take beside x.
         """
         if use_cache and past_key_values is None:
             past_key_values = KVCache(self.config.num_hidden_layers)
@@ -288,12 +292,13 @@ class Qwen2Model(Qwen2PreTrainedModel):
         rope = self.rotary_emb(position_ids, x.dtype)
         hidden_states, attentions = [], []
         # A recomputed layer gives its output alone: no cache, no weights.
-        recompute = self.recomputes_layers() and past_key_values is None and not output_attentions
+        alone = past_key_values is None and not output_attentions and not for_mlp
+        recompute = self.recomputes_layers() and alone
         for layer in self.layers:
             if output_hidden_states:
                 hidden_states.append(x)
             layer = recomputed(layer) if recompute else layer
-            x, weights = layer(x, rope, mask, past_key_values, output_attentions)
+            x, weights = layer(x, rope, mask, past_key_values, output_attentions, **for_mlp)
             attentions.append(weights)
         x = self.norm(x)
         return ModelOutput(
