@@ -705,3 +705,20 @@ def test_memory_peaks_near_the_weights(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.25 * weights, f"{peak / weights:.2f} × the weights"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "says"),
+    [("module.", "DataParallel"), ("base_model.model.", "PeftModel"), ("x.", "")],
+)
+def test_names_that_do_not_fit_are_few_and_explained(tmp_path, prefix, says):
+    """Ten names and a number, and what such a file probably is."""
+    make().save_pretrained(tmp_path)
+    arrays, _ = safetensors.load(tmp_path / "model.safetensors")
+    safetensors.save(
+        tmp_path / "model.safetensors", {prefix + name: array for name, array in arrays.items()}
+    )
+    with pytest.raises(ValueError, match=f"and {2 * len(arrays) - 10} more.*{says}") as caught:
+        tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    assert str(caught.value).count("is unexpected") == 10
+    assert ("all names begin" in str(caught.value)) == bool(says)

@@ -36,7 +36,7 @@ MOST = 10  # names in an error
 CAUSES = {  # what all names of a checkpoint that does not fit may begin with
     "module.": "saved from inside DataParallel; save the model within",
     "_orig_mod.": "saved from a compiled model; save the model within",
-    "base_model.model.": "an adapter's or a PEFT model's; open it with PeftModel, or merge it first",
+    "base_model.model.": "of an adapter; open it with PeftModel, or merge it first",
 }
 BAR_BYTES = 1 << 28  # weights that take long enough to read for a progress bar
 
