@@ -115,7 +115,7 @@ def _box(ax, x, y, half, text, color):
 
 def rule_to_exact(config):
     """From the rule of thumb, step by step, to the exact number of parameters. Returns a Figure."""
-    steps = [("(4h² + h·i)·L + V·h", rule_of_thumb(config))]
+    steps = [("(4d² + d·d_ff)·l + V·d", rule_of_thumb(config))]
     steps += [
         (reason.split(", not")[0].split(", gate")[0], number)
         for reason, number in corrections_of(config)
