@@ -60,7 +60,7 @@ def parameter_counts(config):
 
 
 def rule_of_thumb(config):
-    """(4h² + h·i)·L + V·h: four square attention matrices, one feed-forward one, the embedding."""
+    """(4d² + d·d_ff)·l + V·d: four square matrices, one feed-forward one, the embedding."""
     config = as_dict(config)
     h, i = config["hidden_size"], config["intermediate_size"]
     return (4 * h * h + h * i) * config["num_hidden_layers"] + config["vocab_size"] * h
@@ -78,9 +78,9 @@ def rule_of_thumb_corrections(config):
     count = parameter_counts(config)
     bias = L * (queries + 2 * keys) * int(config.get("attention_bias") is not False)
     corrections = [
-        ("SwiGLU has three h·i matrices, gate, up and down, not one", 2 * count["up_proj"]),
-        (f"q and o lead to H·D = {queries}, not to h = {h}", 2 * L * h * (queries - h)),
-        (f"k and v lead to H_kv·D = {keys} only, not to h = {h}", 2 * L * h * (keys - h)),
+        ("SwiGLU has three d·d_ff matrices, gate, up and down, not one", 2 * count["up_proj"]),
+        (f"q and o lead to h·d_h = {queries}, not to d = {h}", 2 * L * h * (queries - h)),
+        (f"k and v lead to h_kv·d_h = {keys} only, not to d = {h}", 2 * L * h * (keys - h)),
         ("biases of q, k and v", bias),
         ("weights of the norms", count["norms"]),
         ("an lm_head that is not tied to the embedding", count["lm_head"]),
