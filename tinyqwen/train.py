@@ -76,6 +76,9 @@ def parse_arguments(arguments=None):
         metavar="DIR",
         help=f"use the functions written in this assignments folder; --out is then {MINE}",
     )
+    parser.add_argument(
+        "--anyway", action="store_true", help="with --student: train also on what fails its tests"
+    )
     options = parser.parse_args(arguments)
     if options.direction:
         options.source, options.target = options.direction
@@ -108,12 +111,17 @@ def main(arguments=None):
         steps = config.steps if options.resume and "steps" in options else None
         if not options.student:
             return train(config, options.resume, steps, ranks=group)
+        from tinyqwen.course import capstone, swap  # a tenth of the start-up time, here alone
+
+        if not options.anyway and (failing := capstone.shortcomings(options.student)):
+            raise ValueError(
+                f"a model should not learn from what fails its tests ({'; '.join(failing)}): mend "
+                "that first (pytest tests/assignments), or train all the same with --anyway"
+            )
         if not options.resume:  # the same command after every chapter: each run has its folder
             config.out = group.everybody(_free(config.out))[0]
             print(f"The run is in {config.out}.")
-        from tinyqwen.course import swap  # a tenth of the start-up time, for these runs alone
-
-        with swap(options.student) as names:
+        with swap(options.student) as names, capstone.explained(options.student):
             print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
             return train(config, options.resume, steps, options.student, group)
 

@@ -13,7 +13,7 @@ from tinyqwen.course.registry import ROOT, STUBS, chapters, reference
 from tinyqwen.course.runner import Result
 from tinyqwen.course.submission import write_solution
 from tinyqwen.course.swapping import swap
-from tinyqwen.train import parse_arguments
+from tinyqwen.train import main, parse_arguments
 from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Trainer
 
@@ -208,3 +208,24 @@ def test_the_capstone_is_reached(tmp_path, solved):
             capstone.RECORD.unlink(missing_ok=True)
         else:
             capstone.RECORD.write_bytes(kept)
+
+
+def test_a_run_is_refused_what_fails_its_tests_and_tells_whose_exception_it_is(tmp_path):
+    """The function is named, with its first failure; --anyway goes on, to the student's line."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    honest = (ROOT / "tests" / "attacks" / "honest.py").read_text(encoding="utf-8")
+    file = folder / chapters()["ch04"].file
+    file.write_text(honest, encoding="utf-8")
+    assert capstone.shortcomings(folder) == []
+    file.write_text(honest.replace("return gate * s * up, vjp", "return gate * up, vjp"))
+    (line,) = capstone.shortcomings(folder)
+    assert line.startswith("ch04 swiglu: swiglu: the example")
+    file.write_text(honest.replace("s = sigmoid(gate)", "s = sigmoid(gate)[..., :-1]"))
+    command = ["--steps", "2", "--student", str(folder), "--out", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match=r"swiglu: .*--anyway"):
+        main(command)
+    with pytest.raises(ValueError, match=r"swiglu in ch04_swiglu.py, line 45: ValueError"):
+        main([*command, "--anyway"])
+    with pytest.raises(KeyError), capstone.explained(folder):
+        raise KeyError("not the student's")

@@ -11,15 +11,19 @@ files. The best that each digest has reached is in runs/capstone.json.
 
 import hashlib
 import math
+import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 from tinyqwen.course.registry import ROOT, chapters, functions_in, is_written
-from tinyqwen.course.submission import find_file
+from tinyqwen.course.runner import graders_of, result_of, run
+from tinyqwen.course.submission import find_file, submitted
 from tinyqwen.storage.files import read_json, write_json
 
 LIMIT = 0.15  # nats per token above the floor
 RECORD = ROOT / "runs" / "capstone.json"
 MARK = "student.json"
+NOT_TRAINED = ("course.", "analysis.", "generation.")  # homes of what no training step runs
 
 
 def written(folder) -> list[str]:
@@ -37,6 +41,42 @@ def written(folder) -> list[str]:
 def assigned() -> list[str]:
     """Names of all functions of all chapters."""
     return [name for chapter in chapters().values() for name in chapter.assigned]
+
+
+def shortcomings(folder) -> list[str]:
+    """A line for each function that a run would use and that fails a test of its chapter.
+
+    The graders run in this process: on one's own code.
+    """
+    found = {}
+    for chapter, _ in _files(folder):
+        used = [n for n, home in chapter.assigned.items() if not home.startswith(NOT_TRAINED)]
+        submission = submitted(chapter, folder)
+        for test in graders_of(chapter):
+            submission.used.clear()
+            result = run(test, submission, result_of(test, chapter.key))
+            for name in submission.used & set(used):
+                if result.status in ("failed", "error"):
+                    told = result.text.partition("\n")[0].rstrip(".")
+                    found.setdefault(name, f"{chapter.key} {name}: {told}")
+    return list(found.values())
+
+
+@contextmanager
+def explained(folder):
+    """An exception out of a student's function tells the function, its file and its line."""
+    files = {str(file.resolve()) for _, file in _files(folder)}
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename in files]
+        if not own:
+            raise
+        name, line = Path(own[-1].filename).name, own[-1].lineno
+        raise ValueError(
+            f"{own[-1].name} in {name}, line {line}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def digest(folder) -> str:
