@@ -27,7 +27,7 @@ from tinyqwen.training.trainer import Stopped, Trainer
 
 MINE = "runs/mine"  # where a student's run is, beside the library's own
 
-PATHS = ("data", "out", "tokenizer", "init_from")
+PATHS = ("data", "out", "tokenizer", "init_from", "teacher")
 HELP = {
     "model": "family of a new model",
     "task": "what it learns",
@@ -35,6 +35,11 @@ HELP = {
     "out": "run folder",
     "tokenizer": "bpe, wordpiece, char, or a tokenizer's folder (bpe, or that of --init-from)",
     "init_from": "checkpoint to start from (its sizes replace the ones below)",
+    "lora_rank": "train adapters of this rank beside the frozen layers of --init-from; 0: no",
+    "lora_alpha": "scale of the adapters, over their rank; 0 for twice the rank",
+    "teacher": "checkpoint with the same tokens, to learn all its probabilities from",
+    "distill_weight": "share of the teacher in the loss",
+    "distill_temperature": "by which both models' logits are divided for that",
     "steps": "optimizer updates; 0 prints the plan and trains nothing",
     "batch_size": "rows of an update (times --grad-accumulation)",
     "seq_len": "tokens in a row",

@@ -25,9 +25,10 @@ class TrainConfig:
 
     steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
     from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
-    tokenizer: "bpe", "wordpiece", "char", or the folder of one; "" means that of init_from, or bpe.
-    vocab_size: 0 means 512 for bpe, 300 for wordpiece, every character of the text for char. Sizes
-    are named as in Qwen2Config.
+    tokenizer: "bpe", "wordpiece", "char", or the folder of one; "" means that of init_from or
+    teacher, or bpe. vocab_size: 0 means 512 for bpe, 300 for wordpiece, every character of the text
+    for char. Sizes are named as in Qwen2Config. lora_rank: 0 trains all of the model; lora_alpha: 0
+    means twice the rank.
     """
 
     model: str = "qwen2"
@@ -51,6 +52,11 @@ class TrainConfig:
     save_interval: int = 200
     seed: int = 0
     threads: int = 0
+    lora_rank: int = 0
+    lora_alpha: float = 0.0
+    teacher: str = ""
+    distill_weight: float = 0.5
+    distill_temperature: float = 2.0
     source: str = "zh"
     target: str = "en"
     vocab_size: int = 0
@@ -64,7 +70,7 @@ class TrainConfig:
     def __post_init__(self):
         for field in fields(self):
             self._check_type(field.name, type(field.default))
-        self.tokenizer = self.tokenizer or self.init_from or "bpe"
+        self.tokenizer = self.tokenizer or self.init_from or self.teacher or "bpe"
         self.threads = self.threads or default_threads()
         if self.model not in MODELS:
             raise ValueError(f"model {self.model!r} is none of {', '.join(MODELS)}")
@@ -92,7 +98,26 @@ class TrainConfig:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
         if self.freeze_body and self.lm_weight:
             raise ValueError("with freeze_body the body learns nothing, so lm_weight must be 0")
+        self._check_tuning()
         self.model_config(self.vocab_size or 512)  # refuses sizes that do not fit together
+
+    def _check_tuning(self):
+        if self.lora_rank < 0 or not 0 <= self.lora_alpha < math.inf:
+            raise ValueError("lora_rank and lora_alpha must not be negative")
+        if self.lora_alpha and not self.lora_rank:
+            raise ValueError("lora_alpha is nothing without lora_rank")
+        if self.lora_rank and self.init_from is None:
+            raise ValueError("lora_rank adapts a trained model; choose one with init_from")
+        if self.lora_rank and self.freeze_body:
+            raise ValueError("lora_rank trains the body's adapters; leave out freeze_body")
+        if self.teacher and self.task not in ("causal", "chat"):
+            raise ValueError(f"a teacher is for the tasks causal and chat, not for {self.task}")
+        if not 0 <= self.distill_weight <= 1:
+            raise ValueError(f"distill_weight must be from 0 to 1, not {self.distill_weight}")
+        if not 0 < self.distill_temperature < math.inf:
+            raise ValueError(
+                f"distill_temperature must be a positive number, not {self.distill_temperature}"
+            )
 
     @classmethod
     def recipe(cls, **given):

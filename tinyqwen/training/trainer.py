@@ -53,6 +53,7 @@ from tinyqwen.training.run_state import (
 from tinyqwen.training.signals import Signals
 from tinyqwen.training.tasks import TASKS
 from tinyqwen.training.train_config import RUN_CONFIG
+from tinyqwen.training.tuned import save_tuned, stored_parameters, tuned
 from tinyqwen.viz.style import save
 from tinyqwen.viz.training import loss_curve
 
@@ -135,6 +136,7 @@ class Trainer:
         self.model = self._new_model()
         self.model.generation_config = self.task.generation_config(self.tokenizer)
         self.task.adapt(self.model)
+        self.model, self.objective = tuned(self.model, self.task, self.tokenizer, config)
         groups = decay_groups(self.model, config.weight_decay)
         settings = {"lr": config.learning_rate, "betas": (0.9, 0.95), "eps": 1e-8}
         if self.ranks.size == 1:
@@ -162,6 +164,7 @@ class Trainer:
         """The checkpoint with the model's config, or None for a new model: where a run goes on, its
         own, for the one that it started from may be gone."""
         begun = (self.folder / STATE).exists() and (self.folder / "config.json").exists()
+        begun = begun and not self.config.lora_rank  # whose state has the adapters alone
         return self.folder if self.config.init_from and begun else self.config.init_from
 
     def _new_model(self):
@@ -200,7 +203,7 @@ class Trainer:
         threads = ranks.threads(config.threads)
         with (
             Signals() as signals,
-            DataParallel(self.model, threads, self.optimizer, self.task) as self.parallel,
+            DataParallel(self.model, threads, self.optimizer, self.objective) as self.parallel,
             open(log, "ab", buffering=0) as self._log,
             tqdm(total=config.steps, initial=self.step, **form) as progress,
         ):
@@ -326,13 +329,14 @@ class Trainer:
         self._save_model(self.folder)
 
     def _state(self):
-        state = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
+        state = {f"model.{name}": p.data for name, p in stored_parameters(self.model)}
         return state | {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
 
     def _load_state(self):
         with state_errors(self.folder):
             state, progress = load_state(self.folder)
-            own = {f"model.{name}": (p.shape, p.dtype) for name, p in self.model.named_parameters()}
+            stored = stored_parameters(self.model)
+            own = {f"model.{name}": (p.shape, p.dtype) for name, p in stored}
             if own != {
                 name: (array.shape, array.dtype)
                 for name, array in state.items()
@@ -355,7 +359,7 @@ class Trainer:
         folder.mkdir(exist_ok=True)
         if not (folder / "tokenizer_config.json").exists():
             self.tokenizer.save_pretrained(folder)
-        self.model.save_pretrained(folder)
+        save_tuned(self.model, folder)
 
     def _plot(self):
         if self.metrics:

@@ -174,6 +174,25 @@ class PeftModel(nn.Module):
             layer.merge()
         return self.unload()
 
+    def save_merged(self, folder):
+        """Write the base with the active adapter merged in; the model stays as it is, bit for bit.
+
+        Besides, the adapters alone go to the folder "adapter" inside.
+        """
+        model, adapted = self.get_base_model(), self._adapted()
+        before = [layer.base_layer.weight.data for _, layer in adapted]
+        try:
+            for path, layer in adapted:
+                layer.base_layer.weight.data = layer.base_layer.weight.data.copy()
+                layer.merge()
+                model.set_submodule(path, layer.base_layer)
+            model.save_pretrained(folder)
+        finally:
+            for (path, layer), weight in zip(adapted, before):
+                layer.base_layer.weight.data = weight
+                model.set_submodule(path, layer)
+        self.save_pretrained(Path(folder) / "adapter")
+
     def unload(self):
         """The base model, plain again, without the adapters."""
         for path, layer in self._adapted():
