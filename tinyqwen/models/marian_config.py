@@ -25,7 +25,7 @@ class MarianConfig(PretrainedConfig):
     }
     small: ClassVar = {
         **{"activation_function": "relu", "scale_embedding": True},  # as in the paper
-        "forced_eos_token_id": None,
+        **{"forced_eos_token_id": None, "max_position_embeddings": 512},
     }
 
     vocab_size: Size = 58101

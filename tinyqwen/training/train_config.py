@@ -180,14 +180,21 @@ class TrainConfig:
             )
 
     def model_config(self, vocab_size, **special_tokens):
-        """The config of a new model; special_tokens: what the task knows of the tokenizer."""
+        """The config of a new model.
+
+        special_tokens: what the task knows of the tokenizer; for a plan, any tokens will do.
+        """
         names = _names(self.model)
-        # A table of learned positions learns those of a row; rotations reach further.
-        positions = max(512, self.seq_len) if "rope_theta" in names else self.seq_len
+        if not special_tokens:
+            special_tokens = {name: 0 for name in names if name.endswith("_token_id")}
+        # A table of learned positions learns those of a row; what is computed reaches further.
+        small = {"max_position_embeddings": 512 if "rope_theta" in names else 0}
+        small |= _small(self.model)
         sizes = {
-            **_small(self.model),
+            **small,
             **{name: getattr(self, name) for name in SIZES},
-            **{"max_position_embeddings": positions, "tie_word_embeddings": True},
+            "max_position_embeddings": max(small["max_position_embeddings"], self.seq_len),
+            "tie_word_embeddings": True,
         }
         own = {name: value for name, value in {**sizes, **special_tokens}.items() if name in names}
         return config_class(self.model)(vocab_size=vocab_size, **own)

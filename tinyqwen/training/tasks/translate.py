@@ -123,7 +123,8 @@ class Translate(Task):
 
     def measure(self, model, batch):
         """And how many of the sources are translated exactly."""
-        written = self.translate(model, batch["input_ids"], batch["attention_mask"])
+        longest = batch["labels"].shape[1] + 1  # what goes on after that is wrong anyway
+        written = self.translate(model, batch["input_ids"], batch["attention_mask"], longest)
         right = [
             row == [token for token in labels if token != -100]
             for row, labels in zip(written, batch["labels"].tolist())
