@@ -31,7 +31,7 @@ class Chat(Task):
 
     auto, flags = AutoModelForCausalLM, "--chat"
     recipe: ClassVar = {
-        **{"data": str(DATA / "questions"), "steps": 400, "seq_len": 256, "batch_size": 8},
+        **{"data": str(DATA / "questions"), "steps": 400, "seq_len": 512, "batch_size": 4},
         **{"learning_rate": 1e-3, "eval_interval": 200},
     }
 
@@ -52,11 +52,13 @@ class Chat(Task):
             facts.clear()  # the validation files come last
             while group := list(islice(conversations, AT_ONCE)):
                 facts.setdefault("question", _question(group[0][2]))
-                for (file, number, _), parts in zip(group, _render(tokenizer, group)):
+                rendered = list(_render(tokenizer, group))
+                texts = [text for parts in rendered for text, _ in parts]
+                encoded = iter(tokenizer.encode_batch(texts, add_special_tokens=False))
+                for (file, number, _), parts in zip(group, rendered):
                     ids, counts = [], []
-                    for text, is_answer in parts:
-                        new = tokenizer.encode(text, add_special_tokens=False)
-                        ids += new
+                    for _, is_answer in parts:
+                        ids += (new := next(encoded))
                         counts += [int(is_answer)] * len(new)
                     if len(ids) > self.config.seq_len:
                         raise ValueError(
