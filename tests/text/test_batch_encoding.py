@@ -87,10 +87,12 @@ def test_words_for_translation_by_hand():
 
 def test_batches_refuse():
     bare = Tokenizer(BERT.backend, {})
+    endless = Tokenizer(BERT.backend, {"model_max_length": 10**30})
     for call, message in [
         (lambda: bare(["a"], padding=True), "no pad_token"),
         (lambda: BERT("a", truncation=True), "need max_length"),
         (lambda: BERT("a", padding="max_length"), "need max_length"),
+        (lambda: endless("a", truncation=True), "need max_length"),
         (lambda: BERT("a", truncation=True, max_length=1), "the special tokens alone take 2"),
         (lambda: BERT(["a", "b"], ["a"]), "equally many"),
         (lambda: BERT(["a", "b"], text_target="a"), "equally many"),

@@ -7,6 +7,8 @@ attention mask.
 
 import numpy as np
 
+LONGEST = 1 << 31  # tokens of a row
+
 
 def cut_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     """How many tokens of each text of a pair may stay, when `room` tokens fit in all.
@@ -69,6 +71,8 @@ def encode_batch(
     cut = truncation in (True, "longest_first")
     if max_length is None:
         max_length = tokenizer.config.get("model_max_length")
+        if isinstance(max_length, int) and max_length > LONGEST:
+            max_length = None  # transformers writes 10³⁰ where there is no limit
     if (cut or padding == "max_length") and not isinstance(max_length, int):
         raise ValueError("truncation and padding='max_length' need max_length, a number of tokens")
     limit = max_length if cut else None
