@@ -25,10 +25,14 @@ def run(main):
         print(f"{program}: warning: {_one_line(message)}", file=sys.stderr)
 
     warnings.showwarning = show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # None if it is closed
+            stream.reconfigure(errors="backslashreplace")  # what a terminal's code page lacks
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-done is undone
     try:
         status = main()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the terminal has written ^C
         status = 130

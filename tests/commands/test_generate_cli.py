@@ -8,7 +8,9 @@ import signal
 import string
 import subprocess
 import sys
+import warnings
 
+import numpy as np
 import pytest
 
 import tinyqwen as tq
@@ -208,7 +210,12 @@ def test_first_word(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "BUNDLED", bundled)
     assert generate.split_words([str(folder), "a", "b"]) == (folder, ["a", "b"])
     assert generate.split_words([str(folder)]) == (folder, [])
-    assert generate.split_words(["Once", "a"]) == (bundled, ["Once", "a"])
+    assert generate.split_words(["Once"]) == (bundled, ["Once"])
+    assert generate.split_words(["Once a", "b"]) == (bundled, ["Once a", "b"])
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert generate.split_words([f"~/{folder.name}", "a"]) == (folder, ["a"])
+    with pytest.raises(FileNotFoundError, match="no folder 'nowehre'; if that is one of 2 texts"):
+        generate.split_words(["nowehre", "Once"])
     assert generate.split_words(["either/or, he said"]) == (bundled, ["either/or, he said"])
     assert generate.split_words([]) == (bundled, [])
     with pytest.raises(FileNotFoundError, match=r"runs/none is no folder"):
@@ -235,6 +242,9 @@ def command(*arguments, **options):
     "arguments, message",
     [
         (["./nowhere", "Once"], "nowhere is no folder"),
+        (["nowehre", "Once"], "there is no folder 'nowehre'"),
+        (["RUN", PROMPT, "--top-k", "-3"], "a positive integer, or 0 for all tokens, not -3"),
+        (["RUN", PROMPT, "--num-beams", "3", "--greedy"], "say it alone"),
         (["RUN", PROMPT, "--top-p", "3"], "top_p must be a number from 0 to 1, not 3.0"),
         (["RUN", PROMPT, "--temperature", "-1"], "temperature must be a number, 0 or more"),
         (["RUN", PROMPT, "--max-new-tokens", "50000"], "do not fit into max_position_embeddings"),
@@ -251,14 +261,126 @@ def test_bad_input_is_one_line_and_exit_2(folder, arguments, message):
 
 
 def test_no_prompt_at_a_terminal(folder, stdin):
-    with pytest.raises(ValueError, match="no PROMPT"):
+    with pytest.raises(ValueError, match="no TEXT"):
         generate.main([str(folder)])
 
 
 def test_output_of_the_command_and_threads(folder, parts):
-    result = command(folder, PROMPT, "--greedy", "--max-new-tokens", 20, "--threads", 1)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == expected(parts, PROMPT, do_sample=False)
+    for threads in (0, 1):
+        result = command(folder, PROMPT, "--greedy", "--max-new-tokens", 20, "--threads", threads)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout == expected(parts, PROMPT, do_sample=False)
+
+
+def test_closed_streams_and_narrow_code_pages(folder, stdin, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ValueError, match="no TEXT"):
+        generate.main([str(folder)])
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ValueError, match="standard output is closed"):
+        generate.main([str(folder), PROMPT])
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    result = command(folder, "a \u732b", "--greedy", "--max-new-tokens", 3, env=environment)
+    assert result.returncode == 0
+    assert "does not know '\\u732b'" in result.stderr
+
+
+def test_what_a_run_never_began_with(folder, tmp_path, parts, monkeypatch):
+    """A random model finds nothing impossible: the limit is moved to where all is, or none."""
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / RUN_CONFIG).write_text("{}")
+    model, tokenizer = parts
+    begun = model.generate([[tokenizer.eos_token_id]], 6)
+    begun = tokenizer.decode(begun[0], skip_special_tokens=True).strip()
+    for limit in (0.0, 2.0):
+        monkeypatch.setattr(generate, "STRANGE", limit)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            generate.main([str(tmp_path / "run"), PROMPT, "--greedy", "--max-new-tokens", "3"])
+        told = [str(warning.message) for warning in caught]
+        if limit:
+            assert f"began like {PROMPT!r}; they began like {begun!r}" in told[0]
+        else:
+            assert not told
+
+
+# -- other kinds of models ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    """A random encoder and decoder, and a tokenizer of words."""
+    folder = tmp_path_factory.mktemp("translator")
+    tokenizer = Tokenizer.train(["the cat sat on the mat and ran"] * 2, kind="word")
+    tokenizer.save_pretrained(folder)
+    tq.manual_seed(1)
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    config = tq.MarianConfig(
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, init_std=0.7,
+        encoder_attention_heads=2, encoder_ffn_dim=16, pad_token_id=pad, eos_token_id=end,
+        decoder_start_token_id=pad, forced_eos_token_id=None, max_position_embeddings=40,
+    )  # fmt: skip
+    model = tq.MarianMTModel(config).eval()
+    model.generation_config = {"do_sample": False, "eos_token_id": end, "pad_token_id": pad}
+    model.save_pretrained(folder)
+    return folder, model, tokenizer
+
+
+def test_a_translator_translates(translator, capsys):
+    folder, model, tokenizer = translator
+    texts = ["the cat sat", "mat"]
+
+    def alone(text, **options):
+        ids = model.generate([tokenizer.encode(text)], 12, **options)[0, 1:]
+        return tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    for flags, options in ([], {}), (["--num-beams", "3"], {"num_beams": 3}):
+        for given in ([texts[0]], texts):
+            generate.main([str(folder), *given, "--max-new-tokens", "12", *flags])
+            printed = [line.strip() for line in capsys.readouterr().out.split("---")]
+            assert printed == [alone(text, **options) for text in given]
+    with pytest.raises(ValueError, match="MarianMTModel does not chat"):
+        generate.main([str(folder), "the cat", "--chat"])
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A random BERT, and WordPiece."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = Tokenizer.train(["the cat sat on the mat and ran"] * 9, kind="wordpiece")
+    tokenizer.save_pretrained(folder)
+    tq.manual_seed(1)
+    config = tq.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=40, initializer_range=0.7,
+    )  # fmt: skip
+    model = tq.BertForMaskedLM(config).eval()
+    model.save_pretrained(folder)
+    return folder, model, tokenizer
+
+
+def test_a_reader_fills_in(encoder, capsys):
+    folder, model, tokenizer = encoder
+    text = "the [MASK] sat on the [MASK]"
+    generate.main([str(folder), text])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == text and len(lines) == 11
+    ids = tokenizer.encode(text)
+    with tq.no_grad():
+        logits = model(np.array([ids])).logits.data[0].astype(np.float64)
+    places = [i for i, token in enumerate(ids) if token == tokenizer.mask_token_id]
+    for place, told in zip(places, (lines[:5], lines[6:])):
+        probabilities = np.exp(logits[place]) / np.exp(logits[place]).sum()
+        for token, line in zip(np.argsort(-probabilities), told):
+            share, word = line.split()
+            assert word == tokenizer.decode([token]).strip()
+            assert float(share.rstrip("%")) == pytest.approx(100 * probabilities[token], abs=0.06)
+
+
+def test_a_reader_does_not_continue(encoder):
+    for flags, message in ([], r"does not continue it; write \[MASK\]"), (["--chat"], "not chat"):
+        with pytest.raises(ValueError, match=message):
+            generate.main([str(encoder[0]), "the cat", *flags])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
