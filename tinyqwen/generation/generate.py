@@ -61,7 +61,7 @@ def generate(
     source = None
     if getattr(self.config, "is_encoder_decoder", False):
         source = ids, mask
-        check_room(self.config, mask, 0)
+        check_room(self.config, int(mask.sum(1).max()), 0)
         ids, mask = _first_tokens(len(ids), config)
     else:
         check_left_padding(mask)

@@ -73,16 +73,18 @@ def new_tokens(model_config, mask, config, demanded):
             f"max_length {config.max_length} leaves no room after a prompt of {mask.shape[1]} "
             "tokens; raise it, or say max_new_tokens"
         )
-    prompt = int(mask.sum(1).max())
+    # An encoder-decoder's text begins with one token, and the last one written is never read.
+    decoder = getattr(model_config, "is_encoder_decoder", False)
+    prompt = 0 if decoder else int(mask.sum(1).max())
     if not demanded:
         wanted = max(1, min(wanted, model_config.max_sequence_length - prompt))
-    check_room(model_config, mask, wanted)
+    check_room(model_config, prompt, wanted)
     return wanted
 
 
-def check_room(model_config, mask, new):
-    """Raise ValueError unless prompts with this mask (B, T), and `new` tokens, fit."""
-    prompt, limit = int(mask.sum(1).max()), model_config.max_sequence_length
+def check_room(model_config, prompt, new):
+    """Raise ValueError unless a prompt of so many tokens, and `new` ones, fit."""
+    limit = model_config.max_sequence_length
     if prompt + new > limit:
         raise ValueError(
             f"a prompt of {prompt} tokens and {new} new ones do not fit into "
