@@ -45,9 +45,10 @@ class KVCache:
     def update(self, layer, key, value):
         """Append key and value (B, H_kv, T, D); return all so far (B, H_kv, S, D), as views."""
         batch, heads, new, depth = key.shape
-        start = self._lengths[layer]
+        room, start = self._layers[layer], self._lengths[layer]
+        if room is not None and len(room[0]) != batch:
+            raise ValueError(f"KVCache: holds a batch of {len(room[0])}, got one of {batch}")
         stop = self._lengths[layer] = start + new
-        room = self._layers[layer]
         if room is None or stop > room[0].shape[2]:
             self.capacity = max(self.capacity, stop if start == 0 else 2 * stop)
             shape = (batch, heads, self.capacity, depth)
@@ -55,8 +56,6 @@ class KVCache:
             for old, new_one in zip(room or (), wider):
                 new_one[:, :, :start] = old[:, :, :start]
             room = self._layers[layer] = wider
-        if len(room[0]) != batch:
-            raise ValueError(f"KVCache: holds a batch of {len(room[0])}, got one of {batch}")
         return cache_update(*room, key, value, start)
 
     def source(self, layer, compute):
