@@ -214,7 +214,7 @@ def test_merge_pair_example(submission):
 @points(2, "merge_pair: value")
 def test_merge_pair_value(submission):
     """Every occurrence, in this order only; everything else stays."""
-    words = [(1, 2, 3, 1, 2), (2, 1, 1, 2, 2, 3, 2, 1), (3, 3), (1, 2), (2, 1), (1,), ()]
+    words = [(1, 2, 3, 1, 2, 3, 1, 2), (2, 1, 1, 2, 2, 3, 2, 1), (3, 3), (1, 2), (2, 1), (1,), ()]
     words += [random_word((1, 2, 3), 6, 12) for _ in range(6)]
     for word in words:
         check_equal(
@@ -224,6 +224,12 @@ def test_merge_pair_value(submission):
             case=f"merge_pair({word}, (1, 2), 9)",
             mistakes={
                 "only the first occurrence is merged": merged(word, (1, 2), 9, most=1),
+                "the walk ends too early: the pair at the end of the word is not merged": (
+                    merged(word[:-1], (1, 2), 9) + tuple(word[-1:])
+                ),
+                "the last token is lost where it is in no pair": (
+                    merged(word, (1, 2), 9)[:-1] if word[-2:] != (1, 2) else None
+                ),
                 "a list is returned; a word has to be a tuple, a key for a dict": list(
                     merged(word, (1, 2), 9)
                 ),

@@ -38,10 +38,10 @@ def some(*shape, below=200):
 def table_cases(**options):
     options = {"dtype": np.float64, **options}
     return [
-        case(np.arange(5), 6, **options),
+        case(np.arange(5), 8, **options),  # at 6, dim - 2 and a theta of a million are the same
         case(some(4), 2, **options),
         case(some(2, 3), 10, **options),
-        case(np.arange(7, 10), 8, **options),
+        case(np.arange(7, 10), 6, **options),
     ]
 
 
@@ -102,8 +102,14 @@ def test_sinusoidal_table_value(submission):
             "the exponent is i/dim; it is 2i/dim, where i counts the pairs": (
                 lambda p, dim, **_: taking_turns(angles(p, dim, step=1))
             ),
+            "theta is a million here; it is 10,000 if none is given": lambda p, dim, **_: (
+                taking_turns(angles(p, dim, theta=1e6))
+            ),
             "the exponents are divided by dim - 2 where dim belongs": lambda p, dim, **_: (
                 taking_turns(angles(p, dim, over=dim - 2))
+            ),
+            "2i counts twice: the exponents are 4i/dim": lambda p, dim, **_: taking_turns(
+                angles(p, dim, step=4)
             ),
             "the sine and the cosine of a pair have different frequencies": (
                 lambda p, dim, **_: taking_turns(angles(p, dim), angles(p, dim) * 1e4 ** (-1 / dim))
@@ -215,8 +221,14 @@ def test_rope_tables_value(submission):
             "the exponent is i/dim; it is 2i/dim, where i counts the pairs": (
                 lambda p, dim, **_: twice(angles(p, dim, step=1))
             ),
+            "theta is a million here; it is 10,000 if none is given": (
+                lambda p, dim, **_: twice(angles(p, dim, theta=1e6))
+            ),
             "the exponents are divided by dim - 2 where dim belongs": (
                 lambda p, dim, **_: twice(angles(p, dim, over=dim - 2))
+            ),
+            "2i counts twice: the exponents are 4i/dim": (
+                lambda p, dim, **_: twice(angles(p, dim, step=4))
             ),
             "the frequencies grow: the exponent has lost its minus": (
                 lambda p, dim, **_: twice(angles(p, dim, step=-2))

@@ -492,7 +492,9 @@ def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
         },
         "lm_head": {k: f * right["lm_head"] for k, f in twice.items() if f != 1 / L}
         | {
-            "a tied head computes, too: only its parameters are not its own": 0,
+            "a tied head computes, too: only its parameters are not its own"
+            if config.get("tie_word_embeddings")
+            else "the head's product with its table is missing": 0,
             "the head is there once, not in every layer": right["lm_head"] * L,
             "the embedding is a look-up: no multiplication": 2 * right["lm_head"],
         },

@@ -552,3 +552,25 @@ def encode_wordpiece_any_length(word, vocabulary, unk_token="[UNK]", max_charact
 @mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_unknown", named="still allowed")
 def encode_wordpiece_length_off_by_one(word, vocabulary, unk_token="[UNK]", max_characters=100):
     return encode_wordpiece(word, vocabulary, unk_token, max_characters - 1)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="the walk ends too early")
+def merge_pair_stops_before_the_end(word, pair, new_token):
+    out, i = [], 0
+    while i < len(word):
+        if i + 2 < len(word) and tuple(word[i : i + 2]) == tuple(pair):
+            out, i = [*out, new_token], i + 2
+        else:
+            out, i = [*out, word[i]], i + 1
+    return tuple(out)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="the last token is lost")
+def merge_pair_loses_the_last_token(word, pair, new_token):
+    out, i = [], 0
+    while i < len(word) - 1:
+        if tuple(word[i : i + 2]) == tuple(pair):
+            out, i = [*out, new_token], i + 2
+        else:
+            out, i = [*out, word[i]], i + 1
+    return tuple(out)

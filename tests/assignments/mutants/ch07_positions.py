@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen.course import mutant
+from tinyqwen.course import mutant, reference
 
 sinusoidal_table, rope_tables = F.sinusoidal_table, F.rope_tables
 apply_rope = F.apply_rope.raw
@@ -264,3 +264,27 @@ def rope_vjp_turns_the_table_over(x, cos, sin):
 def rope_float64(x, cos, sin):
     out, vjp = apply_rope(x.astype(np.float64), cos, sin)
     return out, lambda g: (vjp(g)[0].astype(x.dtype),)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="theta is a million here")
+def rope_tables_of_another_default(positions, dim, theta=1e6, dtype=np.float32):
+    return reference("rope_tables")(positions, dim, theta, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="the exponents are 4i/dim")
+def rope_tables_with_2i_of_even_numbers(positions, dim, theta=10000.0, dtype=np.float32):
+    angles = positions[..., None] * theta ** (-2 * np.arange(0, dim, 2) / dim)
+    angles = np.concatenate([angles, angles], -1)
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="a million here")
+def sinusoidal_table_of_another_default(positions, dim, theta=1e6, dtype=np.float32):
+    return reference("sinusoidal_table")(positions, dim, theta, dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="are 4i/dim")
+def sinusoidal_table_with_2i_of_even_numbers(positions, dim, theta=10000.0, dtype=np.float32):
+    angles = positions[..., None] * theta ** (-2 * np.arange(0, dim, 2) / dim)
+    table = np.stack([np.sin(angles), np.cos(angles)], -1)
+    return table.reshape(*positions.shape, dim).astype(dtype)
