@@ -97,7 +97,8 @@ def read(story, question):
         asked = re.fullmatch(pattern, question)
         if asked:
             for place, answer in places:
-                found = re.search(place.format(*asked.groups()), story)
+                look = re.match if place.startswith(".*") else re.search  # from each place: slow
+                found = look(place.format(*asked.groups()), story)
                 if found:
                     answer = found.expand(answer)
                     return kind, answer[0].upper() + answer[1:]
@@ -179,9 +180,9 @@ def test_labels_say_who_has_it_at_the_end(split):
             r".*gave the \w+ \w+ to (\w+)",
             r".*gave (\w+) the \w+ \w+",
             r".*So (\w+) \w+ to \w+ and got the \w+ \w+ back",
-            r".*(?!\bOne\b)\b(\w+) looked in the \w+ and found",
+            r".*\b(\w+) looked in the \w+ and found",
         ]
-        found = [re.search(pattern, story) for pattern in patterns]
+        found = [re.match(pattern, story) for pattern in patterns]
         last = max(filter(None, found), key=lambda match: match.start(1))
         assert record["label"] == ("hero" if last[1] == hero else "friend"), story
         labels[record["label"]] += 1
