@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from tinyqwen.course import capstone
-from tinyqwen.course.registry import ROOT, STUBS, chapters, reference
+from tinyqwen.course.registry import ROOT, chapters, reference
 from tinyqwen.course.runner import Result
 from tinyqwen.course.submission import write_solution
 from tinyqwen.course.swapping import swap
@@ -42,8 +42,8 @@ def trained(solved, run, record, gap=0.1):
     return capstone.end(run, gap, record)
 
 
-def test_written_functions_are_counted_and_not_run(tmp_path, solved):
-    assert capstone.written(STUBS) == []
+def test_written_functions_are_counted_and_not_run(tmp_path, solved, stubs):
+    assert capstone.written(stubs) == []
     assert sorted(capstone.written(solved)) == sorted(capstone.assigned())
     chapter = chapters()["ch10"]
     file = solved / chapter.file
@@ -53,14 +53,14 @@ def test_written_functions_are_counted_and_not_run(tmp_path, solved):
     assert len(capstone.written(solved)) == TOTAL - len(chapter.assigned)
 
 
-def test_the_way_to_the_capstone(tmp_path, solved):
+def test_the_way_to_the_capstone(tmp_path, solved, stubs):
     """Stubs, all written, all points, trained: each line of the scoreboard turns in its turn."""
     record = tmp_path / "record.json"
 
     def standing(folder=solved, status="passed", **options):
         return capstone.standing(folder, results(status), record=record, **options)
 
-    assert standing(STUBS) == [(f"capstone: 0 of {TOTAL} functions written", "")]
+    assert standing(stubs) == [(f"capstone: 0 of {TOTAL} functions written", "")]
     told = text(standing())
     assert f"✓ every function written: {TOTAL} of {TOTAL}" in told
     assert "· every point with --all-mine: pytest tests/assignments --all-mine" in told

@@ -614,8 +614,8 @@ def test_swap_says_what_it_cannot_read(tmp_path):
 # ---------------------------------------------------------------------------------------------
 
 
-def test_stubs_pass_as_to_do_and_the_solution_gets_full_marks(tmp_path):
-    code, text = run_pytest(ROOT / "chapters" / "assignments", "-k", "ch04 or ch05")
+def test_stubs_pass_as_to_do_and_the_solution_gets_full_marks(tmp_path, stubs):
+    code, text = run_pytest(stubs, "-k", "ch04 or ch05")
     assert code == 0 and "32 to do" in text and "0/30" in text and "0/20" in text
     folder = write_solution(tmp_path / "solved", "ch04", "ch05")
     code, text = run_pytest(folder, "-k", "ch04 or ch05", "--grading-seed", 11)

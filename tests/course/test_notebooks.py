@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyqwen.course.registry import ROOT, STUBS, chapters
+from tinyqwen.course.registry import ROOT, chapters
 from tinyqwen.course.submission import write_solution
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
@@ -277,10 +277,10 @@ def graded(folder, report, *options):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_whole_way_of_a_student(tmp_path):
+def test_the_whole_way_of_a_student(tmp_path, stubs):
     """Copy the stubs, write every function, collect every point, train on one's own code."""
     folder = tmp_path / "mine"
-    shutil.copytree(STUBS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(stubs, folder)
     assert all(test["score"] == 0 for test in graded(folder, tmp_path / "before.json"))
 
     write_solution(folder)
