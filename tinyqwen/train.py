@@ -15,7 +15,7 @@ import numpy as np
 from tinyqwen import nn
 from tinyqwen.analysis.budget import flops_per_token, parameter_counts, six_n, training_memory
 from tinyqwen.cli import ArgumentParser, path, run
-from tinyqwen.models.auto import AutoConfig
+from tinyqwen.models.auto import MODELS, AutoConfig
 from tinyqwen.optim import AdamW
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
 from tinyqwen.parallel.mpi import ranks
@@ -29,8 +29,8 @@ MINE = "runs/mine"  # where a student's run is, beside the library's own
 
 PATHS = ("data", "out", "tokenizer", "init_from", "teacher")
 HELP = {
-    "model": "family of a new model",
-    "task": "what it learns",
+    "model": "family of a new model: see below",
+    "task": "what it learns, by default what its family was made for: see below",
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
     "out": "run folder",
     "tokenizer": "bpe, wordpiece, char, or a tokenizer's folder (bpe, or that of --init-from)",
@@ -40,6 +40,11 @@ HELP = {
     "teacher": "checkpoint with the same tokens, to learn all its probabilities from",
     "distill_weight": "share of the teacher in the loss",
     "distill_temperature": "by which both models' logits are divided for that",
+    "label_smoothing": "share of a label that is spread over all tokens",
+    "lm_weight": "classify: weight of the next tokens' loss beside the labels'",
+    "freeze_body": "classify: train the head alone",
+    "source": "translate: the field of a .jsonl line that is read",
+    "target": "translate: the field that is written",
     "steps": "optimizer updates; 0 prints the plan and trains nothing",
     "batch_size": "rows of an update (times --grad-accumulation)",
     "seq_len": "tokens in a row",
@@ -57,6 +62,8 @@ def parse_arguments(arguments=None):
     parser = ArgumentParser(
         prog="python -m tinyqwen.train",
         description="Train a model in NumPy. Without arguments: on the bundled stories.",
+        epilog=_families_and_tasks(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--direction", type=direction, metavar="zh-en", help="--source and --target in one word")
@@ -94,6 +101,22 @@ def parse_arguments(arguments=None):
         name = sorted(set(given) - {"out", "steps"})[0].replace("_", "-")
         parser.error(f"--resume goes on with the run's own settings; leave out --{name}")
     return (TrainConfig(**given) if options.resume else TrainConfig.recipe(**given)), options
+
+
+def _families_and_tasks():
+    """A line for each --model and --task."""
+    kinds = {
+        "models": {name: module.__doc__ for name, module in MODELS.items()},
+        "tasks": {name: sys.modules[task.__module__].__doc__ for name, task in TASKS.items()},
+    }
+    lines = []
+    for title, kind in kinds.items():
+        lines += [f"{title}:"]
+        for name, text in kind.items():
+            lines += [f"  {name.replace('_', '-'):<12}{text.splitlines()[0]}"]
+        lines += [""]
+    lines += ["Defaults are qwen2's; other tasks and models have recipes of their own."]
+    return "\n".join(lines)
 
 
 def direction(text):

@@ -462,3 +462,47 @@ def test_texts_that_name_a_file_are_texts(tmp_path):
     run(tmp_path / "data.jsonl", tmp_path / "run", tokenizer="char", vocab_size=0, steps=1)
     tokenizer = tq.Tokenizer.from_pretrained(tmp_path / "run")
     assert tokenizer.token_to_id("Ж") is None and tokenizer.token_to_id("/") is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model nope", "model 'nope' is none of qwen2, "),
+        ("--model bert --task causal", "task 'causal' is none of those for bert: masked"),
+        ("--model gpt2 --num-key-value-heads 2", "leave out --num-key-value-heads"),
+        (f"--model gpt2 --init-from {STORIES.parent / 'model'}", "holds a qwen2, not a gpt2"),
+        ("--task translate", "task 'translate' is none of those for qwen2"),
+        ("--task classify --lm-weight -1", "lm_weight must not be negative"),
+        ("--task classify --lm-weight 0.5 --freeze-body", "the body learns nothing"),
+        ("--model marian --label-smoothing 1", "label_smoothing must be in"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        parse_arguments(options.split())
+
+
+def test_a_family_brings_its_task_and_recipe():
+    bert, marian = (parse_arguments(["--model", name])[0] for name in ("bert", "marian"))
+    assert (bert.task, bert.batch_size, bert.steps, bert.learning_rate) == (
+        "masked",
+        32,
+        1500,
+        1e-3,
+    )
+    assert (marian.task, marian.batch_size, marian.steps) == ("translate", 64, 800)
+    assert (marian.num_hidden_layers, marian.hidden_size, marian.learning_rate) == (3, 128, 2e-3)
+    gpt2 = parse_arguments(["--model", "gpt2", "--steps", "7"])[0]
+    assert (gpt2.task, gpt2.steps, gpt2.learning_rate, gpt2.out) == ("causal", 7, 2e-3, "runs/gpt2")
+    assert parse_arguments(["--model", "qwen2-moe"])[0].model == "qwen2_moe"
+    assert parse_arguments([])[0] == TrainConfig()
+
+
+def test_a_direction_is_two_fields(capsys):
+    for text, fields in (("zh-en", ("zh", "en")), ("en-zh", ("en", "zh")), ("a-b", ("a", "b"))):
+        config = parse_arguments(["--model", "marian", "--direction", text])[0]
+        assert (config.source, config.target) == fields
+    for text in ("zh", "-en", "a-b-c"):
+        with pytest.raises(SystemExit, match="2"):
+            parse_arguments(["--model", "marian", f"--direction={text}"])
+        assert "is not like zh-en" in capsys.readouterr().err

@@ -126,6 +126,7 @@ class TrainConfig:
         The family is that of init_from, or qwen2; the task is what the family was made for.
         """
         base, model = given.get("init_from"), given.get("model")
+        model = model.replace("-", "_") if model else None  # as on the command line
         if base is not None:
             found = AutoConfig.from_pretrained(base).model_type
             if model not in (None, found):
@@ -136,14 +137,15 @@ class TrainConfig:
             raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
         missing = [name for name in SIZES if name in given and name not in _names(model)]
         if missing:
-            raise ValueError(f"{model} has no {missing[0]}; leave out --{missing[0]}")
+            flag = missing[0].replace("_", "-")
+            raise ValueError(f"{model} has no {missing[0]}; leave out --{flag}")
         usual = tasks_of(model)[0]
         task = given.get("task", usual)
         settings = dict(TASKS[task].recipe) if task in TASKS else {}
         settings |= {n: v for n, v in _small(model).items() if n in SIZES}
         if (model, task) != (cls.model, cls.task):
             settings["out"] = f"runs/{model}" if task == usual else f"runs/{model}-{task}"
-        return cls(**{**settings, "model": model, "task": task, **given})
+        return cls(**{**settings, **given, "model": model, "task": task})
 
     def _check_type(self, name, expected):
         value = getattr(self, name)
@@ -185,7 +187,7 @@ class TrainConfig:
         special_tokens: what the task knows of the tokenizer; for a plan, any tokens will do.
         """
         names = _names(self.model)
-        if not special_tokens:
+        if not special_tokens and "decoder_start_token_id" in names:
             special_tokens = {name: 0 for name in names if name.endswith("_token_id")}
         # A table of learned positions learns those of a row; what is computed reaches further.
         small = {"max_position_embeddings": 512 if "rope_theta" in names else 0}
