@@ -474,7 +474,7 @@ def test_texts_that_name_a_file_are_texts(tmp_path):
         ("--task translate", "task 'translate' is none of those for qwen2"),
         ("--task classify --lm-weight -1", "lm_weight must not be negative"),
         ("--task classify --lm-weight 0.5 --freeze-body", "the body learns nothing"),
-        ("--model marian --label-smoothing 1", "label_smoothing must be in"),
+        ("--model marian --label-smoothing 1", "label_smoothing must be"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, message):
