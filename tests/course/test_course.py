@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -727,6 +728,78 @@ def test_gradebook_is_harmless_to_spreadsheets():
     text = reports.gradebook(some_results(), "=HYPERLINK(1)")
     (row,) = csv.DictReader(io.StringIO(text))
     assert row == {"student": "'=HYPERLINK(1)", "ch04": "1", "total": "1", "possible": "15"}
+
+
+@pytest.mark.slow
+def test_isolated_inputs_are_drawn_and_come_again_with_the_seed(tmp_path):
+    """A table of the inputs that are known passes nothing; the seed is printed, and replays."""
+    folder = student(tmp_path, "ch04", "def silu(x):\n    return -x, lambda g: (g,)")
+    told = []
+    for more in ((), (), ("--grading-seed", 5), ("--grading-seed", 5)):
+        _, text = run_pytest(folder, "-k", "ch4 and silu_value", "--isolated", *more)
+        seed = re.search(r"--grading-seed (\d+)", text)[1]
+        told.append((seed, re.findall(r"worst at .*|expected .*", text)))
+    assert told[0][0] != told[1][0] and told[0][1] != told[1][1]
+    assert told[2] == told[3] and told[2][0] == "5"
+
+
+def test_nothing_is_scored_where_nothing_is_run():
+    folder = ROOT / "chapters" / "assignments"
+    _, text = run_pytest(folder, "-k", "ch4", "--collect-only")
+    assert "test_silu_value" in text and "scoreboard" not in text
+    assert "test_linear_value" in text and "test_rms_norm_value" not in text
+
+
+def test_a_file_that_does_not_load_is_told_once(tmp_path):
+    submission = submitted(chapter("ch04"), student(tmp_path, "ch04", "def silu(x)\n    pass"))
+    tests = graders_of(chapter("ch04"))
+    texts = [runner.run(t, submission, runner.result_of(t, "ch04")).text for t in tests]
+    assert "line 4: expected ':'" in texts[0]
+    assert set(texts[1:]) == {"not run: the file does not load, as told above"}
+
+
+def test_an_example_takes_a_print_and_a_whole_number(tmp_path):
+    code = """
+        def silu(x):
+            print("here", x)
+            s = 0.5 + 0.5 * np.tanh(0.5 * x)
+            return x * s, lambda g: print(g) or (g * s * (1 + x * (1 - s)),)
+    """
+    assert graded(tmp_path, code, "test_silu_example").status == "passed"
+    (one,) = (c for c in chapters().values() if "flops_per_token" in c.assigned)
+    (test,) = (t for t in graders_of(one) if t.__name__ == "test_flops_per_token_example")
+    right = reference("flops_per_token")
+    for more, status in ((0.0, "passed"), (0.5, "failed")):
+
+        def flops(*args, more=more, **options):
+            return {part: count + more for part, count in right(*args, **options).items()}
+
+        submission = solution(one, flops_per_token=flops)
+        assert runner.run(test, submission, runner.result_of(test, one.key)).status == status
+
+
+def test_a_function_that_keeps_two_tests_waiting_is_not_called_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "time_limit", lambda seconds, grace: clock.time_limit(0.1))
+    code = "def silu(x):\n    while True:\n        pass\ndef gelu(x):\n    return x"
+    submission = submitted(chapter("ch04"), student(tmp_path, "ch04", code))
+    texts = {}
+    for test in graders_of(chapter("ch04")):
+        result = runner.run(test, submission, runner.result_of(test, "ch04"))
+        texts[test.__name__] = result.text
+    silu = [text for name, text in texts.items() if "silu" in name]
+    assert sum("still running" in text for text in silu) == 2
+    assert sum("has run into the time limit of 2 tests" in text for text in silu) == len(silu) - 2
+    assert "gelu" in texts["test_gelu_value"]
+
+
+def test_an_autograder_of_some_chapters_runs_those(tmp_path):
+    path = make_zip(tmp_path / "autograder.zip", ["ch04", 5])
+    with zipfile.ZipFile(path) as archive:
+        run = archive.read("run_autograder").decode()
+    words = "test_ch04_swiglu.py tests/assignments/test_ch05_normalization.py -q"
+    assert words in run and "{graders}" not in run
+    with zipfile.ZipFile(make_zip(path)) as archive:
+        assert "pytest tests/assignments -q" in archive.read("run_autograder").decode()
 
 
 @pytest.mark.slow
