@@ -391,7 +391,7 @@ def sum_calls_itself(x, axis=None, keepdims=False):
     return sum_calls_itself(x, axis=axis, keepdims=keepdims), total(x, axis, keepdims)[1]
 
 
-@mutant(of="sum", killed_by="test_sum_value", named="only the shape is not")
+@mutant(of="sum", killed_by="test_sum_value", named="keepdims is not used")
 def sum_ignores_keepdims(x, axis=None, keepdims=False):
     return np.sum(x, axis=axis), total(x, axis, keepdims)[1]
 
