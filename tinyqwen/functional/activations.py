@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from tinyqwen.autograd.error_function import erf
 from tinyqwen.autograd.random import dropout_mask
 from tinyqwen.autograd.tensor import primitive
 
@@ -38,9 +39,6 @@ def swiglu(gate, up):
     return out, vjp
 
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])  # NumPy has none
-
-
 @primitive
 def gelu(x, approximate="none"):
     """x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
@@ -51,15 +49,30 @@ def gelu(x, approximate="none"):
     dx = g (Φ + x Φ'), where Φ' is the normal density e^(-x²/2)/√(2π), or (1 - tanh² u) u'/2.
     """
     if approximate == "none":
-        phi = (0.5 + 0.5 * _erf(x / math.sqrt(2))).astype(x.dtype)
-        slope = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        phi = erf.raw(x * math.sqrt(0.5))[0]
     elif approximate == "tanh":
-        t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
-        phi = 0.5 + 0.5 * t
-        slope = 0.5 * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+        u = x * x
+        u *= 0.044715
+        u += 1
+        u *= x
+        u *= math.sqrt(2 / math.pi)
+        phi = np.tanh(u)
     else:
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
-    return x * phi, lambda g: (g * (phi + x * slope),)
+    phi *= 0.5
+    phi += 0.5
+
+    def vjp(g):
+        if approximate == "none":
+            slope = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        else:  # (1 - tanh²) / 2 = 2 Φ (1 - Φ)
+            slope = phi * (1 - phi) * (2 * math.sqrt(2 / math.pi)) * (1 + 3 * 0.044715 * x * x)
+        slope *= x
+        slope += phi
+        slope *= g
+        return (slope,)
+
+    return x * phi, vjp
 
 
 @primitive
