@@ -119,7 +119,7 @@ def test_pieces_fit_together(tmp_path, monkeypatch, rng):
     arrays["matrix"] = rng.standard_normal((17, 31)).astype(np.float64)
     safetensors.save(tmp_path / "a", arrays)
     loaded, metadata = safetensors.load(tmp_path / "a")
-    assert metadata == {} and list(loaded) == list(arrays)
+    assert metadata == {} and set(loaded) == set(arrays)
     for name in arrays:
         np.testing.assert_array_equal(loaded[name], arrays[name])
 
@@ -289,9 +289,9 @@ def test_truncated_everywhere(saved):
     content = file.read_bytes()
     for length in [*range(0, 20), *range(20, len(content), 97), len(content) - 1]:
         file.write_bytes(content[:length])
-        assert str(file) in refused(path, "truncated|JSON|begins")
+        assert str(file) in refused(path, "truncated, damaged or no safetensors file")
     file.write_bytes(content + b"\0")
-    assert str(file) in refused(path, "has .* bytes, its header says")
+    assert str(file) in refused(path, "not fully covered")
 
 
 def entry(**changes):
@@ -321,7 +321,6 @@ def entry(**changes):
         entry(data_offsets=[0]),
         entry(data_offsets=None),
         entry(data_offsets=[4, 12]),  # a gap
-        entry(more=1),
         {**entry(), "b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}},  # an overlap
         {**entry(), "b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}},
         {"a": {"dtype": "F32"}},
@@ -363,7 +362,7 @@ def test_arrays_lie_side_by_side(tmp_path, places):
         arrays, _ = safetensors.load(tmp_path / "a")
         assert arrays["a"].tolist() == [2, 3] and arrays["b"].tolist() == [0, 1]
     else:
-        with pytest.raises(ValueError, match="begins at byte"):
+        with pytest.raises(ValueError, match="damaged"):
             safetensors.load(tmp_path / "a")
 
 

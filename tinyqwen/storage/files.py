@@ -1,6 +1,6 @@
 """Files that are there whole or not at all, and errors about them that fit on one line.
 
-Everything the project writes goes through `atomic_write`: a crash, a full disk or Ctrl-C leaves the
+Everything the project writes goes through `atomic_path`: a crash, a full disk or Ctrl-C leaves the
 old file or the new one, never half of one. Everything it reads from somebody else's folder goes
 through `file_in`, and JSON through `read_json`.
 """
@@ -31,20 +31,19 @@ _REASONS = {
 
 
 @contextmanager
-def atomic_write(path):
-    """Open a file for bytes that takes the place of `path` when the block ends without an error.
+def atomic_path(path):
+    """A path to write to; the file there takes the place of `path` when the block ends well.
 
-    Until then they go to a hidden temporary file in the same folder, which an error removes; at the
-    end it is flushed to the disk and renamed, and the rename is flushed too. A symbolic link at
-    `path` is replaced, not followed. Raises OSError that names `path` and says what to do; the old
-    file, if there was one, is then untouched.
+    It is a hidden temporary file in the same folder, which an error removes; at the end it is
+    flushed to the disk and renamed, and the rename is flushed too. A symbolic link at `path` is
+    replaced, not followed. Raises OSError that names `path` and says what to do; the old file, if
+    there was one, is then untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -55,6 +54,13 @@ def atomic_write(path):
             error.filename = None
         with named_errors(path):
             raise
+
+
+@contextmanager
+def atomic_write(path):
+    """Open a file for bytes that takes the place of `path` when the block ends: `atomic_path`."""
+    with atomic_path(path) as temporary, open(temporary, "xb") as file:
+        yield file
 
 
 @contextmanager
@@ -94,8 +100,9 @@ def remove_temporaries(folder):
 
     No code runs after SIGKILL, so the next owner of the folder sweeps.
     """
-    for path in Path(folder).glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    for pattern in (".*.tmp", ".tmp??????"):  # ours, and those that safetensors makes
+        for path in Path(folder).glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def file_in(folder, name):

@@ -1,4 +1,4 @@
-"""The safetensors format, read and written with NumPy: arrays by name, and nothing executable.
+"""The safetensors format: arrays by name, and nothing executable.
 
 A file is eight bytes, n, little-endian; n bytes of JSON; then the arrays, one after another:
 
@@ -6,22 +6,27 @@ A file is eight bytes, n, little-endian; n bytes of JSON; then the arrays, one a
 
 The offsets count from the end of the JSON. The arrays cover the rest of the file without a gap and
 without overlap; there is no checksum, so a bit flipped inside an array goes unnoticed.
-(https://github.com/huggingface/safetensors, "Format".) NumPy has no bfloat16, so
-here BF16 is read into float32: it is the upper half of a float32's bits.
+(https://github.com/huggingface/safetensors, "Format".)
+
+The library `safetensors` writes, and checks what a header says. Reading is done here, straight into
+the model's arrays, without a copy between. NumPy has no bfloat16, so BF16 is read into float32: it
+is the upper half of a float32's bits.
 """
 
-import json
 import math
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from tinyqwen.storage.files import atomic_write, parse_json_object
+from tinyqwen.storage.files import atomic_path, parse_json_object
 
-MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 PIECE = 1 << 20  # entries read and converted at a time: the temporary stays in the core's cache
 FLOATS = ("F64", "F32", "F16", "BF16")
 DTYPES = {
@@ -32,7 +37,6 @@ DTYPES = {
         *(("U64", "<u8"), ("U32", "<u4"), ("U16", "<u2"), ("U8", "|u1")),
     )
 }
-_NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "BF16"}
 
 
 @dataclass(frozen=True)
@@ -68,52 +72,28 @@ def read_header(path):
     """
     path = Path(path)
     with open(path, "rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        first = file.read(8)
-        header_bytes = int.from_bytes(first, "little")
-        if len(first) < 8 or header_bytes > min(length - 8, MAX_HEADER_BYTES):
-            raise ValueError(f"{path}: truncated, or not a safetensors file")
-        content = file.read(header_bytes)
+        header_bytes = int.from_bytes(file.read(8), "little")
+        try:
+            with safe_open(path, framework="numpy"):  # its parser checks the whole header
+                content = file.read(header_bytes)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path}: truncated, damaged or no safetensors file ({error}); get it again"
+            ) from None
     header = parse_json_object(content, f"{path}: header")
-    metadata = header.pop("__metadata__", {})
-    entries = {
-        name: _entry(path, name, values, 8 + header_bytes) for name, values in header.items()
-    }
-    end = 8 + header_bytes
-    for entry in sorted(entries.values(), key=lambda entry: (entry.start, entry.nbytes)):
-        if entry.start != end:
-            raise ValueError(f"{path}: {entry.name} begins at byte {entry.start}, expected {end}")
-        end += entry.nbytes
-    if end != length:
-        raise ValueError(
-            f"{path}: has {length} bytes, its header says {end}; truncated or damaged, get it again"
-        )
+    metadata = header.pop("__metadata__", None) or {}
+    entries = {}
+    for name, values in header.items():
+        if values["dtype"] not in DTYPES:
+            raise ValueError(
+                f"{path}: {name:.200} has dtype {values['dtype']}; "
+                f"expected one of {', '.join(DTYPES)}"
+            )
+        if len(values["shape"]) > 32:  # some NumPys stop there
+            raise ValueError(f"{path}: {name:.200} has {len(values['shape'])} axes")
+        start = 8 + header_bytes + values["data_offsets"][0]
+        entries[name] = Entry(path, name, values["dtype"], tuple(values["shape"]), start)
     return entries, metadata
-
-
-def _entry(path, name, values, data_start):
-    def refuse(what):
-        return ValueError(f"{path}: {name:.200} has {what}")
-
-    if not isinstance(values, dict) or set(values) != {"dtype", "shape", "data_offsets"}:
-        raise refuse("no dtype, shape and data_offsets")
-    dtype, shape, offsets = values["dtype"], values["shape"], values["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise refuse(f"dtype {dtype!r:.100}; expected one of {', '.join(DTYPES)}")
-    if not _are_counts(shape) or len(shape) > 32:
-        raise refuse(f"shape {shape!r:.100}")
-    if not _are_counts(offsets) or len(offsets) != 2:
-        raise refuse(f"data_offsets {offsets!r:.100}")
-    entry = Entry(path, name, dtype, tuple(shape), data_start + offsets[0])
-    if offsets[1] - offsets[0] != entry.nbytes:
-        raise refuse(
-            f"data_offsets {offsets}, but {dtype} of shape {shape} is {entry.nbytes} bytes"
-        )
-    return entry
-
-
-def _are_counts(values):
-    return isinstance(values, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
 
 
 def load(path):
@@ -199,20 +179,29 @@ def save(path, arrays, metadata=None):
 
     Raises ValueError for a dtype that the format or NumPy does not have.
     """
-    header, end = {"__metadata__": metadata} if metadata else {}, 0
+    written = {}
     for name, array in arrays.items():
-        if array.dtype.newbyteorder("<") not in _NAMES:
+        dtype = array.dtype.newbyteorder("<")
+        if dtype not in DTYPES.values():
             raise ValueError(f"{path}: {name} has dtype {array.dtype}, which cannot be saved")
-        header[name] = {
-            "dtype": _NAMES[array.dtype.newbyteorder("<")],
-            "shape": list(array.shape),
-            "data_offsets": [end, end + array.nbytes],
-        }
-        end += array.nbytes
-    content = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    content += b" " * (-len(content) % 8)  # so that the arrays are aligned in memory when mapped
-    with atomic_write(path) as file:
-        file.write(len(content).to_bytes(8, "little") + content)
-        for array in arrays.values():
-            array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-            file.write(memoryview(array.reshape(-1)).cast("B"))
+        # The library writes an array's memory as it lies there, whatever its strides say.
+        written[name] = np.asarray(array, dtype, order="C")
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        with _system_errors():
+            save_file(written, temporary, metadata)
+        temporary.chmod(mode)  # the library's file is for its owner alone
+
+
+@contextmanager
+def _system_errors():
+    """The library's error about the disk as the OSError that it is."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)|code: (\d+)", str(error))
+        if number is None:
+            raise ValueError(str(error)) from None
+        code = int(number[1] or number[2])
+        raise OSError(code, os.strerror(code)) from None

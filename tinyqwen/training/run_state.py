@@ -22,8 +22,8 @@ def save_state(folder, arrays, progress):
     metadata hold one, CRC-32 over all of it.
     """
     text = json.dumps(progress)
-    metadata = {"trainer": text, "crc32": f"{_checksum(arrays, text):08x}"}
-    safetensors.save(folder / STATE, arrays, metadata)
+    # One entry, for the library writes several in another order each time.
+    safetensors.save(folder / STATE, arrays, {"trainer": _checksum(arrays, text) + text})
 
 
 def load_state(folder):
@@ -33,17 +33,17 @@ def load_state(folder):
     """
     path = file_in(folder, STATE)
     arrays, metadata = safetensors.load(path)
-    text = metadata.get("trainer") if isinstance(metadata, dict) else None
-    if not isinstance(text, str) or metadata.get("crc32") != f"{_checksum(arrays, text):08x}":
+    text = metadata.get("trainer", "")[8:]
+    if metadata.get("trainer") != _checksum(arrays, text) + text:
         raise ValueError(f"{path}: damaged, its checksum is another")
     return arrays, parse_json_object(text, f"{path}: progress")
 
 
 def _checksum(arrays, text):
     checksum = zlib.crc32(text.encode())
-    for array in arrays.values():
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
-    return checksum
+    for name in sorted(arrays):
+        checksum = zlib.crc32(np.ascontiguousarray(arrays[name]), checksum)
+    return f"{checksum:08x}"
 
 
 def saved_step(folder):
@@ -51,7 +51,7 @@ def saved_step(folder):
     if not (folder / STATE).exists():
         return None
     _, metadata = safetensors.read_header(folder / STATE)
-    return json.loads(metadata["trainer"])["step"]
+    return json.loads(metadata["trainer"][8:])["step"]
 
 
 @contextmanager
