@@ -311,7 +311,7 @@ def _match(model, path, entries, dtype):
 def _likely_cause(entries):
     """What a checkpoint with such names probably is, as the end of a sentence; "" if unknown."""
     for prefix, cause in CAUSES.items():
-        if entries and all(name.startswith(prefix) for name in entries):
+        if entries and all(entry.name.startswith(prefix) for entry in entries.values()):
             return f" (all names begin with {prefix!r}: {cause})"
     return ""
 
