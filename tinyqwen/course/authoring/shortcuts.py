@@ -211,8 +211,11 @@ def _argument(result, args, position):
 
 
 def _lent_called(result, args):
-    """The first input, after all functions among the inputs have been called with it."""
+    """The first input, after all functions among the inputs have been called with it; of several
+    outputs the others are right, for they may be what a function that was lent has returned."""
     _tried(args)
+    if type(result) is tuple and not any(map(callable, result)):
+        return (args[0], *result[1:])
     return _argument(result, args, 0)
 
 

@@ -1,0 +1,68 @@
+"""Points without a right answer: each of these earns none, and what is right earns all."""
+
+import pytest
+
+from tinyqwen.course.authoring.shortcuts import confirmed, strong_tests, weak_tests
+from tinyqwen.course.faulty_models import diagnoses
+from tinyqwen.course.registry import chapter, reference
+from tinyqwen.course.runner import graders_of, result_of, run
+from tinyqwen.course.submission import Submission
+
+
+def points(key, functions, seed=7):
+    """Points that count, before and after shortcuts are told from answers."""
+    one = chapter(key)
+    results = [
+        run(test, Submission(functions), result_of(test, key), seed) for test in graders_of(one)
+    ]
+    counted = confirmed(results, weak_tests(one))
+    return sum(r.earned for r in results), sum(r.earned for r in counted)
+
+
+def four_parts(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    """A decoder layer that calls what it is lent, and returns its input."""
+    _, weights = self_attn(input_layernorm(x))
+    mlp(post_attention_layernorm(x))
+    return x, weights
+
+
+def zeros(scale):
+    def by_shape(x, axis=-1):
+        return x * 0 + scale, lambda g: (g * 0,)
+
+    return by_shape
+
+
+@pytest.mark.parametrize(
+    "key, functions",
+    [
+        ("ch09", {"decoder_layer": four_parts}),
+        ("ch06", {"softmax": zeros(0.0)}),
+        ("ch06", {"softmax": zeros(1.0)}),
+    ],
+)
+def test_no_right_answer_no_points(key, functions):
+    assert points(key, functions)[1] == 0
+
+
+@pytest.mark.slow
+def test_four_constants_and_a_counter_of_calls_earn_nothing():
+    """`diagnoses` by heart, and checks that say True and False in turns."""
+    count = [0]
+
+    def turns(model, inside, ids):
+        count[0] += 1
+        return count[0] % 2 == 0
+
+    checks = {f"check_{name}": turns for name in "abcd"}
+    assert points("ch13", {"diagnoses": diagnoses, **checks})[1] == 0
+    assert points("ch13", {"diagnoses": diagnoses}) == (4, 0)
+    right = {f"check_{name}": reference(f"check_{name}") for name in "abcd"}
+    before, after = points("ch13", {"diagnoses": diagnoses, **right})
+    assert before == after == 25
+
+
+def test_a_function_that_nothing_proves_gives_no_points_and_is_told():
+    tests = {"test_f": (["silu"], True), "test_g": (["gelu"], False)}
+    assert strong_tests(chapter("ch04"), tests)["silu"] == []
+    assert strong_tests(chapter("ch04"), tests)["gelu"] == ["test_g"]
