@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_tokenizer import BPE, saved
 
+from tinyqwen.text import chat_template
 from tinyqwen.text.chat_template import CHATML
 from tinyqwen.text.tokenizer import Tokenizer
 
@@ -146,3 +147,12 @@ def test_a_template_that_was_set_is_saved(tmp_path, template):
     assert again.chat_template == template
     again.save_pretrained(tmp_path / "new")
     assert Tokenizer.from_pretrained(tmp_path / "new").chat_template == template
+
+
+@pytest.mark.parametrize("template, inside", [(None, True), (CHATML, True), (OWN, False)])
+def test_a_strangers_template_is_never_drawn_in_this_process(monkeypatch, template, inside):
+    drawn = []
+    monkeypatch.setattr(chat_template, "render", lambda *_: drawn.append("here") or [""])
+    monkeypatch.setattr(chat_template, "render_isolated", lambda *_: drawn.append("there") or [""])
+    text(CHAT, chat_template=template)
+    assert drawn == ["here" if inside else "there"]
