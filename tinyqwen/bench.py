@@ -1,13 +1,20 @@
 """`python -m tinyqwen.bench`: how fast this machine trains, writes and loads, beside PyTorch."""
 
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tinyqwen.analysis.cluster import Network
-from tinyqwen.benchmark import machine, subjects
+from tinyqwen.benchmark import machine, relatives, subjects
 from tinyqwen.benchmark.rows import fits, table
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.models.auto import AutoModelForCausalLM
 from tinyqwen.storage.files import write_json
+from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training.relatives import BASE, trained_relatives
+from tinyqwen.tuning.quantization import quantize
+from tinyqwen.tuning.texts import STORIES, calibration_and_validation
 from tinyqwen.viz.bench import benchmark
 from tinyqwen.viz.style import save
 
@@ -18,6 +25,7 @@ SUBJECTS = {
     "start": "import, and train --help",
     "ops": "each fused primitive, beside torch's and beside elementary operations",
     "scaling": "a training step against layers, batch and sequence length",
+    "tuning": "the bundled model's relatives: bytes, tokens/s, loss, answers right; takes minutes",
     "cluster": "a step shared out by MPI to 1 to 4 ranks here, and projected for a network",
 }
 
@@ -27,9 +35,8 @@ def parse_arguments(arguments=None):
     parser = ArgumentParser(
         prog="python -m tinyqwen.bench",
         description="Measure tinyqwen, side by side with transformers where it is installed, and "
-        "against what the machine can do at most. Subjects (all but cluster, if none is named): "
-        + "; ".join(f"{name}, {what}" for name, what in SUBJECTS.items())
-        + ".",
+        "against what the machine can do at most. Subjects (all but tuning and cluster, if none is "
+        "named): " + "; ".join(f"{name}, {what}" for name, what in SUBJECTS.items()) + ".",
         epilog="Figures are medians of the rounds, with the least and the most. 'faster by' is "
         "a peer's time over ours, 'over limit' ours over the limit. Let the machine do "
         "nothing else meanwhile.",
@@ -46,7 +53,9 @@ def parse_arguments(arguments=None):
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--plot", type=Path, metavar="FILE", help="draw them, as PNG, SVG or PDF")
     options = parser.parse_args(arguments)
-    options.subjects = options.subjects or [name for name in SUBJECTS if name != "cluster"]
+    options.subjects = options.subjects or [
+        name for name in SUBJECTS if name not in ("tuning", "cluster")
+    ]
     for subject in options.subjects:
         if subject not in SUBJECTS:
             raise ValueError(f"there is no subject {subject!r}; choose from {', '.join(SUBJECTS)}")
@@ -96,7 +105,11 @@ def main(arguments=None):
         needed = " and ".join(subjects.PEERS[peer][0])
         print(f"without {peer}, which needs {needed}" + " and a C++ compiler" * ("." in peer))
     rows = []
+    if "tuning" in options.subjects:
+        rows += tuning()
     for name in options.subjects:
+        if name == "tuning":
+            continue
         new = list(getattr(subjects, name)(settings))
         print("\n" + "\n".join([table(new), *fits(new)]), flush=True)
         rows += new
@@ -105,6 +118,40 @@ def main(arguments=None):
     if options.plot:
         save(benchmark(rows, described), options.plot)
     return 0
+
+
+def tuning(steps=None, count=128):
+    """Print the table of the bundled model's relatives as it is made; returns its rows.
+
+    steps: of each training run, instead of what its recipe says; count: stories to calibrate on.
+    """
+    tokenizer = Tokenizer.from_pretrained(BASE)
+    texts, stories = calibration_and_validation(tokenizer, STORIES, count, length=512)
+    rows = []
+
+    def add(name, model, answers=None):
+        rows.append({"subject": "tuning", **relatives.measured(name, model, stories, answers)})
+        print(relatives.line(rows[-1]), flush=True)
+
+    def base():
+        return AutoModelForCausalLM.from_pretrained(BASE)
+
+    print("\n" + relatives.line())
+    add("the bundled model", base())
+    for name, model in chain(relatives.quantized(base, texts), relatives.pruned(base, texts)):
+        add(name, model)
+    with TemporaryDirectory() as folder:
+        for name, run_folder, answers in trained_relatives(folder, steps):
+            model = AutoModelForCausalLM.from_pretrained(run_folder)
+            if name == "chat":
+                add("the bundled model, asked", base(), answers)
+            add(name, model, answers)
+            if name == "chat":
+                for bits, method in ((8, "rtn"), (4, "gptq")):
+                    model = AutoModelForCausalLM.from_pretrained(run_folder)
+                    packed = quantize(model, bits, 128, method, texts)
+                    add(f"{name}, int{bits} {method}", packed, answers)
+    return rows
 
 
 if __name__ == "__main__":

@@ -194,7 +194,8 @@ def _output_layer(model, config):
         return list(model.named_children())[-1][0]
     vocabulary = getattr(model.config, "vocab_size", None)
     layers = [(p, m) for p, m in model.named_modules() if hasattr(m, "in_features")]
-    return next((p for p, m in layers[::-1] if m.out_features == vocabulary), None)
+    outside = [(p, m) for p, m in layers if not any(part.isdigit() for part in p.split("."))]
+    return next((p for p, m in outside if m.out_features == vocabulary), None)
 
 
 class LoraLinear(nn.Module):

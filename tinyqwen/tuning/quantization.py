@@ -153,13 +153,15 @@ def _check_groups(layers, bits, group_size):
 
 def _tables(model):
     """{path: module} of embeddings over the vocabulary and of heads, which stay in 8 bits."""
-    vocabulary = getattr(model.config, "vocab_size", None)
-    return {
-        path: module
-        for path, module in model.named_modules()
-        if (type(module) is nn.Embedding and module.num_embeddings == vocabulary)
-        or (type(module) is nn.Linear and (module.out_features == vocabulary or "." not in path))
-    }
+    vocabulary, found = getattr(model.config, "vocab_size", None), {}
+    for path, module in model.named_modules():
+        outside = not any(part.isdigit() for part in path.split("."))  # of the numbered layers
+        if type(module) is nn.Embedding and module.num_embeddings == vocabulary:
+            found[path] = module
+        elif type(module) is nn.Linear and outside:
+            if module.out_features == vocabulary or "." not in path:
+                found[path] = module
+    return found
 
 
 def _blocks(layers):
