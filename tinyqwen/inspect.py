@@ -6,13 +6,12 @@ No weights are read and no memory is used for them: a model of any size is told 
 from pathlib import Path
 
 from tinyqwen.analysis.budget import (
-    flops_per_token,
     kv_cache_table,
     parameter_counts,
     rule_of_thumb,
     rule_of_thumb_corrections,
-    six_n,
 )
+from tinyqwen.analysis.costs import flops_per_token, part_counts
 from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.models import auto
 from tinyqwen.viz.budget import budget
@@ -45,73 +44,82 @@ def build(path):
         raise ValueError(f"{path}: {error}") from error
 
 
-def part_counts(model):
-    """{part: parameters}, exact, whatever head the model has."""
-    counts = parameter_counts(model.config)
-    if not hasattr(model, "lm_head"):
-        del counts["lm_head"]
-    head = model.num_parameters() - sum(counts.values())
-    return {**counts, "score": head} if head else counts
-
-
 def sections(model, sequence_length):
     """The report on a model: (title, lines) pairs."""
-    config, counts = model.config, part_counts(model)
+    config = model.config
+    one_stack = not hasattr(config, "decoder_layers")
     yield "Modules", repr(model).split("\n")
     yield "Config", _config_lines(config)
-    yield "Parameters", _parameter_lines(counts)
-    if hasattr(model, "lm_head"):
-        yield "Rule of thumb", _rule_of_thumb_lines(config)
-        yield (
-            f"Floating-point operations per token, {sequence_length:,} tokens long",
-            _flops_lines(config, sequence_length),
-        )
-    yield "KV cache, bytes per token", _cache_lines(config)
+    yield "Parameters", _parameter_lines(model)
+    if _is_as_the_formulas_say(model):
+        yield "Rule of thumb", _rule_of_thumb_lines(model)
+    if one_stack:  # of an encoder and a decoder, each takes tokens of its own
+        title = f"Floating-point operations per token, {sequence_length:,} tokens long"
+        yield title, _flops_lines(model, sequence_length)
+    if hasattr(model, "lm_head") and one_stack:
+        yield "KV cache, bytes per token", _cache_lines(config)
+
+
+def _is_as_the_formulas_say(model):
+    """Whether `budget.py`, which counts decoders like Qwen2 from a config, is right for it."""
+    is_decoder = hasattr(model, "lm_head") and hasattr(model.config, "rope_theta")
+    return is_decoder and sum(parameter_counts(model.config).values()) == model.num_parameters()
+
+
+def _has_experts(model):
+    return model.num_active_parameters() != model.num_parameters()
 
 
 def _config_lines(config):
     values = config.to_dict()
-    kinds = values["layer_types"]
+    kinds = values.get("layer_types", ())
     if len(set(kinds)) == 1:
         values["layer_types"] = f"{len(kinds)} × {kinds[0]}"
     width = max(map(len, values)) + 2
     return [f"{name:<{width}}{value}" for name, value in sorted(values.items())]
 
 
-def _parameter_lines(counts):
-    total = sum(counts.values())
-    lines = [f"{part:<14}{n:>18,}{n / total:8.1%}" for part, n in counts.items()]
-    if counts.get("lm_head") == 0:
-        lines[-1] = f"{'lm_head':<14}{0:>18,}   tied to embed_tokens"
-    lines.append(f"{'total':<14}{total:>18,}")
-    lines.append(f"{'no embeddings':<14}{total - counts['embed_tokens']:>18,}")
-    return lines
+def _parameter_lines(model):
+    counts, total = part_counts(model), model.num_parameters()
+    width = max(14, *(len(part) + 2 for part in counts))
+    lines = [
+        f"{part:<{width}}{n:>18,}{n / total:8.1%}" + ("" if n else "   tied to the embedding")
+        for part, n in counts.items()
+    ]
+    lines.append(f"{'total':<{width}}{total:>18,}")
+    if _has_experts(model):
+        lines.append(f"{'active':<{width}}{model.num_active_parameters():>18,}   for one token")
+    bare = model.num_parameters(exclude_embeddings=True)
+    return [*lines, f"{'no embeddings':<{width}}{bare:>18,}"]
 
 
-def _rule_of_thumb_lines(config):
-    estimate, total = rule_of_thumb(config), sum(parameter_counts(config).values())
-    lines = [f"{estimate:>18,}  (4h² + h·i)·L + V·h, {estimate / total - 1:+.0%} of what it is:"]
+def _rule_of_thumb_lines(model):
+    config, total = model.config, sum(parameter_counts(model.config).values())
+    estimate = rule_of_thumb(config)
+    lines = [f"{estimate:>18,}  (4d² + d·d_ff)·l + V·d, {estimate / total - 1:+.0%} of what it is:"]
     lines += [f"{number:>+18,}  {reason}" for reason, number in rule_of_thumb_corrections(config)]
     return [*lines, f"{total:>18,}  parameters"]
 
 
-def _flops_lines(config, sequence_length):
-    forward = flops_per_token(config, sequence_length)
-    training = flops_per_token(config, sequence_length, training=True)
+def _flops_lines(model, sequence_length):
+    forward = flops_per_token(model, sequence_length)
+    training = flops_per_token(model, sequence_length, training=True)
     lines = [f"{'':<24}{'forward':>20}{'and backward':>22}"]
     lines += [f"{part:<24}{forward[part]:>20,}{training[part]:>22,}" for part in forward]
     both = sum(forward.values()), sum(training.values())
+    N = model.num_active_parameters()
     lines.append(f"{'total':<24}{both[0]:>20,}{both[1]:>22,}")
-    lines.append(f"{'2N, 6N':<24}{six_n(config) // 3:>20,}{six_n(config):>22,}")
+    lines.append(f"{'2N, 6N':<24}{2 * N:>20,}{6 * N:>22,}")
     lines.append("A multiplication with its addition is two; every token is scored against all.")
     return lines
 
 
 def _cache_lines(config):
     lines = [f"{'':<6}{'K/V heads':>10}{'float32':>14}{'bfloat16':>14}"]
+    own = getattr(config, "num_key_value_heads", config.num_attention_heads)
     for name, heads, size in kv_cache_table(config):
-        own = "   this model" if heads == config.num_key_value_heads else ""
-        lines.append(f"{name:<6}{heads:>10}{size:>14,}{size // 2:>14,}{own}")
+        mark = "   this model" if heads == own else ""
+        lines.append(f"{name:<6}{heads:>10}{size:>14,}{size // 2:>14,}{mark}")
     return lines
 
 
@@ -128,6 +136,8 @@ def main(arguments=None):
             print(f"\n{title}")
         for line in lines:
             print(line if title == "Modules" else f"  {line}")
+    if options.plot and not _is_as_the_formulas_say(model):
+        raise ValueError(f"--plot draws decoders like Qwen2, and not {type(model).__name__}")
     if options.plot:
         save(budget(model.config, length), options.plot)
 

@@ -9,7 +9,10 @@ import pytest
 
 import tinyqwen as tq
 from tinyqwen import inspect
+from tinyqwen.analysis import budget
+from tinyqwen.analysis.costs import flops_per_token, part_counts
 from tinyqwen.cli import run
+from tinyqwen.models.auto import MODELS, config_class, empty
 
 QWEN_05B = {
     **{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 151936},
@@ -41,11 +44,44 @@ def test_qwen_05b(folder, capsys):
     for text in (
         *("(0-23): 24 x Qwen2DecoderLayer(", "494,032,768", "357,898,112", "317,800,448"),
         *("+209,190,912  SwiGLU", "-33,030,144  k and v", "+27,648  biases", "+43,904  weights"),
-        *("172,032", "24,576        12,288   this model", "1000000.0", "tied to embed_tokens"),
+        *("172,032", "24,576        12,288   this model", "1000000.0", "tied to the embedding"),
         "2,964,196,608",
     ):
         assert text in out, text
     assert printed(capsys, folder() / "config.json") == out
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_every_family(family, tmp_path, capsys):
+    """Exact counts of whatever parts there are, from a config alone."""
+    config = config_class(family)()
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    out = printed(capsys, tmp_path)
+    model = empty(config)
+    assert out.startswith(repr(model) + "\n\nConfig\n")
+    counts = part_counts(model)
+    assert sum(counts.values()) == model.num_parameters()
+    assert all(f"{count:,}" in out for count in counts.values())
+    assert ("active" in out) == (model.num_active_parameters() < model.num_parameters())
+
+
+def test_active_parameters_by_hand():
+    """Of 8 experts 2 work; each has 3 matrices of 12 × 5 numbers, in each of 3 layers."""
+    config = tq.Qwen2MoeConfig(
+        **{"vocab_size": 20, "hidden_size": 12, "num_hidden_layers": 3, "intermediate_size": 16},
+        **{"num_attention_heads": 3, "num_key_value_heads": 3, "num_experts": 8},
+        **{"num_experts_per_tok": 2, "moe_intermediate_size": 5},
+    )
+    model = tq.Qwen2MoeForCausalLM(config)
+    assert model.num_parameters() - model.num_active_parameters() == 3 * 6 * 3 * 12 * 5
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_operations_by_the_tree_and_by_formulas(training):
+    config = tq.Qwen2Config.from_dict(QWEN_05B)
+    by_tree = flops_per_token(empty(config), 100, training)
+    by_formula = budget.flops_per_token(config, 100, training)
+    assert list(by_tree.values()) == list(by_formula.values())
 
 
 def test_a_run_is_what_it_says(tmp_path, capsys):
