@@ -5,6 +5,7 @@ each token, and one that all share behind a gate of its own.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +41,10 @@ class Qwen2MoeConfig(Qwen2Config):
     """
 
     model_type = "qwen2_moe"
+    small: ClassVar = {  # as many numbers at work as in the small Qwen2
+        **{"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128},
+        "shared_expert_intermediate_size": 128,
+    }
 
     hidden_size: Size = 2048
     intermediate_size: Size = 5632
