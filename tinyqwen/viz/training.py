@@ -54,6 +54,28 @@ def _draw_floor(ax, floor, above=False):
     )
 
 
+def stairs(metrics, floor, probabilities):
+    """A run's loss, and below it the probabilities that the model gave to what it should know.
+
+    metrics, floor: as for `loss_curve`; probabilities: {name: [(step, probability), …]}.
+    """
+    steps, losses = [m["step"] for m in metrics], [m["loss"] for m in metrics]
+    with style():
+        fig, (above, below) = figure(2, 1, size=(7.6, 5.0), sharex=True)
+        above.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
+        above.plot(steps, smoothed(losses, 0.8), color=BLUE)
+        _draw_floor(above, floor)
+        above.set(yscale="log", ylabel="loss (nats per token)")
+        above.set_ylim(0.8 * floor, 3)
+        above.set_yticks([0.3, 0.5, 1, 2], ["0.3", "0.5", "1", "2"])
+        above.minorticks_off()
+        for (name, points), color in zip(probabilities.items(), (GRAY, ORANGE)):
+            below.plot(*zip(*points), color=color, marker=".", label=name)
+        below.set(xlabel="step", ylabel="probability", ylim=(0, 1.05))
+        below.legend(loc="center right")
+    return fig
+
+
 def by_kind(costs, floor):
     """What a token of each kind costs, by step; a dot where nine tenths of its fall are done.
 
