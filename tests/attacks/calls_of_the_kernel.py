@@ -29,7 +29,8 @@ def keys():
 
 
 def disks():
-    return os.sync() or 0
+    os.sync()  # says nothing where it is refused
+    return library().syscall(162)
 
 
 def moved():
