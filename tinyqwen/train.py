@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tinyqwen import nn
-from tinyqwen.analysis.budget import flops_per_token, parameter_counts, six_n, training_memory
+from tinyqwen.analysis.budget import training_memory
+from tinyqwen.analysis.costs import flops_per_token, part_counts
 from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import MODELS, AutoConfig
 from tinyqwen.optim import AdamW
@@ -204,18 +205,20 @@ def dry_run(config):
     else:
         model_config = config.model_config(_vocabulary(config))
     with nn.empty_parameters():  # so that what is too large to train is told as well
-        print(task.auto.from_config(model_config), "\n")
+        shape = task.auto.from_config(model_config)
+    print(shape, "\n")
 
-    counts = parameter_counts(model_config)
+    counts = part_counts(shape)
     print(f"{sum(counts.values()):,} parameters:")
     for part, count in counts.items():
         if count:
             print(f"  {part:<14}{count:>14,}{count / sum(counts.values()):8.1%}")
 
-    flops = flops_per_token(model_config, config.seq_len, training=True, causal=task.causal)
+    flops = flops_per_token(shape, config.seq_len, training=True, causal=task.causal)
     flops = sum(flops.values())
     rows = config.batch_size * config.grad_accumulation
-    print(f"\nfloating-point operations per token: {flops:,.0f} (6N: {six_n(model_config):,})")
+    six_n = 6 * shape.num_active_parameters()
+    print(f"\nfloating-point operations per token: {flops:,.0f} (6N: {six_n:,})")
     memory = training_memory(model_config, config.batch_size, config.seq_len)
     parts = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in memory.items())
     print(f"memory: about {sum(memory.values()) / 1e6:,.0f} MB ({parts})")

@@ -40,7 +40,7 @@ def _below_layer(path):
     return ".".join(parts[numbers[0] + 1 :] if numbers else parts[-2:])
 
 
-def flops_per_token(model, sequence_length, training=False):
+def flops_per_token(model, sequence_length, training=False, causal=False):
     """{part: floating-point operations} a token, as `budget.flops_per_token` counts them.
 
     Every matrix that is not looked up in is multiplied with: 2 a number, of a mixture's experts
@@ -56,7 +56,7 @@ def flops_per_token(model, sequence_length, training=False):
         kind = ("attention projections" if "att" in path else "mlp") if in_layer else "heads"
         seen[kind] += round(2 * passes * size * share)
     projections = seen.pop("attention projections")
-    scores = flops_by_formula(model.config, sequence_length, training)["attention scores"]
+    scores = flops_by_formula(model.config, sequence_length, training, causal)["attention scores"]
     return {"attention projections": projections, "attention scores": scores, **seen}
 
 
