@@ -104,3 +104,26 @@ def test_merged_alike(tmp_path, rng):
     merged = ours.merge_and_unload().state_dict()
     for name, weight in theirs.state_dict().items():
         np.testing.assert_allclose(merged[name], weight.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_gpt2_and_its_transposed_layers(tmp_path, rng):
+    sizes = dict(vocab_size=30, n_embd=16, n_layer=2, n_head=2, n_positions=20)
+    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)).eval()
+    theirs.save_pretrained(tmp_path / "base")
+    case = dict(r=2, lora_alpha=5, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)
+    theirs = peft.get_peft_model(theirs, peft.LoraConfig(**case))
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(0.2 * torch.randn(parameter.shape))
+    theirs.save_pretrained(tmp_path / "adapter")
+
+    def ours():
+        base = tq.GPT2LMHeadModel.from_pretrained(tmp_path / "base")
+        return tq.PeftModel.from_pretrained(base, tmp_path / "adapter", is_trainable=True).eval()
+
+    same(ours(), theirs.eval(), rng)
+    ids = rng.integers(0, 30, (2, 6))
+    with tq.no_grad():
+        merged, adapted = (m(ids).logits.data for m in (ours().merge_and_unload(), ours()))
+    np.testing.assert_allclose(merged, adapted, rtol=1e-5, atol=1e-5)
