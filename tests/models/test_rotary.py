@@ -1,0 +1,68 @@
+"""Scaled RoPE and the two spellings of its settings, in numbers that a hand computes."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+from tinyqwen.functional.positions import dynamic_theta, llama3_scale, yarn_scale
+
+TINY = {
+    **{"vocab_size": 20, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2},
+    **{"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 10},
+}
+
+
+def test_dynamic_theta():
+    assert dynamic_theta(1e4, 4, 2.0, 20, 10) == pytest.approx(9e4)  # (2·2 - 1)^(4/2) = 9
+    assert dynamic_theta(1e4, 4, 2.0, 7, 10) == 1e4
+
+
+def test_yarn_leaves_the_fast_and_divides_the_slow():
+    """10 turns at pair 2, 1 turn at pair 4; between them half way."""
+    scale = yarn_scale(8, 100.0, 4.0, 2 * math.pi * 100, 10.0, 1.0, truncate=False)
+    np.testing.assert_allclose(scale, [1, 1, 1, 0.5 / 4 + 0.5])
+
+
+@pytest.mark.parametrize(("turns", "scale"), [(10, [1, 0.25]), (40, [1, 0.625])])
+def test_llama3_by_the_number_of_turns(turns, scale):
+    got = llama3_scale(4, 100.0, 4.0, 2 * math.pi * turns, 2.0, 6.0)
+    np.testing.assert_allclose(got, scale)
+
+
+@pytest.mark.parametrize(
+    ("rope", "last", "angle", "size"),
+    [
+        (None, 9, 9.0, 1.0),
+        ({"type": "linear", "factor": 2.0}, 19, 9.5, 1.0),
+        ({"rope_type": "dynamic", "factor": 2.0}, 19, 19.0, 1.0),
+        ({"rope_type": "yarn", "factor": 2.0, "attention_factor": 1.5}, 19, None, 1.5),
+    ],
+)
+def test_the_last_position_and_the_one_after(rope, last, angle, size):
+    model = tq.Qwen2Model(tq.Qwen2Config(**TINY, rope_scaling=rope))
+    cos, sin = model.rotary_emb(np.array([[last]]), np.float64)
+    np.testing.assert_allclose(cos**2 + sin**2, size**2)
+    if angle is not None:
+        assert cos[0, 0, 0, 0] == pytest.approx(math.cos(angle))
+    with pytest.raises(ValueError, match=f"position {last + 1} is past"):
+        model.rotary_emb(np.array([[last + 1]]), np.float64)
+
+
+def test_rope_scaling_wins_and_a_lost_theta_is_told():
+    new = {"model_type": "qwen2", **TINY, "rope_parameters": {"rope_theta": 5e5}}
+    assert tq.AutoConfig.from_dict(new).rope_theta == 5e5
+    with pytest.warns(UserWarning, match=r"rope_theta 500000.0 is lost"):
+        config = tq.AutoConfig.from_dict({**new, "rope_scaling": {"type": "yarn", "factor": 4.0}})
+    assert config.rope_theta == 1e4 and config.rope_scaling["rope_type"] == "yarn"
+    assert config.max_sequence_length == 40
+    assert tq.AutoConfig.from_dict(config.to_dict()) == config
+
+
+def test_a_cache_refuses_to_lose_gradients():
+    model = tq.Qwen2ForCausalLM(tq.Qwen2Config(**TINY))
+    with pytest.raises(ValueError, match="a cache keeps no gradients"):
+        model([[1, 2]], use_cache=True)
+    with tq.no_grad():
+        assert model([[1, 2]], use_cache=True).past_key_values.get_seq_length() == 2
