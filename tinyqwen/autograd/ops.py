@@ -97,11 +97,14 @@ def pow(x, y):
 
     def vjp(g):
         # 0 * inf at x = 0, y = 0 is avoided: the derivative of the constant 1 is 0
-        dx = g * np.where(np.equal(y, 0), 0 * x, y * x ** np.where(np.equal(y, 0), 1, y - 1))
+        dx = g * np.where(np.equal(y, 0), 0, y * x ** np.where(np.equal(y, 0), 1, y - 1))
         if not isinstance(y, (np.ndarray, np.generic)):
             return (_for(x, dx.astype(g.dtype, copy=False)),)
-        with np.errstate(invalid="ignore"):  # below 0, x^y has a slope in x only: dy is NaN
-            log_x = np.log(np.where(np.equal(x, 0), 1, x)).astype(g.dtype, copy=False)
+        with np.errstate(
+            invalid="ignore", divide="ignore"
+        ):  # below 0, x^y has a slope in x only: dy is NaN
+            zero = np.equal(x, 0) & np.greater_equal(y, 0)
+            log_x = np.log(np.where(zero, 1, x)).astype(g.dtype, copy=False)
         return _for(x, dx.astype(g.dtype, copy=False)), _for(y, g * out * log_x)
 
     return out, vjp
@@ -278,9 +281,15 @@ def _extremum_vjp(x, y, wins):
 
 @primitive
 def clip(x, minimum=None, maximum=None):
-    """x limited to [minimum, maximum].  d/dx = 1 inside and on the bounds, 0 outside."""
+    """x limited to [minimum, maximum].  d/dx = 1 inside and on the bounds; outside, the bound's."""
     out = np.clip(x, minimum, maximum)
-    return out, lambda g: (g * (out == x),)
+
+    def vjp(g):
+        low = None if minimum is None else _for(minimum, g * (x < minimum))
+        high = None if maximum is None else _for(maximum, g * (x > maximum))
+        return _for(x, g * (out == x)), low, high
+
+    return out, vjp
 
 
 @primitive
@@ -293,9 +302,10 @@ def where(condition, x, y):
 
 @primitive
 def masked_fill(x, mask, value):
-    """x with the number `value` where the boolean mask holds.  No gradient flows through there."""
+    """x with `value` where the boolean mask holds.  There g flows to value, elsewhere to x."""
     mask = np.asarray(mask, dtype=bool)
-    return np.where(mask, np.asarray(value, x.dtype), x), lambda g: (_for(x, g * ~mask),)
+    out = np.where(mask, np.asarray(value, x.dtype), x)
+    return out, lambda g: (_for(x, g * ~mask), None, _for(value, g * mask))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -342,6 +352,8 @@ def _getitem(x, index):
 
 def _comparison(name):
     def compare(self, other):
+        if other is None:
+            return name == "ne"
         other = other.data if isinstance(other, Tensor) else other
         return Tensor(getattr(np.asarray(self.data), f"__{name}__")(other))
 

@@ -10,7 +10,7 @@ from tinyqwen.autograd.tensor import primitive
 
 def _spread(g, shape, axis, keepdims):
     """A reduction's gradient, copied back over the axes that were reduced away (a view)."""
-    if axis is not None and not keepdims:
+    if axis is not None and not keepdims and shape:  # of a number, axis 0 is taken as itself
         g = np.expand_dims(g, axis)
     return np.broadcast_to(g, shape)
 
@@ -88,7 +88,7 @@ def logsumexp(x, axis=-1, keepdims=False):
 
 
 def _logsumexp(x, axis):
-    top = np.max(x, axis=axis, keepdims=True)
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)  # a row of -inf has the logarithm of 0, not NaN
     with np.errstate(divide="ignore"):
         return top + np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))

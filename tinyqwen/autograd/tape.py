@@ -139,6 +139,13 @@ def _apply_vjp(node, incoming, gradients):
             f"{node.name}: its vjp returned {type(results).__name__}; "
             "a tuple with one gradient for each input was expected"
         )
+    given = len(results)
+    dropped = [i for i, p in enumerate(node.parents) if p is not None and i >= given]
+    if dropped:
+        raise RuntimeError(
+            f"{node.name}: argument {dropped[0]} (from 0) requires a gradient, and this operation "
+            "gives none to it; pass a Tensor that requires none, such as .detach() gives"
+        )
     for position, (parent, result) in enumerate(zip(node.parents, results)):
         if parent is None or result is None:
             continue

@@ -143,7 +143,8 @@ def primitive(fn):
 
     fn:  takes arrays first, then options. `out` is an array, or a tuple of arrays; `vjp(g)` takes
          the gradient of out (a tuple if out is one) and returns a tuple of gradients that lines up
-         with fn's arguments from the left. None, and whatever is left off, means no gradient.
+         with fn's arguments from the left. None: out does not depend on that input. What is left
+         off is an option; if it requires a gradient, the backward pass refuses.
 
     The result takes Tensors in place of arrays and returns Tensors. The NumPy function itself
     stays in reach as `.raw`: it runs, and can be tested, without the engine. Whatever function

@@ -71,6 +71,8 @@ def _flatten(x, labels, ignore_index, num_items):
             f"cross_entropy: labels have shape {labels.shape}, "
             f"expected {x.shape[:-1]}, that of the logits without their last axis"
         )
+    if labels.dtype.kind == "u":  # as token files are: NumPy compares no -100 with them
+        labels = labels.astype(np.int64)
     counting = int(np.count_nonzero(labels != ignore_index))
     num_items = counting if num_items is None else num_items
     if num_items < 0 or (counting and not num_items):

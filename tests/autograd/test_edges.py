@@ -1,0 +1,68 @@
+"""What happens at the edge: gradients that nobody gives, infinite and empty arrays, numbers."""
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+from tinyqwen import functional as F
+from tinyqwen.autograd import ops
+
+
+def leaf(*values):
+    return tq.Tensor(np.array(values, np.float64), requires_grad=True)
+
+
+def test_bounds_and_values_get_their_gradients():
+    x, low, high = leaf(-2, 0, 3), leaf(-1), leaf(1)
+    g = tq.grad(x.clip(low, high).sum(), [x, low, high], None)
+    assert [a.tolist() for a in g] == [[0, 1, 0], [1], [1]]
+    assert tq.gradcheck(ops.clip, [-2.0, 0.0, 3.0], [-1.0], [1.0])
+    value = tq.Tensor(np.float64(7), requires_grad=True)
+    masked = ops.masked_fill(x, np.array([True, True, False]), value)
+    assert [a.tolist() for a in tq.grad(masked.sum(), [x, value])] == [[0, 0, 1], 2]
+
+
+@pytest.mark.parametrize("call", [
+    lambda x, t: F.rms_norm(x, np.ones(3), eps=t),
+    lambda x, t: F.apply_rope(x.reshape(1, 3)[:, :2], t, np.ones(2)),
+    lambda x, t: F.scaled_dot_product_attention(*[x.reshape(1, 1, 3, 1)] * 3, mask=t),
+    lambda x, t: F.grouped_query_attention(*[x.reshape(1, 1, 3, 1)] * 3, t)[0],
+    lambda x, t: x.var(correction=t),
+])  # fmt: skip
+def test_a_gradient_that_is_not_given_is_refused(call):
+    t = tq.Tensor(np.array(0.5), requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"argument \d .* requires a gradient"):
+        call(leaf(1, 2, 3), t).sum().backward()
+
+
+def test_powers_of_zero_and_infinity():
+    x = leaf(np.inf, 0)
+    assert tq.grad((x**0).sum(), x).tolist() == [0, 0]
+    y = leaf(-1, 2)
+    with np.errstate(divide="ignore"):
+        assert tq.grad((0.0**y).sum(), y)[1] == 0
+        zero = ops.pow(tq.Tensor(np.zeros(2)), y)
+        assert tq.grad(zero.sum(), y).tolist() == [-np.inf, 0]
+
+
+@pytest.mark.parametrize("name", ["sum", "max", "min", "logsumexp"])
+def test_a_number_has_an_axis_0(name):
+    x = tq.Tensor(np.array(3.0), requires_grad=True)
+    out = getattr(x, name)(axis=0)
+    assert (out.item(), tq.grad(out, x).item()) == (3, 1)
+
+
+def test_empty_axes():
+    x = tq.Tensor(np.zeros((2, 0)), requires_grad=True)
+    assert x.logsumexp().data.tolist() == [-np.inf] * 2
+    assert x.log_softmax().shape == x.softmax().shape == (2, 0)
+
+
+def test_unsigned_labels(rng):
+    logits, labels = rng.standard_normal((4, 5)), np.array([0, 4, 2, 1], np.uint16)
+    found = F.cross_entropy(logits, labels).item()
+    assert found == F.cross_entropy(logits, labels.astype(int)).item()
+
+
+def test_comparison_with_none():
+    assert (leaf(1) == None) is False and (leaf(1) != None) is True  # noqa: E711
