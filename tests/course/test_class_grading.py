@@ -23,7 +23,7 @@ from tinyqwen.course import clock
 from tinyqwen.course.authoring import shortcuts
 from tinyqwen.course.authoring.mutants import mutants_of
 from tinyqwen.course.calls import StudentFunction
-from tinyqwen.course.classroom import grading
+from tinyqwen.course.classroom import grading, job
 from tinyqwen.course.isolation import inside, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
 from tinyqwen.course.registry import ROOT, chapter, chapters
@@ -686,6 +686,29 @@ def test_inputs_differ_by_student_and_come_again_with_the_seed(submissions, tmp_
     assert run(test, other, result_of(test, "ch04"), worse.seeds["ch04"] + 1).text != result.text
 
 
+def test_a_seed_follows_from_class_name_and_content():
+    seeds = {
+        grading.seed_of(*a) for a in ((1, "a", "x"), (2, "a", "x"), (1, "b", "x"), (1, "a", "y"))
+    }
+    assert len(seeds) == 4 and grading.seed_of(1, "a", "x") in seeds
+    assert all(0 <= seed < 1 << 31 for seed in seeds)
+
+
+def test_a_job_ends_in_its_time_and_its_words_are_counted(tmp_path, monkeypatch):
+    """Of what has used up its time the rest is not run; of too many words the rest is cut."""
+    (tmp_path / FILE).write_text("def silu(x):\n    raise ValueError('x' * 5000)\n")
+    monkeypatch.setattr(job, "MAX_WORDS", 1500)
+    (done,) = job.grade(tmp_path, {"ch04": 3}, most=5.0)
+    words = [result["message"] for result in done["results"]]
+    assert sum(map(len, words)) < 1500 + 110 * len(words) and done["loaded"]
+    monkeypatch.setattr(job, "longest", lambda chapters: 0.0)
+    (done,) = job.grade(tmp_path, {"ch04": 3}, most=5.0)
+    assert {result["status"] for result in done["results"]} == {"waiting"}
+    assert all("has used up the 0 s" in result["message"] for result in done["results"])
+    monkeypatch.undo()
+    assert job.longest(["ch04"]) == 105 and job.longest(range(13)) == 645
+
+
 @pytest.mark.slow
 def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
     """The seed that the first report prints is worth nothing to the second submission."""
@@ -767,7 +790,7 @@ def test_a_job_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, mon
     assert [s.name for s in students if s.trouble] == ["bo b"]
     killed = next(s for s in students if s.trouble)
     assert killed.trouble == ["ch04: the grading did not end (exit -9): killed"]
-    assert killed.points[0] == 0
+    assert killed.points == (0, 30)  # what it did not reach is possible, and not earned
 
 
 @pytest.mark.parametrize(
