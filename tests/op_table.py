@@ -306,6 +306,9 @@ FUSED = [
     Op("linear", affine,
        twin=lambda x, w, b=None: x @ w.T if b is None else x @ w.T + b,
        torch=lambda t, x, w, b=None: t.nn.functional.linear(x, w, b)),
+    Op("conv1d", lambda r: ([rows(r, 4), normal(r, 4, 3), normal(r, 3)], {}),
+       twin=lambda x, w, b: x @ w + b, torch=lambda t, x, w, b: t.addmm(b, x.reshape(-1, 4), w)
+       .reshape(*x.shape[:-1], 3)),
     Op("embedding", looked_up,
        torch=lambda t, ids, w: t.nn.functional.embedding(ids, w), twin=lambda ids, w: w[ids]),
     Op("rms_norm", scaled,
