@@ -106,10 +106,14 @@ def hand_in(folder, constants):
         archive.writestr(FILE, b"#" * (200 << 20))
 
 
+def own_file(path):
+    return path.is_file() and not path.is_symlink()
+
+
 def snapshot(folder):
     """{file: (mode, content)} of everything in a folder."""
     return {
-        str(path): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"")
+        str(path): (path.lstat().st_mode, path.read_bytes() if own_file(path) else b"")
         for path in sorted(folder.rglob("*"))
     }
 
