@@ -38,7 +38,11 @@ def test_it_copies_from_the_sentence_before():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("steps", "gap"), [(TrainConfig.steps, 0.10), (2 * TrainConfig.steps, 0.05)]
+    ("steps", "gap"),
+    [
+        (TrainConfig.steps, 0.10),
+        pytest.param(2 * TrainConfig.steps, 0.05, marks=pytest.mark.nightly),
+    ],
 )
 def test_the_recipe_reaches_the_floor(steps, gap, tmp_path):
     """With its defaults `train` ends where the bundled run did; with twice the steps still lower.

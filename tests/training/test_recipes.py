@@ -5,7 +5,7 @@ import pytest
 from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Trainer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 
 def finish(tmp_path, **given):
