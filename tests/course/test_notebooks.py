@@ -181,6 +181,16 @@ def test_shows_every_figure(path):
 
 
 @each_notebook
+def test_figures_are_told_in_words(path):
+    """Alt text, and a size in which twice the pixels are shown."""
+    for cell in code_cells(read(path)):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                told = output.metadata.get("image/png", {})
+                assert len(told.get("alt", "")) > 20 and told.get("width"), cell.source
+
+
+@each_notebook
 def test_small_and_of_no_particular_machine(path):
     assert path.stat().st_size < 2_000_000
     for text in texts(read(path)):

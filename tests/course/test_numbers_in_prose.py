@@ -22,6 +22,7 @@ EXCEPTIONS = {  # chapter: {number in its prose: why no cell prints it}
     "10": {"0.25": "on paper: 2/8", "11.9": "made up, for a question"},
     "11": {
         "200,000": "rounded: a cell prints 193,536",
+        "0.15": "the capstone's limit",
         "0.076": "of Kaplan et al.",
         "0.34": "of Hoffmann et al.",
         "0.25": "made up, for a question",

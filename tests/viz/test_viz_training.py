@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinyqwen import optim
+from tinyqwen.analysis.interpret import bend_of
 from tinyqwen.viz import embeddings, losses, optimization, scaling, style, training
 
 
@@ -57,7 +58,7 @@ def test_smoothing_begins_with_the_first_value_and_knows_no_later_one(rng):
 
 def test_a_bend_is_where_nine_tenths_are_done():
     points = [(1, 6.0), (15, 3.0), (30, 1.6), (45, 1.4), (60, 1.0)]
-    assert training.bend_of(points) == 45  # 1.0 + 0.1 · 5.0 = 1.5
+    assert bend_of(points) == 45  # 1.0 + 0.1 · 5.0 = 1.5
     (ax,) = training.by_kind({"copied": points}, floor=0.3).axes
     assert "copied: step 45" in [text.get_text() for text in ax.texts]
 

@@ -174,3 +174,9 @@ def ablation_losses(model, ids, labels=None):
             finally:
                 weight.data = whole
     return losses
+
+
+def bend_of(points):
+    """The first step of [(step, nats), …] at which nine tenths of the whole fall are done."""
+    first, last = points[0][1], min(nats for _, nats in points)
+    return next(step for step, nats in points if nats <= last + 0.1 * (first - last))

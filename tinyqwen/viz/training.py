@@ -1,5 +1,6 @@
 """Pictures of a training run."""
 
+from tinyqwen.analysis.interpret import bend_of
 from tinyqwen.viz.style import BLUE, GRAY, ORANGE, RED, figure, plain_log, style
 
 
@@ -54,28 +55,6 @@ def _draw_floor(ax, floor, above=False):
     )
 
 
-def stairs(metrics, floor, probabilities):
-    """A run's loss, and below it the probabilities that the model gave to what it should know.
-
-    metrics, floor: as for `loss_curve`; probabilities: {name: [(step, probability), …]}.
-    """
-    steps, losses = [m["step"] for m in metrics], [m["loss"] for m in metrics]
-    with style():
-        fig, (above, below) = figure(2, 1, size=(7.6, 5.0), sharex=True)
-        above.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
-        above.plot(steps, smoothed(losses, 0.8), color=BLUE)
-        _draw_floor(above, floor)
-        above.set(yscale="log", ylabel="loss (nats per token)")
-        above.set_ylim(0.8 * floor, 3)
-        above.set_yticks([0.3, 0.5, 1, 2], ["0.3", "0.5", "1", "2"])
-        above.minorticks_off()
-        for (name, points), color in zip(probabilities.items(), (GRAY, ORANGE)):
-            below.plot(*zip(*points), color=color, marker=".", label=name)
-        below.set(xlabel="step", ylabel="probability", ylim=(0, 1.05))
-        below.legend(loc="center right")
-    return fig
-
-
 def by_kind(costs, floor):
     """What a token of each kind costs, by step; a dot where nine tenths of its fall are done.
 
@@ -105,12 +84,6 @@ def by_kind(costs, floor):
         ax.grid(axis="y", color=GRAY, alpha=0.2)
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
-
-
-def bend_of(points):
-    """The first step of [(step, nats), …] at which nine tenths of the whole fall are done."""
-    first, last = points[0][1], min(nats for _, nats in points)
-    return next(step for step, nats in points if nats <= last + 0.1 * (first - last))
 
 
 def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)", floor=None, first=1):
