@@ -218,11 +218,15 @@ def test_command_writes_table_json_and_picture(tmp_path):
     assert files[1].read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not HAVE_PEER, reason="needs torch and transformers")
 @pytest.mark.parametrize(
     ("subject", "sizes"),
-    [("train", "xs,llama,qwen3,gpt2,bert,marian"), ("generate", "xs,llama,gpt2,marian")],
+    [
+        pytest.param("train", "xs", marks=pytest.mark.slow),
+        pytest.param("generate", "xs", marks=pytest.mark.slow),
+        pytest.param("train", "llama,qwen3,gpt2,bert,marian", marks=pytest.mark.nightly),
+        pytest.param("generate", "llama,gpt2,marian", marks=pytest.mark.nightly),
+    ],
 )
 def test_sides_agree_and_are_compared(subject, sizes):
     """Both sides get the same weights: losses of three updates, and logits, agree to 1e-4."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyqwen.benchmark.sizes import SIZES
-from tinyqwen.models.auto import AutoConfig, AutoModelForCausalLM
+from tinyqwen.benchmark.sizes import SIZES, auto
+from tinyqwen.models import auto as models
 from tinyqwen.nn import empty_parameters
 from tinyqwen.storage.files import write_json
 
@@ -18,9 +18,9 @@ def write_random_checkpoint(folder, size):
 
     Weights are normal(0, 0.02), those of the norms 1. A bfloat16 is the upper half of a float32.
     """
-    config = AutoConfig.from_dict(SIZES[size]["config"])
+    config = models.AutoConfig.from_dict(SIZES[size]["config"])
     with empty_parameters():
-        model = AutoModelForCausalLM.from_config(config)
+        model = auto(size, models).from_config(config)
     write_json(
         Path(folder) / "config.json",
         {**config.to_dict(), "architectures": [type(model).__name__], "dtype": "bfloat16"},
