@@ -1,6 +1,6 @@
 import numpy as np
 
-from tinyqwen.models.masks import causal_mask, padding_mask
+from tinyqwen.models.masks import causal_mask, packed_mask, padding_mask
 
 
 def test_causal_mask_is_the_lower_triangle():
@@ -22,3 +22,11 @@ def test_padding_mask_broadcasts_over_heads_and_queries():
     mask = padding_mask([[0, 1, 1], [1, 1, 1]])
     assert mask.dtype == bool and mask.shape == (2, 1, 1, 3)
     np.testing.assert_array_equal(mask[:, 0, 0], [[0, 1, 1], [1, 1, 1]])
+
+
+def test_packed_mask_keeps_conversations_apart():
+    mask = packed_mask(np.array([[0, 0, 1, -1], [7, 8, 8, 8]]))
+    assert mask.dtype == bool and mask.shape == (2, 1, 4, 4)
+    first = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    np.testing.assert_array_equal(mask[0, 0], first)
+    np.testing.assert_array_equal(mask[1, 0], [[1, 0, 0, 0]] + [[0, 1, 1, 1]] * 3)

@@ -9,7 +9,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.tasks import TASKS
-from tinyqwen.training.tasks.chat import packed
+from tinyqwen.training.tasks.chat import answer_parts, chat_labels, packed
 from tinyqwen.training.tasks.masked import SENTENCE
 
 
@@ -294,3 +294,25 @@ def test_a_frozen_body(tmp_path):
 def test_labels_that_are_none(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         prepared("classify", tmp_path, {"x.jsonl": text})
+
+
+def test_where_answers_begin_and_end():
+    first, second = "<u>Hi</u>\n<a>", "<u>Hi</u>\n<a>Hello\n\nyou</a>\n<u>Bye</u>\n<a>"
+    parts = answer_parts([first, second], [first + "Hello\n\nyou</a>\n", second + " So long</a>\n"])
+    assert parts == [
+        ("<u>Hi</u>\n<a>", False),
+        ("Hello\n\nyou</a>", True),
+        ("\n<u>Bye</u>\n<a>", False),
+        (" So long</a>", True),
+        ("\n", False),
+    ]
+    assert answer_parts(["a"], ["ab"]) == [("a", False), ("b", True)]
+    for prompts, wholes in ((["a"], ["bc"]), (["a", "ac"], ["ab", "acd"])):
+        with pytest.raises(ValueError, match="changes earlier turns"):
+            answer_parts(prompts, wholes)
+
+
+def test_labels_are_the_ids_of_answers():
+    ids, labels = chat_labels([([1, 2], False), ([3], True), ([4], False), ([5, 6], True)], -1)
+    assert ids.dtype == labels.dtype == np.int64
+    assert ids.tolist() == [1, 2, 3, 4, 5, 6] and labels.tolist() == [-1, -1, 3, -1, 5, 6]

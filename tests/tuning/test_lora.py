@@ -8,7 +8,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen.storage import safetensors
 from tinyqwen.tuning import lora as room
-from tinyqwen.tuning.lora import find_targets, lora, merge
+from tinyqwen.tuning.lora import find_targets, lora, low_rank, merge
 
 SMALL = dict(
     **dict(vocab_size=30, hidden_size=16, intermediate_size=24, num_hidden_layers=2),
@@ -61,6 +61,25 @@ def test_the_primitive_by_hand(rng):
     expected = [0.5 * B @ (A @ row) for row in x]
     np.testing.assert_allclose(lora.raw(x, A, B, 0.5)[0], expected, rtol=1e-12)
     np.testing.assert_allclose(x @ merge(np.zeros((3, 4)), A, B, 0.5).T, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5)])
+def test_low_rank_is_the_nearest(rng, shape):
+    """What is lost is what the squared singular values say; any other pair loses more."""
+    matrix = rng.normal(size=shape)
+    values = np.linalg.svd(matrix, compute_uv=False)
+    for r in (1, 3, 5):
+        A, B = low_rank(matrix, r)
+        assert A.shape == (r, shape[1]) and B.shape == (shape[0], r)
+        lost = ((matrix - B @ A) ** 2).sum()
+        assert lost == pytest.approx((values[r:] ** 2).sum(), abs=1e-12)
+        for _ in range(20):
+            moved = [x + 1e-3 * rng.normal(size=x.shape) for x in (B, A)]
+            assert ((matrix - moved[0] @ moved[1]) ** 2).sum() > lost
+    np.testing.assert_allclose(np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0))
+    for r in (0, 6):
+        with pytest.raises(ValueError, match="expected 1 to 5"):
+            low_rank(matrix, r)
 
 
 def test_a_new_adapter_changes_nothing(ids):

@@ -23,3 +23,18 @@ def padding_mask(attention_mask):
     broadcasts to the scores (B, H, T, S).
     """
     return np.asarray(attention_mask).astype(bool)[:, None, None, :]
+
+
+def packed_mask(owner):
+    """True where query and key are of one conversation, of several that are packed into a row.
+
+    owner (B, T): numbers that say to which conversation of its row each place belongs; what fills
+    the row up has a number of its own. That no token sees a later one is the model's to add.
+    Returns a boolean array (B, 1, T, T), the same for all heads.
+
+    >>> packed_mask(np.array([[0, 0, 1]]))
+    array([[[[ True,  True, False],
+             [ True,  True, False],
+             [False, False,  True]]]])
+    """
+    return owner[:, None, :, None] == owner[:, None, None, :]

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinyqwen import nn
 from tinyqwen.autograd.tensor import primitive
 from tinyqwen.storage.files import file_in, read_json, write_json
@@ -58,6 +60,27 @@ def merge(weight, A, B, scaling=1.0):
            [ 6., 12.]])
     """
     return weight + scaling * (B @ A)
+
+
+def low_rank(matrix, r):
+    """A (r, in) and B (out, r) whose product B A is nearest to a matrix (out, in), entry by entry.
+
+    Of the singular values s₁ ≥ s₂ ≥ … of U S Vᵀ the first r are kept, and A and B take a root of
+    each; what is lost is √(s²ᵣ₊₁ + s²ᵣ₊₂ + …)  (Eckart & Young 1936). So an adapter can be had from
+    a model that was fine-tuned whole. Raises ValueError for an r below 1, or above the number of
+    the matrix's rows or columns.
+
+    >>> import numpy as np
+    >>> A, B = low_rank(np.array([[4.0, 0.0], [0.0, 1.0]]), 1)
+    >>> abs(B @ A)
+    array([[4., 0.],
+           [0., 0.]])
+    """
+    if not 1 <= r <= min(matrix.shape):
+        raise ValueError(f"r is {r}; expected 1 to {min(matrix.shape)} for a matrix {matrix.shape}")
+    U, values, V = np.linalg.svd(matrix, full_matrices=False)
+    roots = np.sqrt(values[:r])
+    return roots[:, None] * V[:r], U[:, :r] * roots
 
 
 # ---------------------------------------------------------------------------------------------

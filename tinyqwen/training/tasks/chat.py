@@ -10,13 +10,14 @@ from typing import ClassVar
 import numpy as np
 
 from tinyqwen.models.auto import AutoModelForCausalLM
+from tinyqwen.models.masks import packed_mask
 from tinyqwen.storage.files import read_json
 from tinyqwen.text.documents import json_lines
 from tinyqwen.training.data import rows_of_step
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import DATA, Task
 
-FIELDS = ("ids", "counts")
+FIELDS = ("ids", "labels")
 AT_ONCE = 500  # conversations that are rendered together
 ANSWERS = 256  # of the validation data, that are written and compared
 
@@ -43,7 +44,7 @@ class Chat(Task):
             yield from (message["content"] for message in messages)
 
     def prepare(self, files, tokenizer, folder):
-        """A record a conversation: its tokens, and which of them count (1) in the loss."""
+        """A record a conversation: its tokens and their labels."""
 
         facts = {}
 
@@ -56,16 +57,13 @@ class Chat(Task):
                 texts = [text for parts in rendered for text, _ in parts]
                 encoded = iter(tokenizer.encode_batch(texts, add_special_tokens=False))
                 for (file, number, _), parts in zip(group, rendered):
-                    ids, counts = [], []
-                    for _, is_answer in parts:
-                        ids += (new := next(encoded))
-                        counts += [int(is_answer)] * len(new)
+                    ids, labels = chat_labels([(next(encoded), answer) for _, answer in parts])
                     if len(ids) > self.config.seq_len:
                         raise ValueError(
                             f"{file}: line {number} has {len(ids)} tokens, and --seq-len is "
                             f"{self.config.seq_len}"
                         )
-                    yield {"ids": ids, "counts": counts}
+                    yield {"ids": ids, "labels": labels}
 
         prepare_records(files, read, folder, FIELDS, facts)
 
@@ -90,14 +88,14 @@ class Chat(Task):
         for line, members in enumerate(rows):
             first = 0
             for i in members:
-                ids, counts = (data.field(name, i) for name in FIELDS)
+                ids, labels = (data.field(name, i) for name in FIELDS)
                 place = line, slice(first, first + len(ids))
                 batch["input_ids"][place] = ids
                 batch["position_ids"][place] = np.arange(len(ids))
-                batch["labels"][place] = np.where(counts == 1, ids, -100)
+                batch["labels"][place] = labels
                 owner[place] = i
                 first += len(ids)
-        batch["attention_mask"] = owner[:, None, :, None] == owner[:, None, None, :]  # (B, 1, T, T)
+        batch["attention_mask"] = packed_mask(owner)
         return batch
 
     def batch(self, seed, step, rows):
@@ -127,8 +125,8 @@ class Chat(Task):
     def _questions(self):
         """(all tokens before an answer, the answer's tokens) for the validation data."""
         for i in range(len(self.validation_data)):
-            ids, counts = (self.validation_data.field(name, i) for name in FIELDS)
-            changes = np.flatnonzero(np.diff(counts, prepend=0, append=0))
+            ids, labels = (self.validation_data.field(name, i) for name in FIELDS)
+            changes = np.flatnonzero(np.diff(labels != -100, prepend=False, append=False))
             for start, stop in zip(changes[::2], changes[1::2]):
                 yield ids[:start], ids[start:stop]
 
@@ -179,6 +177,45 @@ class Chat(Task):
     def prompt(self, tokenizer):
         """The question of the first validation conversation."""
         return self.question
+
+
+def answer_parts(prompts, wholes):
+    """A conversation's text in parts, (text, whether it is an answer), none of them empty.
+
+    prompts, wholes: for each answer, the text to where its turn is opened, and the text to the end
+    of that turn, as a chat template draws them. What closes a turn (<|im_end|>) is part of the
+    answer, since the model must learn to stop; the line ends behind it, which part two turns, are
+    not. Raises ValueError unless each prompt goes on from the whole before, and its whole from it.
+
+    >>> answer_parts(["Q: 1+1? A: ", "Q: 1+1? A: 2.\\nQ: 2+2? A: "],
+    ...              ["Q: 1+1? A: 2.\\n", "Q: 1+1? A: 2.\\nQ: 2+2? A: 4.\\n"])
+    [('Q: 1+1? A: ', False), ('2.', True), ('\\nQ: 2+2? A: ', False), ('4.', True), ('\\n', False)]
+    """
+    parts, done = [], ""
+    for prompt, whole in zip(prompts, wholes):
+        if not (whole.startswith(prompt) and prompt.startswith(done)):
+            raise ValueError("the chat template changes earlier turns")
+        answer = whole[len(prompt) :].rstrip("\n")
+        parts += [(prompt[len(done) :], False), (answer, True)]
+        done = prompt + answer
+    parts.append((wholes[-1][len(done) :] if wholes else "", False))
+    return [part for part in parts if part[0]]
+
+
+def chat_labels(parts, ignore_index=-100):
+    """The ids of a conversation, and their labels: themselves in answers, elsewhere `ignore_index`.
+
+    parts: (list of ids, whether it is an answer), in order. Labels stand at the places of their
+    ids; the model shifts them. Returns two arrays of int64, (T,).
+
+    >>> chat_labels([([5, 6, 7], False), ([8, 9], True), ([5], False)])
+    (array([5, 6, 7, 8, 9, 5]), array([-100, -100, -100,    8,    9, -100]))
+    """
+    ids, labels = [], []
+    for new, is_answer in parts:
+        ids += new
+        labels += new if is_answer else [ignore_index] * len(new)
+    return np.array(ids, np.int64), np.array(labels, np.int64)
 
 
 def packed(lengths, room):
@@ -240,16 +277,11 @@ def _render(tokenizer, group):
             raise ValueError(f"{group[0][0]}: {_line(tokenizer, group)}{error}") from None
     prompts, wholes = iter(texts[True]), iter(texts[False])
     for file, number, messages in group:
-        parts, done = [], ""
         answers = sum(message["role"] == "assistant" for message in messages)
-        for _, prompt, whole in zip(range(answers), prompts, wholes):
-            if not (whole.startswith(prompt) and prompt.startswith(done)):
-                raise ValueError(f"{file}: line {number}: the chat template changes earlier turns")
-            answer = whole[len(prompt) :]
-            end = answer.rstrip("\n")  # what parts two turns is no part of an answer
-            parts += [(prompt[len(done) :], False), (end, True), (answer[len(end) :], False)]
-            done = whole
-        yield [part for part in parts if part[0]]
+        try:
+            yield answer_parts(list(islice(prompts, answers)), list(islice(wholes, answers)))
+        except ValueError as error:
+            raise ValueError(f"{file}: line {number}: {error}") from None
 
 
 def _line(tokenizer, group):
