@@ -297,6 +297,16 @@ def cross_entropy_twin(logits, labels, label_smoothing):
     return -(smoothed + label_smoothing * log_p.mean(-1)).mean()
 
 
+def paired(r):
+    return [3 * normal(r, 4, 2), integers(r, 2, 4)], {}
+
+
+def next_sentence_twin(logits, labels):
+    """ln(1 + e^d), d by how much the wrong class is ahead."""
+    sign = 2.0 * labels.data - 1  # of class 0's logit less class 1's
+    return (1 + ((logits[:, 0] - logits[:, 1]) * sign).exp()).log().mean()
+
+
 def cross_entropy_torch(t, logits, labels, label_smoothing):
     logits, labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
     return t.nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -342,6 +352,8 @@ FUSED = [
     Op("dropout", dropped, ours=seeded_dropout,
        twin=lambda x, **options: x * seeded_dropout(np.ones(x.shape, x.dtype), **options)),
     Op("cross_entropy", labeled, twin=cross_entropy_twin, torch=cross_entropy_torch),
+    Op("next_sentence_loss", paired, twin=next_sentence_twin,
+       torch=lambda t, x, labels: t.nn.functional.cross_entropy(x, labels)),
     Op("linear_cross_entropy", labeled_hidden,
        twin=lambda x, w, labels, **more: cross_entropy_twin(x @ w.T, labels, **more),
        torch=lambda t, x, w, labels, **more: cross_entropy_torch(t, x @ w.mT, labels, **more)),

@@ -15,7 +15,7 @@ from tinyqwen.functional.attention import (
     split_heads,
 )
 from tinyqwen.functional.linear import conv1d, cosine_similarity, embedding, linear
-from tinyqwen.functional.losses import cross_entropy, linear_cross_entropy
+from tinyqwen.functional.losses import cross_entropy, linear_cross_entropy, next_sentence_loss
 from tinyqwen.functional.normalization import layer_norm, rms_norm
 from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
 
@@ -33,6 +33,7 @@ __all__ = [
     "linear_cross_entropy",
     "log_softmax",
     "merge_heads",
+    "next_sentence_loss",
     "relu",
     "repeat_kv",
     "rms_norm",

@@ -62,6 +62,22 @@ def linear_cross_entropy(
     return np.asarray(loss / count, hidden.dtype), vjp
 
 
+@primitive
+def next_sentence_loss(logits, labels, num_items=None):
+    """Mean of -ln p[label] over pairs of sentences (Devlin et al. 2019, section 3.1, task 2).
+
+    logits (B, 2): for "it follows", class 0, and "it does not", class 1; labels (B,) integers.
+    num_items: the divisor, if it shall not be B (as when a batch is split). Returns a scalar, nats.
+
+    Of two classes only d = z_other - z_label matters: p_label = 1 / (1 + e^d), so a pair costs
+    ln(1 + e^d), whose derivative is p_other. The gradient of its row is p_other times +1 at the
+    other class and -1 at the label, over num_items. It is `cross_entropy` with V = 2.
+    """
+    if logits.ndim != 2 or logits.shape[-1] != 2:
+        raise ValueError(f"next_sentence_loss: logits have shape {logits.shape}, expected (B, 2)")
+    return cross_entropy.raw(logits, labels, num_items=num_items)
+
+
 def _flatten(x, labels, ignore_index, num_items):
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":

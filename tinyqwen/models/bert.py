@@ -261,9 +261,18 @@ class BertPredictionHeadTransform(nn.Module):
         self.transform_act_fn = GELUActivation()
         self.LayerNorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
-    def forward(self, x):
-        """x (..., C) -> (..., C)."""
-        return self.LayerNorm(self.transform_act_fn(self.dense(x)))
+
+def mlm_head(x, dense, activation, norm, decoder, chosen=None):
+    """The scores of all tokens for what is hidden: decoder(norm(activation(dense(x)))).
+
+    x (B, T, C), hidden states. The parts are functions: dense, activation and norm take (..., C)
+    and return (..., C); decoder returns (..., V). chosen (B, T) booleans, or None for all places.
+    Returns (B, T, V), or (N, V) for the N chosen places, row by row; for the others nothing is
+    computed. (The paper's section 3.1 has a softmax alone; the transform is in its code.)
+    """
+    if chosen is not None:
+        x = x[chosen]  # (B, T, C) -> (N, C)
+    return decoder(norm(activation(dense(x))))
 
 
 class BertLMPredictionHead(nn.Module):
@@ -274,9 +283,11 @@ class BertLMPredictionHead(nn.Module):
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
         self.bias = self.decoder.bias
 
-    def forward(self, x):
-        """x (..., C) -> (..., V)."""
-        return self.decoder(self.transform(x))
+    def forward(self, x, chosen=None):
+        """x (B, T, C) -> (B, T, V), or (N, V) of the N chosen places, (B, T) booleans."""
+        parts = self.transform
+        layers = (parts.dense, parts.transform_act_fn, parts.LayerNorm, self.decoder)
+        return mlm_head(x, *layers, chosen)
 
 
 class BertOnlyMLMHead(nn.Module):
@@ -323,7 +334,7 @@ class BertForPreTraining(_WithPredictions):
         if labels is not None and next_sentence_label is not None:
             tokens = F.cross_entropy(out.prediction_logits, as_array(labels))
             pairs = as_array(next_sentence_label).reshape(-1)
-            out.loss = tokens + F.cross_entropy(out.seq_relationship_logits, pairs)
+            out.loss = tokens + F.next_sentence_loss(out.seq_relationship_logits, pairs)
         return out
 
 
@@ -337,13 +348,7 @@ class BertForMaskedLM(_WithPredictions):
         self.tie_weights()
 
     def forward(
-        self,
-        input_ids,
-        *args,
-        labels=None,
-        num_items_in_batch=None,
-        skip_logits=False,
-        **options,
+        self, input_ids, *args, labels=None, num_items_in_batch=None, skip_logits=False, **options
     ):
         """As BertModel's forward -> logits (B, T, V).
 
@@ -353,12 +358,13 @@ class BertForMaskedLM(_WithPredictions):
         """
         out = self.bert(input_ids, *args, **options)
         hidden, out.last_hidden_state = out.last_hidden_state, None
+        chosen = None
         if labels is not None:
             labels = as_array(labels)
             if skip_logits:
-                counts = labels != -100
-                hidden, labels = hidden[counts], labels[counts]
-        logits = self.cls.predictions(hidden)
+                chosen = labels != -100
+                labels = labels[chosen]
+        logits = self.cls.predictions(hidden, chosen)
         if labels is not None:
             out.loss = F.cross_entropy(logits, labels, num_items=num_items_in_batch)
         out.logits = None if skip_logits and labels is not None else logits

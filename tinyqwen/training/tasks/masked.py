@@ -15,10 +15,41 @@ from tinyqwen.training.data import rows_of_step
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import Task
 
-CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; of those, what they become, else they stay
+CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; what becomes of them; the others stay
 SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?=[\"“A-Z])|\n+")
 FIELDS = ("ids", "document")
 VALIDATION_PAIRS = 1024
+
+
+def mask_tokens(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
+    """Hide some tokens of a batch and say which were there (Devlin et al. 2019, section 3.1, A.1).
+
+    input_ids (B, T) integers; maskable (B, T) booleans, False for [CLS], [SEP] and padding.
+    chosen, fate (B, T): numbers drawn uniformly from 0 to 1; random_ids (B, T): drawn tokens.
+    A maskable token is to be predicted where chosen < 0.15. Of these, those with fate < 0.8 become
+    mask_token_id, those with 0.8 ≤ fate < 0.9 the drawn token, and the others stay as they are.
+    Returns (ids, labels), both (B, T): what the model is given, and the tokens that it is to
+    predict, -100 where it is to predict none. The arguments stay as they are.
+    """
+    predicted = maskable & (chosen < CHOSEN)
+    hidden = np.where(predicted & (fate < MASKED), mask_token_id, input_ids)
+    replaced = predicted & (fate >= MASKED) & (fate < MASKED + RANDOM)
+    return np.where(replaced, random_ids, hidden), np.where(predicted, input_ids, -100)
+
+
+def sentence_pairs(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+    """A batch of pairs, each [CLS] first [SEP] second [SEP] (Devlin et al. 2019, figure 2).
+
+    first, second: for each row a sequence of ids, without marks. Rows are filled up behind with
+    pad_token_id, to the length T of the longest.
+    Returns three int64 arrays (B, T): input_ids; token_type_ids, 0 up to the first [SEP] and 1 from
+    there to the second, 0 for padding; attention_mask, 1 for tokens and 0 for padding.
+    """
+    pairs = list(zip(first, second))
+    ids = [[cls_token_id, *a, sep_token_id, *b, sep_token_id] for a, b in pairs]
+    kinds = [[0] * (len(a) + 2) + [1] * (len(b) + 1) for a, b in pairs]
+    real = [[1] * len(row) for row in ids]
+    return padded(ids, pad_token_id), padded(kinds, 0), padded(real, 0)
 
 
 class Masked(Task):
@@ -70,6 +101,7 @@ class Masked(Task):
     def open(self, folder, tokenizer):
         """Map the sentences, and find those that another follows."""
         self.cls, self.sep, self.mask = _marks(tokenizer)
+        self.pad = tokenizer.pad_token_id or 0
         self.size, self.special = tokenizer.vocab_size, [*tokenizer.special_tokens.values()]
         self.splits = [Sentences(data) for data in open_records(folder, FIELDS)]
 
@@ -103,28 +135,22 @@ class Masked(Task):
             i + 1 if follow else data.elsewhere(i, rng) for i, follow in zip(firsts, follows)
         ]
         a, b = ([data.ids(i) for i in rows] for rows in (firsts, seconds))
-        rows = [[self.cls, *one, self.sep, *other, self.sep] for one, other in zip(a, b)]
-        kinds = [[0] * (len(one) + 2) + [1] * (len(other) + 1) for one, other in zip(a, b)]
-        ids = padded(rows, 0)
-        real = padded([[1] * len(row) for row in rows], 0)
+        ids, kinds, real = sentence_pairs(a, b, self.cls, self.sep, self.pad)
         hidden, labels = self.hide(ids, real, rng)
         return {
             "input_ids": hidden,
-            "token_type_ids": padded(kinds, 0),
+            "token_type_ids": kinds,
             "attention_mask": real,
             "labels": labels,
             "next_sentence_label": (~follows).astype(np.int64),  # Hugging Face's: 0, it follows
         }
 
     def hide(self, ids, real, rng):
-        """(ids with some hidden, labels): -100 where nothing is to be predicted."""
-        marks = np.isin(ids, self.special)
-        chosen = (rng.random(ids.shape) < CHOSEN) & (real == 1) & ~marks
-        fate = rng.random(ids.shape)
-        hidden = np.where(chosen & (fate < MASKED), self.mask, ids)
+        """(ids with some hidden, labels): `mask_tokens`, with chance from rng."""
+        maskable = (real == 1) & ~np.isin(ids, self.special)
+        chosen, fate = rng.random(ids.shape), rng.random(ids.shape)
         any_token = rng.integers(0, self.size, ids.shape)
-        hidden = np.where(chosen & (fate >= 1 - RANDOM), any_token, hidden)
-        return hidden, np.where(chosen, ids, -100)
+        return mask_tokens(ids, maskable, chosen, fate, any_token, self.mask)
 
     def num_items(self, batch):
         """Tokens to predict, and pairs."""
@@ -134,7 +160,7 @@ class Masked(Task):
         names = ("input_ids", "token_type_ids", "attention_mask")
         out = model(**{name: batch[name] for name in names})
         tokens = F.cross_entropy(out.prediction_logits, batch["labels"], num_items=num_items[0])
-        pairs = F.cross_entropy(
+        pairs = F.next_sentence_loss(
             out.seq_relationship_logits, batch["next_sentence_label"], num_items=num_items[1]
         )
         return out, tokens, pairs
