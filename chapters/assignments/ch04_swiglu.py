@@ -83,3 +83,23 @@ def swiglu(gate, up):
     (array([ 9.2767, -0.0908]), array([ 0.7311, -0.2384]))
     """
     raise NotImplementedError
+
+
+def maximum(x, y):
+    """The larger of two, elementwise; the operands broadcast.  ReLU is maximum(x, 0).
+
+    For honor: no hints, no points, a star.
+
+    x, y: arrays that broadcast. Returns (out, vjp); vjp(g, in out's shape) -> (dx, dy), in the
+    shapes of x and y. Where both are equal there is a kink, and g is shared half and half.
+
+    >>> out, vjp = maximum(np.array([1.0, 5.0, 2.0]), np.array([3.0, 4.0, 2.0]))
+    >>> out
+    array([3., 5., 2.])
+    >>> dx, dy = vjp(np.array([1.0, 10.0, 100.0]))
+    >>> dx
+    array([ 0., 10., 50.])
+    >>> dy
+    array([ 1.,  0., 50.])
+    """
+    raise NotImplementedError

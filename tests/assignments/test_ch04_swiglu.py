@@ -6,6 +6,7 @@ import numpy as np
 
 from tinyqwen.course import (
     case,
+    check_close,
     check_example,
     check_manners,
     check_value,
@@ -20,7 +21,9 @@ ASSIGNED = {
     "silu": "autograd.ops",
     "gelu": "functional.activations",
     "swiglu": "functional.activations",
+    "maximum": "autograd.ops",
 }
+STRETCH = ("maximum",)
 
 LINEAR = [((2, 5, 3), (4, 3), (4,)), ((3, 7), (2, 7), (2,)), ((5,), (3, 5), (3,))]
 LINEAR_EDGES = [((1, 1), (1, 1), (1,)), ((0, 3), (2, 3), (2,)), ((2, 0, 3), (4, 3), (4,))]
@@ -319,3 +322,75 @@ def test_swiglu_vjp(submission):
 def test_swiglu_manners(submission):
     """float32 in, float32 out; gate and up are not changed; views work."""
     check_manners(submission.swiglu, shapes=[(shape, shape) for shape in ELEMENTWISE])
+
+
+# ---------------------------------------------------------------------------------------------
+# maximum, for honor
+# ---------------------------------------------------------------------------------------------
+
+PAIRS = [((2, 5), (2, 5)), ((2, 3, 4), (4,)), ((3, 1), (2, 1, 5)), ((0, 3), (3,)), ((), ())]
+
+
+def summed_to(g, shape):
+    g = g.sum(tuple(range(g.ndim - len(shape))))
+    return g.sum(tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
+
+
+@points(0, "maximum: the example")
+def test_maximum_example(submission):
+    """The example in the docstring, with its tie."""
+    check_example(submission.maximum)
+
+
+@points(0, "maximum: value and gradients")
+def test_maximum_vjp(submission):
+    """The larger operand gets g, summed over what was broadcast."""
+    check_value(submission.maximum, shapes=PAIRS)
+    check_vjp(
+        submission.maximum,
+        shapes=PAIRS,
+        mistakes={
+            "both operands get all of g; it belongs to the larger": lambda x, y, g: (
+                summed_to(g, x.shape),
+                summed_to(g, y.shape),
+            ),
+            "g is multiplied by the operand: the slope of the larger one is 1": lambda x, y, g: (
+                summed_to(g * x * (x > y), x.shape),
+                summed_to(g * y * (y > x), y.shape),
+            ),
+            "the smaller operand gets g, or the gradients are in each other's place": lambda x, y, g: (
+                summed_to(g * (x < y), x.shape),
+                summed_to(g * (y < x), y.shape),
+            ),
+        },
+    )
+
+
+@points(0, "maximum: ties")
+def test_maximum_ties(submission):
+    """Two equal operands share g half and half: together they get g, whatever their order."""
+    x, y = normal(4, 5), normal(4, 5)
+    y[::2] = x[::2]
+    _, vjp = submission.maximum(x, y)
+    g = normal(4, 5)
+    told = "maximum: the gradient of {} with ties in every other row"
+    names = {
+        "a tie gives g to neither operand": g * 0,
+        "a tie gives all of g to both: that counts it twice": g,
+        "a tie gives all of g to one operand, by their order": g,
+    }
+    both = vjp(g)
+    for name, mine, wins in (("x", both[0], x > y), ("y", both[1], y > x)):
+        wrong = {words: np.where(x == y, share, g * wins) for words, share in names.items()}
+        if np.any(((both[0] == 0) != (both[1] == 0)) & (x == y)):
+            del wrong["a tie gives all of g to both: that counts it twice"]
+        expected = np.where(x == y, 0.5 * g, g * wins)
+        check_close(mine, expected, told.format(name), mistakes=wrong)
+
+
+@points(0, "maximum: fit for the model")
+def test_maximum_manners(submission):
+    """float32 in, float32 out, ties too; x, y and g are not changed; views work."""
+    check_manners(submission.maximum, shapes=PAIRS)
+    x = normal(3, 4)
+    check_manners(submission.maximum, [case(x, x.copy())])

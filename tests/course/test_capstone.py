@@ -17,7 +17,7 @@ from tinyqwen.train import main, parse_arguments
 from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Trainer
 
-TOTAL = sum(len(chapter.assigned) for chapter in chapters().values())
+TOTAL = sum(len(chapter.required) for chapter in chapters().values())
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_written_functions_are_counted_and_not_run(tmp_path, solved, stubs):
     file.write_text("raise SystemExit\n" + file.read_text(), encoding="utf-8")
     assert len(capstone.written(solved)) == TOTAL
     file.write_text("def broken(:\n", encoding="utf-8")
-    assert len(capstone.written(solved)) == TOTAL - len(chapter.assigned)
+    assert len(capstone.written(solved)) == TOTAL - len(chapter.required)
 
 
 def test_the_way_to_the_capstone(tmp_path, solved, stubs):

@@ -39,6 +39,8 @@ follow.
        TITLE = "Linear layers and SwiGLU"
        ASSIGNED = {"linear": "functional", "silu": "ops"}    # name: module tinyqwen.… that has it
 
+       STRETCH = ("maximum",)                               # for honor, see below
+
    The library is the reference solution: each name must exist in that module (a primitive or a
    plain function). Then test functions that take one argument, `submission`:
 
@@ -51,7 +53,9 @@ follow.
                mistakes={"this is the slope of the sigmoid alone": lambda x, g: (…,)},
            )
 
-   Points are whole numbers and sum to a round number a chapter. Tests are `test_<function>_<what>`:
+   Points are whole numbers and sum to a round number a chapter. One function a chapter is a
+   *stretch*: named in STRETCH, too, its tests are worth 0 points, the notebook gives no hints, and
+   the scoreboard shows a star when all of them pass. Tests are `test_<function>_<what>`:
    one for the example, the value, the edges (large numbers, empty, options), the gradient, the
    manners; the smallest first, so that partial credit follows the work. A test sees the student
    through calls of `submission.<function>` alone, gives arrays, numbers, strings, lists or dicts,

@@ -56,7 +56,7 @@ class Grade:
         lines = [self._title()]
         for test in self.tests:
             sign = _SIGNS[_status(test)][0]
-            lines.append(f"  {sign} {test['score']}/{test['max_score']}  {test['name']}")
+            lines.append(f"  {sign} {_score(test)}  {test['name']}")
         if self.first:
             lines += ["", self.first["name"], self.first["output"]]
         return "\n".join(lines)
@@ -69,7 +69,7 @@ class Grade:
             rows.append(
                 f'<tr><td {cell}><span style="color:{color}">{sign} {words}</span></td>'
                 f"<td {cell}>{html.escape(test['name'])}</td>"
-                f"<td {cell}>{test['score']}/{test['max_score']}</td></tr>"
+                f"<td {cell}>{_score(test)}</td></tr>"
             )
         text = f"<b>{html.escape(self._title())} points</b><table>{''.join(rows)}</table>"
         if self.first:
@@ -89,6 +89,11 @@ _SIGNS = {
 
 def _status(test):
     return test["tags"][1]
+
+
+def _score(test):
+    """What a test has earned; a star is what one for honor is worth."""
+    return f"{test['score']}/{test['max_score']}" if test["max_score"] else "  ★"
 
 
 def _image(output):

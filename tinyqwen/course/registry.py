@@ -5,6 +5,7 @@ says at its top, in plain literals that are read without running it,
 
     TITLE = "Linear layers and SwiGLU"
     ASSIGNED = {"linear": "functional.linear", "silu": "autograd.ops"}  # name: its module
+    STRETCH = ("maximum",)        # those of them that are asked without hints, for honor
 
 and beside which stand the stubs, `chapters/assignments/chNN_topic.py`, and the mutants,
 `tests/assignments/mutants/chNN_topic.py`.
@@ -26,14 +27,17 @@ GRADERS = ROOT / "tests" / "assignments"
 class Chapter:
     """One chapter's assignment.
 
-    key: "ch04"; file: "ch04_swiglu.py"; title; assigned: {function's name: module of the library}
+    key: "ch04"; file: "ch04_swiglu.py"; title; assigned: {function's name: module of the library};
+    stretch: names of those that are asked for honor: 0 points, no hints, not part of the capstone
     """
 
     key: str
     file: str
     title: str
     assigned: dict
+    stretch: tuple = ()
 
+    required = property(lambda self: [n for n in self.assigned if n not in self.stretch])
     number = property(lambda self: int(self.key[2:]))
     stub = property(lambda self: STUBS / self.file)
     graders = property(lambda self: GRADERS / f"test_{self.file}")
@@ -45,19 +49,24 @@ def chapters() -> dict[str, Chapter]:
     """All chapters that have an assignment, {"ch04": Chapter, …}, in order."""
     found = {}
     for path in sorted(GRADERS.glob("test_ch[0-9][0-9]_*.py")):
-        literals = _literals(path, ("TITLE", "ASSIGNED"))
         file = path.name.removeprefix("test_")
-        found[file[:4]] = Chapter(file[:4], file, literals["TITLE"], literals["ASSIGNED"])
+        literals = _literals(path)
+        if missing := {"TITLE", "ASSIGNED"} - literals.keys():
+            told = " and ".join(sorted(missing))
+            raise ValueError(f"{path}: {told} must be set to a literal at the top")
+        found[file[:4]] = Chapter(
+            file[:4], file, literals["TITLE"], literals["ASSIGNED"], literals.get("STRETCH", ())
+        )
     return found
 
 
-def _literals(path, names):
+def _literals(path):
+    """What a file of graders says of its chapter."""
     values = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) in names:
-            values[node.targets[0].id] = ast.literal_eval(node.value)
-    if missing := [name for name in names if name not in values]:
-        raise ValueError(f"{path}: {' and '.join(missing)} must be set to a literal at the top")
+        name = getattr(node.targets[0], "id", None) if isinstance(node, ast.Assign) else None
+        if name in ("TITLE", "ASSIGNED", "STRETCH"):
+            values[name] = ast.literal_eval(node.value)
     return values
 
 

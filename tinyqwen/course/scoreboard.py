@@ -1,4 +1,8 @@
-"""What stands at the end of a grading run: a line for each chapter."""
+"""What stands at the end of a grading run: a line for each chapter.
+
+Tests worth no points belong to the chapter's stretch function: they are not counted, and earn it a
+star when all of them pass.
+"""
 
 from tinyqwen.course.registry import chapters
 
@@ -26,15 +30,23 @@ def scoreboard(results) -> list[tuple[str, str]]:
     grouped = by_chapter(results)
     titles = {key: f"{key[2:]} {chapters()[key].title}" for key in grouped}
     width = max([len(title) for title in titles.values()] + [20])
-    lines = [(f"{'chapter':<{width}}    points               to do  failed", "")]
+    lines = [(f"{'chapter':<{width}}    points               to do  failed  stretch", "")]
     for key, group in grouped.items():
-        lines.append(_line(titles[key], group, width))
+        lines.append(_line(titles[key], group, width, "★" * _starred(group)))
     if len(grouped) > 1:
-        lines.append(_line("all", results, width))
+        stars = sum(map(_starred, grouped.values()))
+        lines.append(_line("all", results, width, f"{stars} ★" if stars else ""))
     return lines
 
 
-def _line(title, group, width):
+def _starred(group):
+    """True if a chapter's tests for honor have all passed."""
+    honor = [r for r in group if not r.possible]
+    return bool(honor) and count(honor, "passed") == len(honor)
+
+
+def _line(title, group, width, stars):
+    group = [r for r in group if r.possible]
     earned, possible = total(group)
     filled = round(10 * earned / possible) if possible else 0
     if earned and not filled:
@@ -44,5 +56,5 @@ def _line(title, group, width):
     bar = "█" * filled + "░" * (10 - filled)
     to_do, failed = count(group, "todo", "waiting"), count(group, "failed", "error")
     color = "red" if failed else "green" if earned == possible else "yellow" if earned else ""
-    score = f"{earned}/{possible}"
-    return f"{title:<{width}}   {score:>7}  {bar}   {to_do or '':>5}  {failed or '':>6}", color
+    line = f"{title:<{width}}   {f'{earned}/{possible}':>7}  {bar}   {to_do or '':>5}  "
+    return f"{line}{failed or '':>6}  {stars:>7}".rstrip(), color

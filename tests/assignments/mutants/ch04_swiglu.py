@@ -5,9 +5,11 @@ import math
 import numpy as np
 
 from tinyqwen import functional as F
+from tinyqwen.autograd import ops
 from tinyqwen.course import mutant
 
 linear, silu, gelu, swiglu = F.linear.raw, F.silu.raw, F.gelu.raw, F.swiglu.raw
+maximum = ops.maximum.raw
 
 
 def sigmoid(x):
@@ -262,3 +264,59 @@ def swiglu_edits_up(gate, up):
     out, vjp = swiglu(gate, up.copy())
     up *= silu(gate)[0]
     return out, vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# maximum
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="maximum", killed_by="test_maximum_ties", named="by their order")
+def maximum_first_wins_ties(x, y):
+    out, vjp = maximum(x, y)
+    return out, lambda g: (vjp(g * (x >= y))[0] * (1 + (x == y)), vjp(g * (x < y))[1])
+
+
+@mutant(of="maximum", killed_by="test_maximum_ties", named="to neither")
+def maximum_ties_get_nothing(x, y):
+    out, vjp = maximum(x, y)
+    return out, lambda g: vjp(g * (x != y))
+
+
+@mutant(of="maximum", killed_by="test_maximum_ties", named="counts it twice")
+def maximum_ties_count_twice(x, y):
+    out, vjp = maximum(x, y)
+    return out, lambda g: vjp(g * (1 + (x == y)))
+
+
+@mutant(of="maximum", killed_by="test_maximum_vjp", named="both operands get all of g")
+def maximum_g_for_both(x, y):
+    out, _ = maximum(x, y)
+    return out, lambda g: (ops.unbroadcast(g, np.shape(x)), ops.unbroadcast(g, np.shape(y)))
+
+
+@mutant(of="maximum", killed_by="test_maximum_vjp", named="the smaller operand gets g")
+def maximum_gradient_of_minimum(x, y):
+    return maximum(x, y)[0], ops.minimum.raw(x, y)[1]
+
+
+@mutant(of="maximum", killed_by="test_maximum_vjp", named="sum over the leading axes is missing")
+def maximum_not_unbroadcast(x, y):
+    out, _ = maximum(x, y)
+    return out, lambda g: (g * (x > y) + g * (x == y) / 2, g * (y > x) + g * (x == y) / 2)
+
+
+@mutant(of="maximum", killed_by="test_maximum_vjp", named="in each other's place")
+def maximum_gradients_swapped(x, y):
+    out, vjp = maximum(x, y)
+    return out, lambda g: vjp(g)[::-1]
+
+
+@mutant(of="maximum", killed_by="test_maximum_manners", named="float64 comes out")
+def maximum_ties_in_float64(x, y):
+    out, _ = maximum(x, y)
+    first = np.greater(x, y) + np.equal(x, y) / 2
+    return out, lambda g: (
+        ops.unbroadcast(g * first, np.shape(x)),
+        ops.unbroadcast(g * (1 - first), np.shape(y)),
+    )

@@ -112,8 +112,9 @@ def _faults(report, only):
         count = sum(one.of == name for one, _ in report.rows)
         if count < LEAST and only in (None, name):
             yield f"{name} has {count} mutants; at least {LEAST} are wanted"
+    yield from _faults_of_stretch(chapter)
     for name, tests in report.strong.items():
-        if not tests:
+        if not tests and name not in chapter.stretch:
             yield f"{name} gives no points in a class: a shortcut passes each of its tests"
     for name, result in report.reference.items():
         if result.status != "passed":
@@ -125,6 +126,16 @@ def _faults(report, only):
             yield f"{name} on the stubs is {result.status}, not to do: {result.text}"
     for one, results in report.rows:
         yield from _faults_of_mutant(one, results)
+
+
+def _faults_of_stretch(chapter):
+    """Points are for what is required; tests of a stretch function are worth none."""
+    for name in set(chapter.stretch) - chapter.assigned.keys():
+        yield f"STRETCH names {name}, which ASSIGNED does not"
+    for test in graders_of(chapter):
+        honor = any(test.__name__.startswith(f"test_{name}_") for name in chapter.stretch)
+        if honor == bool(test.points.number):
+            yield f"{test.__name__} is worth {test.points.number} points"
 
 
 def _faults_of_mutant(one, results):
