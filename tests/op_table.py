@@ -243,6 +243,26 @@ def attention_with_weights_twin(q, k, v, mask):
     return attention_twin(q, k, v, mask, return_weights=True)
 
 
+def merged_and_masked(r):
+    """A source's padding is hidden, and perhaps more; queries and keys are of two texts."""
+    queries, keys = r.choice(((1, 4), (3, 5), (4, 2)))
+    sizes = ((2, queries, 6), (2, keys, 6), (2, keys, 6))
+    mask = r.choice((None, booleans(r, 2, 1, 1, keys), normal(r, 2, 3, queries, keys)))
+    return [normal(r, *size) for size in sizes], {"head_dim": 2, "mask": mask}
+
+
+def cross_attention_twin(q, k, v, head_dim, mask):
+    heads = [x.reshape(2, -1, 3, head_dim).swapaxes(1, 2) for x in (q, k, v)]
+    out, weights = attention_twin(*heads, mask, return_weights=True)
+    return out.swapaxes(1, 2).reshape(q.shape), weights
+
+
+def cross_attention_torch(t, q, k, v, head_dim, mask):
+    heads = [x.unflatten(-1, (3, head_dim)).mT.permute(0, 3, 1, 2) for x in (q, k, v)]
+    out, weights = attention_torch(t, *heads, mask, False, None, None, True)
+    return out.permute(0, 2, 1, 3).flatten(2), weights
+
+
 def attention_torch(t, q, k, v, mask, causal, window, scale, return_weights):
     groups = q.shape[1] // k.shape[1]
     mask = None if mask is None else mask.numpy()
@@ -334,6 +354,8 @@ FUSED = [
     Op("scaled_dot_product_attention", attended, twin=attention_twin, torch=attention_torch),
     Op("grouped_query_attention", attended_in_one_piece, twin=attention_with_weights_twin,
        torch=lambda t, q, k, v, mask: attention_torch(t, q, k, v, mask, False, None, None, True)),
+    Op("cross_attention", merged_and_masked, twin=cross_attention_twin,
+       torch=cross_attention_torch),
     Op("split_heads", lambda r: ([normal(r, 2, r.choice((0, 3)), 6)], {"head_dim": 2}),
        twin=lambda x, head_dim: ops.stack(x.split(6 // head_dim, axis=-1), 1),
        torch=lambda t, x, head_dim: t.stack(x.split(head_dim, -1), 1)),
@@ -354,6 +376,8 @@ FUSED = [
     Op("cross_entropy", labeled, twin=cross_entropy_twin, torch=cross_entropy_torch),
     Op("next_sentence_loss", paired, twin=next_sentence_twin,
        torch=lambda t, x, labels: t.nn.functional.cross_entropy(x, labels)),
+    Op("label_smoothed_cross_entropy", labeled, twin=cross_entropy_twin,
+       torch=cross_entropy_torch),
     Op("linear_cross_entropy", labeled_hidden,
        twin=lambda x, w, labels, **more: cross_entropy_twin(x @ w.T, labels, **more),
        torch=lambda t, x, w, labels, **more: cross_entropy_torch(t, x @ w.mT, labels, **more)),

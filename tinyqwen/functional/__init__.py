@@ -8,6 +8,7 @@ Usually imported as F; a room for each subject, and the names of all of them her
 from tinyqwen.autograd.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
 from tinyqwen.functional.activations import dropout, gelu, swiglu
 from tinyqwen.functional.attention import (
+    cross_attention,
     grouped_query_attention,
     merge_heads,
     repeat_kv,
@@ -15,7 +16,12 @@ from tinyqwen.functional.attention import (
     split_heads,
 )
 from tinyqwen.functional.linear import conv1d, cosine_similarity, embedding, linear
-from tinyqwen.functional.losses import cross_entropy, linear_cross_entropy, next_sentence_loss
+from tinyqwen.functional.losses import (
+    cross_entropy,
+    label_smoothed_cross_entropy,
+    linear_cross_entropy,
+    next_sentence_loss,
+)
 from tinyqwen.functional.normalization import layer_norm, rms_norm
 from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
 
@@ -23,11 +29,13 @@ __all__ = [
     "apply_rope",
     "conv1d",
     "cosine_similarity",
+    "cross_attention",
     "cross_entropy",
     "dropout",
     "embedding",
     "gelu",
     "grouped_query_attention",
+    "label_smoothed_cross_entropy",
     "layer_norm",
     "linear",
     "linear_cross_entropy",

@@ -208,6 +208,30 @@ def grouped_query_attention(query, key, value, mask=None, dropout=0.0):
     return (weights @ values, weights), vjp
 
 
+@primitive
+def cross_attention(query, key, value, head_dim, mask=None, dropout=0.0):
+    """Attention from one text to another: softmax(Q Kᵀ / √D + mask) V, head by head.
+
+    query (B, T, C), of the text that asks; key, value (B, S, C), of the text that is read. Head h
+    is the features from h·D to (h+1)·D, with D = head_dim.  (Vaswani et al. 2017, 3.2.2 and 3.2.3.)
+    mask:    boolean, True where attention is allowed, or float, added to the scores; broadcasts to
+             (B, H, T, S).  dropout: of the weights, drawn from `default_rng()`.
+    Returns (out, weights): (B, T, C), the heads side by side again, and (B, H, T, S).
+
+    The heads are split, attended to and merged, so the gradients take the same way back.
+    """
+    heads, splits = zip(*(split_heads.raw(x, head_dim) for x in (query, key, value)))
+    (out, weights), attention_vjp = grouped_query_attention.raw(*heads, mask, dropout)
+    out, merge_vjp = merge_heads.raw(out)
+
+    def vjp(gradients):
+        g, dweights = gradients
+        dheads = attention_vjp((*merge_vjp(g), dweights))
+        return tuple(split_vjp(dx)[0] for split_vjp, dx in zip(splits, dheads))
+
+    return (out, weights), vjp
+
+
 def _groups(query, key, value):
     q, k, v = query.shape, key.shape, value.shape
     if not (len(q) == len(k) == len(v) == 4 and q[::3] == k[::3] and k[:3] == v[:3]):

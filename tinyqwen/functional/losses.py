@@ -21,6 +21,22 @@ def cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, num_it
 
     ln p_v = z_v - ln Σ e^z, so  d loss / d z_v = (p_v - q_v) / num_items.
     """
+    return _cross_entropy(logits, labels, ignore_index, label_smoothing, num_items)
+
+
+@primitive
+def label_smoothed_cross_entropy(
+    logits, labels, label_smoothing=0.1, ignore_index=-100, num_items=None
+):
+    """cross_entropy with smoothed labels, as translators are trained  (Vaswani et al. 2017, 5.4).
+
+    Arguments, result and gradient are those of `cross_entropy`; this is its form for those who
+    always smooth, and 0.1 is the paper's ε.
+    """
+    return _cross_entropy(logits, labels, ignore_index, label_smoothing, num_items)
+
+
+def _cross_entropy(logits, labels, ignore_index, label_smoothing, num_items):
     rows, labels, count = _flatten(logits, labels, ignore_index, num_items)
     loss, dlogits = _rows_cross_entropy(rows.copy(), labels, ignore_index, label_smoothing)
 

@@ -59,7 +59,7 @@ class KVCache:
         return cache_update(*room, key, value, start)
 
     def source(self, layer, compute):
-        """Keys and values (B, H, S, D) of the text that a decoder translates, computed once.
+        """Keys and values (B, S, C) of the text that a decoder translates, computed once.
 
         They belong to the texts, not to the rows that are written: `reorder` leaves them alone.
         """

@@ -16,12 +16,21 @@ def shift_labels(labels):
     return shifted
 
 
-def shift_right(labels, config):
-    """labels (B, T) -> what a decoder reads: the start token, then the labels but the last."""
-    if config.pad_token_id is None:
+def shift_tokens_right(labels, pad_token_id, decoder_start_token_id):
+    """What a decoder reads while it is to write the labels: one place later, behind a start token.
+
+    labels (B, T) integers, -100 where no loss is wanted. Returns (B, T): decoder_start_token_id,
+    then the labels but the last, with pad_token_id for -100.  (Vaswani et al. 2017, section 3.1:
+    "the output embeddings are offset by one position".)
+
+    >>> shift_tokens_right(np.array([[5, 6, 7], [8, 9, -100]]), 0, 2)
+    array([[2, 5, 6],
+           [2, 8, 9]])
+    """
+    if pad_token_id is None:
         raise ValueError("labels need pad_token_id in the config, for the places without one")
-    shifted = np.full_like(labels, config.decoder_start_token_id)
-    shifted[:, 1:] = np.where(labels[:, :-1] == -100, config.pad_token_id, labels[:, :-1])
+    shifted = np.full_like(labels, decoder_start_token_id)
+    shifted[:, 1:] = np.where(labels[:, :-1] == -100, pad_token_id, labels[:, :-1])
     return shifted
 
 

@@ -1,7 +1,7 @@
 """Marian: the Transformer of 2017: an encoder reads one text, a decoder writes another.
 
-Vaswani et al. 2017, "Attention is all you need", in the paper's order: attention, feed-forward
-layers, the two kinds of layers, embeddings and positions, encoder and decoder, the whole model. The
+Vaswani et al. 2017, "Attention is all you need", in the paper's order: the two kinds of layers are
+in `marian_layers`; here are embeddings and positions, encoder and decoder, the whole model. The
 names are those of Hugging Face's Marian, a C++ program's translation models (Junczys-Dowmunt et al.
 2018), which are this Transformer but for two details: the sines of a position stand before its
 cosines, not between them, and the logits have a bias of their own.
@@ -16,127 +16,12 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen import nn
-from tinyqwen.models.activations import ACTIVATIONS
-from tinyqwen.models.attention import attention
 from tinyqwen.models.cache import KVCache
-from tinyqwen.models.heads import shift_right
-from tinyqwen.models.inputs import as_array, check_ids, check_mask, for_cache
+from tinyqwen.models.heads import shift_tokens_right
+from tinyqwen.models.inputs import as_array, check_ids, check_mask
 from tinyqwen.models.marian_config import MarianConfig
-from tinyqwen.models.merged_linear import linears, merged_linear
+from tinyqwen.models.marian_layers import MarianDecoderLayer, MarianEncoderLayer
 from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
-
-# ---------------------------------------------------------------------------------------------
-# Attention (section 3.2) and layers (3.1, 3.3)
-# ---------------------------------------------------------------------------------------------
-
-
-class MarianAttention(nn.Module):
-    """Multi-head attention: of a text to itself, or of the target to the source."""
-
-    def __init__(self, config, heads, layer=0, causal=False):
-        C = config.hidden_size
-        self._config, self._head_dim, self._layer, self._causal = config, C // heads, layer, causal
-        self.k_proj, self.v_proj, self.q_proj = linears(C, C, C, C)
-        self.out_proj = nn.Linear(C, C)
-
-    kvq_proj = merged_linear("k_proj", "v_proj", "q_proj")
-
-    def forward(self, x, mask=None, source=None, past_key_values=None, output_attentions=False):
-        """x (B, T, C) attends to itself, or to source (B, S, C); to what past_key_values hold too.
-
-        Returns (B, T, C), and the weights (B, H, T, S) if asked for, else None.
-        """
-        config, D = self._config, self._head_dim
-        if source is None:
-            k, v, q = self.kvq_proj(x, D)  # (B, T, C) -> (B, H, T, D), three times
-            if past_key_values is not None:
-                k, v = past_key_values.update(self._layer, for_cache(k), for_cache(v))
-        else:
-            q = F.split_heads(self.q_proj(x), D)
-            k, v = self._source_heads(source, past_key_values)  # (B, H, S, D) each
-        y, weights = attention(
-            *(q, k, v, mask),
-            causal=self._causal,
-            dropout=config.attention_dropout if self.training else 0.0,
-            eager=output_attentions or config.attn_implementation == "eager",
-        )
-        y = self.out_proj(F.merge_heads(y))
-        return y, weights if output_attentions else None
-
-    def _source_heads(self, source, past_key_values):
-        def compute():
-            return [
-                F.split_heads(proj(source), self._head_dim) for proj in (self.k_proj, self.v_proj)
-            ]
-
-        if past_key_values is None:
-            return compute()
-        return past_key_values.source(self._layer, lambda: [for_cache(x) for x in compute()])
-
-
-class MarianLayer(nn.Module):
-    """What both kinds of layers are made of: sublayers, x -> norm(x + dropout(sublayer(x))).
-
-    Post-norm: the norm stands behind the sum, so no stream passes through the layer unchanged.
-    """
-
-    def __init__(self, config):
-        self._config = config
-
-    def add_and_norm(self, x, y, norm):
-        """x and the sublayer's output y, (B, T, C) -> (B, T, C)."""
-        return norm(x + F.dropout(y, self._config.dropout, self.training))
-
-    def feed_forward(self, x):
-        """max(0, x W₁ + b₁) W₂ + b₂ (eq. 2), or with another activation; (B, T, C) -> (B, T, C)."""
-        y = self.activation_fn(self.fc1(x))  # (B, T, C) -> (B, T, width)
-        y = self.fc2(F.dropout(y, self._config.activation_dropout, self.training))
-        return self.add_and_norm(x, y, self.final_layer_norm)
-
-
-class MarianEncoderLayer(MarianLayer):
-    """Attention to all of the source, then a feed-forward network."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        C, width = config.hidden_size, config.intermediate_size
-        self.self_attn = MarianAttention(config, config.num_attention_heads)
-        self.self_attn_layer_norm = nn.LayerNorm(C)
-        self.activation_fn = ACTIVATIONS[config.activation_function]()
-        self.fc1, self.fc2 = nn.Linear(C, width), nn.Linear(width, C)
-        self.final_layer_norm = nn.LayerNorm(C)
-
-    def forward(self, x, mask=None, output_attentions=False):
-        """x (B, S, C) -> (B, S, C), and the attention weights (B, H, S, S) or None."""
-        y, weights = self.self_attn(x, mask, output_attentions=output_attentions)
-        return self.feed_forward(self.add_and_norm(x, y, self.self_attn_layer_norm)), weights
-
-
-class MarianDecoderLayer(MarianLayer):
-    """Attention to what is written so far, attention to the source, a feed-forward network."""
-
-    def __init__(self, config, layer):
-        super().__init__(config)
-        C, H, width = config.hidden_size, config.decoder_attention_heads, config.decoder_ffn_dim
-        self.self_attn = MarianAttention(config, H, layer, causal=True)
-        self.activation_fn = ACTIVATIONS[config.activation_function]()
-        self.self_attn_layer_norm = nn.LayerNorm(C)
-        self.encoder_attn = MarianAttention(config, H, layer)
-        self.encoder_attn_layer_norm = nn.LayerNorm(C)
-        self.fc1, self.fc2 = nn.Linear(C, width), nn.Linear(width, C)
-        self.final_layer_norm = nn.LayerNorm(C)
-
-    def forward(
-        self, x, source, mask=None, source_mask=None, past_key_values=None, output_attentions=False
-    ):
-        """x (B, T, C), source (B, S, C) -> (B, T, C), and two attention weights, or two Nones."""
-        more = {"past_key_values": past_key_values, "output_attentions": output_attentions}
-        y, weights = self.self_attn(x, mask, **more)
-        x = self.add_and_norm(x, y, self.self_attn_layer_norm)
-        y, source_weights = self.encoder_attn(x, source_mask, source, **more)
-        x = self.add_and_norm(x, y, self.encoder_attn_layer_norm)
-        return self.feed_forward(x), (weights, source_weights)
-
 
 # ---------------------------------------------------------------------------------------------
 # Embeddings and positions (sections 3.4 and 3.5)
@@ -373,7 +258,9 @@ class MarianMTModel(MarianPreTrainedModel):
         if labels is not None:
             labels = as_array(labels)
             if decoder_input_ids is None:
-                decoder_input_ids = shift_right(labels, self.config)
+                decoder_input_ids = shift_tokens_right(
+                    labels, self.config.pad_token_id, self.config.decoder_start_token_id
+                )
         out = self.model(
             *(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask),
             *(encoder_outputs, past_key_values, use_cache, output_hidden_states, output_attentions),

@@ -38,3 +38,25 @@ def packed_mask(owner):
              [False, False,  True]]]])
     """
     return owner[:, None, :, None] == owner[:, None, None, :]
+
+
+def encoder_decoder_masks(attention_mask, decoder_attention_mask):
+    """The three masks of an encoder-decoder, True where a query may attend to a key.
+
+    attention_mask (B, S) of the source, decoder_attention_mask (B, T) of the target: 1 for tokens,
+    0 for padding. Returns three boolean arrays (B, 1, queries, keys), for every head:
+
+        encoder, (B, 1, S, S): the source sees all of the source
+        decoder, (B, 1, T, T): the target sees itself up to the query
+        cross,   (B, 1, T, S): the target sees all of the source
+
+    and none sees padding. (A padded query sees what a token in its place would; nobody reads it.)
+    What Marian makes of (B, S) and (B, T) does the same; its encoder also takes the first as its
+    attention_mask, its decoder the second, and the third as its encoder_attention_mask.
+    (Vaswani et al. 2017, section 3.2.3.)
+    """
+    source, target = padding_mask(attention_mask), padding_mask(decoder_attention_mask)
+    (B, *_, S), T = source.shape, target.shape[-1]
+    encoder = np.broadcast_to(source, (B, 1, S, S))
+    cross = np.broadcast_to(source, (B, 1, T, S))
+    return encoder, target & causal_mask(T), cross

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen.models.auto import AutoModelForSeq2SeqLM
+from tinyqwen.models.heads import shift_tokens_right
 from tinyqwen.text.documents import json_lines
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import DATA, Task
@@ -83,12 +84,12 @@ class Translate(Task):
 
     def _batch(self, data, rows):
         source, target = ([data.field(name, i) for i in rows] for name in FIELDS)
-        before = [np.append(self.pad, ids[:-1]) for ids in target]  # what the decoder reads
+        labels = padded(target, -100)
         return {
             "input_ids": padded(source, self.pad),
             "attention_mask": padded([np.ones_like(ids) for ids in source], 0),
-            "decoder_input_ids": padded(before, self.pad),
-            "labels": padded(target, -100),
+            "decoder_input_ids": shift_tokens_right(labels, self.pad, self.pad),
+            "labels": labels,
         }
 
     def batch(self, seed, step, rows):
@@ -114,10 +115,10 @@ class Translate(Task):
     def loss(self, model, batch, num_items):
         """Cross-entropy with smoothed labels (section 5.4)."""
         inputs = {name: array for name, array in batch.items() if name != "labels"}
-        return F.cross_entropy(
+        return F.label_smoothed_cross_entropy(
             model(**inputs).logits,
             batch["labels"],
-            label_smoothing=self.config.label_smoothing if model.training else 0.0,
+            self.config.label_smoothing if model.training else 0.0,
             num_items=num_items,
         )
 
