@@ -17,7 +17,6 @@ import numpy as np
 import tinyqwen as tq
 from tinyqwen.course import faulty_models
 from tinyqwen.optim import AdamW, clip_grad_norm_, cosine_with_warmup, decay_groups
-from tinyqwen.parallel.resources import keep_memory
 from tinyqwen.text.corpus_files import split_files
 from tinyqwen.training.data import open_corpus, prepare_corpus
 
@@ -76,7 +75,6 @@ def main():
     everyone = (*faulty_models.NAMES, "sound")
     parser.add_argument("names", nargs="*", choices=everyone, default=everyone, metavar="NAME")
     names = parser.parse_args().names
-    keep_memory()
     tokenizer = tq.Tokenizer.from_pretrained(DATA / "model")
     with tempfile.TemporaryDirectory() as folder:
         prepare_corpus(split_files(DATA / "stories"), tokenizer, folder, LENGTH)

@@ -54,6 +54,7 @@ from tinyqwen.models.qwen3 import (
     Qwen3ForSequenceClassification,
     Qwen3Model,
 )
+from tinyqwen.parallel.data_parallel import DataParallel
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.tuning.lora import LoraConfig
 from tinyqwen.tuning.peft_model import PeftModel, get_peft_model
@@ -71,6 +72,7 @@ __all__ = [
     "BertForPreTraining",
     "BertForSequenceClassification",
     "BertModel",
+    "DataParallel",
     "GPT2Config",
     "GPT2ForSequenceClassification",
     "GPT2LMHeadModel",

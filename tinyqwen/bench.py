@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from tinyqwen.analysis.cluster import Network
 from tinyqwen.benchmark import machine, relatives, subjects
+from tinyqwen.benchmark.promises import fallen_short
 from tinyqwen.benchmark.rows import fits, table
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.cli import ArgumentParser, run
@@ -111,7 +112,7 @@ def main(arguments=None):
         if name == "tuning":
             continue
         new = list(getattr(subjects, name)(settings))
-        print("\n" + "\n".join([table(new), *fits(new)]), flush=True)
+        print("\n" + "\n".join([table(new), *fits(new), *fallen_short(new)]), flush=True)
         rows += new
     if options.json:
         write_json(options.json, {"machine": described, "rows": rows})

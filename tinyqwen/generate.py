@@ -14,7 +14,6 @@ from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.generation import TextStreamer, pad_left
 from tinyqwen.generation.settings import as_list
 from tinyqwen.models import auto
-from tinyqwen.parallel.resources import keep_memory
 from tinyqwen.storage.files import read_json
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.train_config import RUN_CONFIG
@@ -297,7 +296,6 @@ def main(arguments=None):
         prompts = [sys.stdin.read().rstrip("\n")]
     if options.threads:
         threadpool_limits(options.threads)
-    keep_memory()
     kind, model = load(folder)
     tokenizer = Tokenizer.from_pretrained(folder)
     if options.chat and kind != "write":

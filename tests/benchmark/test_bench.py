@@ -15,6 +15,7 @@ from tinyqwen.autograd.tensor import Tensor, grad
 from tinyqwen.benchmark import machine, operations, rows, subjects
 from tinyqwen.benchmark.limits import flops, training_products
 from tinyqwen.benchmark.ours import Clock, Training
+from tinyqwen.benchmark.promises import fallen_short
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.benchmark.worker import Worker, repeat, take_turns
@@ -280,3 +281,22 @@ def test_picture_has_bars_and_curves():
     assert len(benchmark(grown).axes) == 3
     with pytest.raises(ValueError, match="nothing to draw"):
         benchmark([rows.row("ops", "linear", "ms", {"ours": [1.0]})])
+
+
+def test_what_falls_short_of_a_promise_is_said():
+    times = {"ours": [10.0, 10.0], "transformers": [11.0, 11.0], "limit": [7.0, 8.0]}
+    step = rows.row("train", "step at s", "ms", times)
+    quick = rows.row(
+        "train", "step at m", "ms", {"ours": [10.0], "transformers": [11.6], "limit": [9]}
+    )
+    unmeasured = rows.row("train", "step at xs", "ms", {"ours": [10.0]})
+    other = rows.row("train", "step at llama", "ms", {"ours": [10.0], "transformers": [1.0]})
+    assert fallen_short([step, quick, unmeasured, other]) == [
+        "short of README's promise: step at s is 1.10 times as fast as transformers, "
+        "1.15 are promised"
+    ]
+    slow = rows.row("generate", "a decoded token at 0.5b", "ms", {"ours": [14.0], "limit": [10.0]})
+    assert fallen_short([slow]) == [
+        "short of README's promise: a decoded token at 0.5b takes 1.40 times its limit, "
+        "1.3 at most are promised"
+    ]

@@ -133,6 +133,50 @@ def test_workers_see_each_update(model, rng):
         assert parallel.loss([rows(ids[:2]), rows(ids)]) == pytest.approx(np.log(50))
 
 
+def test_a_training_step_is_backward_clip_and_step(model, rng):
+    ids = rng.integers(0, 50, (5, 9))
+    state = {name: array.copy() for name, array in model.state_dict().items()}
+    alone = AdamW(decay_groups(model, 0.1), lr=0.1)
+    for _ in range(2):
+        loss = model(ids, labels=ids).loss
+        alone.zero_grad()
+        loss.backward()
+        norm = alone.clip_gradients(0.5)
+        alone.step()
+    expected = {name: array.copy() for name, array in model.state_dict().items()}
+    model.load_state_dict(state)
+    optimizer = AdamW(decay_groups(model, 0.1), lr=0.1)
+    with DataParallel(model, 2, optimizer) as parallel:
+        for _ in range(2):
+            found = parallel.training_step(rows(ids), max_norm=0.5)
+    assert found == pytest.approx((loss.item(), norm), rel=1e-5)
+    for name, array in model.state_dict().items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-4, err_msg=name)
+
+
+def test_every_training_step_drops_others(model, rng):
+    model.config.attention_dropout = 0.5
+    ids = rng.integers(0, 50, (4, 9))
+    losses = []
+    for seed in (3, 3, 4):
+        tq.manual_seed(seed)
+        optimizer = AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+        with DataParallel(model, 2, optimizer) as parallel:
+            losses.append([parallel.training_step(rows(ids))[0] for _ in range(2)])
+    assert losses[0] == losses[1] != losses[2]
+    assert losses[0][0] != losses[0][1]
+
+
+def test_an_optimizer_that_nobody_named(model, rng):
+    ids = rng.integers(0, 50, (4, 9))
+    optimizer = AdamW(model.parameters(), lr=0.1)
+    with DataParallel(model, 2) as parallel:
+        clipped_gradients(parallel, optimizer, [ids], 32, 1.0)
+        optimizer.step()
+        with pytest.warns(UserWarning, match=r"DataParallel\(model, optimizer=optimizer\)"):
+            clipped_gradients(parallel, optimizer, [ids], 32, 1.0)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_step_in_shares_is_the_step(model, threads, rng):
     """Bit for bit; also where a parameter has had fewer updates than the others."""

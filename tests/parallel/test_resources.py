@@ -53,4 +53,4 @@ def test_memory_lies_in_large_pages():
 
 def test_it_can_be_switched_off(monkeypatch):
     monkeypatch.setenv("TINYQWEN_KEEP_MEMORY", "0")
-    assert keep_memory() is False
+    assert keep_memory.__wrapped__() is False

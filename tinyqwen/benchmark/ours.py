@@ -15,7 +15,6 @@ from tinyqwen.benchmark.worker import repeat
 from tinyqwen.models import auto as models
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
-from tinyqwen.parallel.resources import keep_memory
 
 
 class Training:
@@ -90,7 +89,6 @@ class Generation:
     """Greedy decoding of one text with a KV cache, in a process such as `generate` makes."""
 
     def __init__(self, folder, size, prompt):
-        keep_memory()
         self.model = auto(size, models).from_pretrained(folder)
         self.size, self.ids = size, ids_for(size, (1, prompt))
 

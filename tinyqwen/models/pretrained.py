@@ -18,6 +18,7 @@ from tinyqwen.autograd.recomputation import checkpoint
 from tinyqwen.autograd.tensor import Tensor
 from tinyqwen.functional.memory_layout import laid_in_a_row
 from tinyqwen.models.cache import KVCache
+from tinyqwen.parallel.resources import keep_memory
 from tinyqwen.storage import safetensors
 from tinyqwen.storage.checkpoint import (
     CONFIG,
@@ -99,6 +100,7 @@ class PreTrainedModel(nn.Module):
 
     def post_init(self):
         """Linear and embedding weights normal(0, initializer_range), biases 0, norms 1."""
+        keep_memory()  # a loop of your own then runs as fast as the commands do
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.normal_(module.weight, self.config.initializer_range)

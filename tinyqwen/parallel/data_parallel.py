@@ -5,13 +5,15 @@ BLAS held to one core: so all of the model's arithmetic runs on all cores, not t
 alone. The gradients are added in a fixed order: the result does not depend on who was first.
 """
 
+import math
+import warnings
 from collections import Counter
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tinyqwen.autograd.grad_mode import no_grad
-from tinyqwen.autograd.random import seeded
+from tinyqwen.autograd.random import default_rng, seeded
 from tinyqwen.autograd.tensor import grad
 from tinyqwen.parallel.mpi import Alone
 from tinyqwen.parallel.resources import default_threads, is_shared, keep_memory, shared_zeros
@@ -41,6 +43,12 @@ class DataParallel:
     """Losses and gradients of batches, computed on `threads` cores; a context manager.
 
     model, objective: see `Objective`. optimizer: the AdamW of the model's parameters, for `step`.
+    A loop of your own then is as fast as `python -m tinyqwen.train`:
+
+        with tq.DataParallel(model, optimizer=optimizer) as parallel:
+            for ids in batches:
+                loss, norm = parallel.training_step({"input_ids": ids, "labels": ids}, max_norm=1.0)
+
     Inside the `with`, BLAS is limited to one core, and the parameters lie in shared memory. The
     workers have the model as it was when the `with` began; what they see of later changes is the
     parameters and whether it trains or evaluates.
@@ -86,7 +94,14 @@ class DataParallel:
 
     def _start_again_if_changed(self):
         """Workers cannot see that a parameter got another array (an optimizer's), or was frozen."""
-        if any(p.data is not data or p.requires_grad != trained for p, data, trained in self._seen):
+        moved = any(p.data is not data for p, data, _ in self._seen)
+        if moved and self.optimizer is None:
+            warnings.warn(
+                "the parameters' arrays were replaced, so the workers are made anew; if an "
+                "optimizer does it at every step, say so: DataParallel(model, optimizer=optimizer)",
+                stacklevel=3,
+            )
+        if moved or any(p.requires_grad != trained for p, _, trained in self._seen):
             self._stop()
             self._start()
 
@@ -162,6 +177,23 @@ class DataParallel:
             parts += [part for part in found[id(parameter)] if part is not None]
             _add_up(parts, total)
         return loss + sum(losses)
+
+    def training_step(self, batch, max_norm=math.inf):
+        """One update by a batch: its gradients, clipped to max_norm, then the optimizer's step.
+
+        batch: {name: array (B, …)}; dropout draws from this thread's generator. Returns the loss
+        and the gradients' norm before clipping, two floats. The learning rate is the optimizer's.
+        """
+        loss, norm = clipped_gradients(
+            self,
+            self.optimizer,
+            [batch],
+            self.objective.num_items(batch),
+            max_norm,
+            seed=(int(default_rng().integers(1 << 62)),),
+        )
+        self.step()
+        return loss, norm
 
     def step(self):
         """`optimizer.step()`, in which each core updates its share of the numbers."""

@@ -1,6 +1,7 @@
 """What the machine gives to a computation: cores, and memory of the kind that it wants."""
 
 import ctypes
+import functools
 import math
 import mmap
 import os
@@ -29,13 +30,15 @@ def physical_memory():
         return math.inf
 
 
+@functools.cache
 def keep_memory():
     """Ask glibc to keep freed memory, and Linux for large pages; elsewhere do nothing.
 
     By default glibc gives every large array back to the kernel when it is freed, and the next one
     is faulted in again page by page: half the time of a training step, a sixth of that of a long
-    prompt. Here it is told to keep what the process has once used. TINYQWEN_KEEP_MEMORY=0 switches
-    this off. Returns whether the setting was made.
+    prompt. Here it is told to keep what the process has once used. Every model asks for it when it
+    is built; the first time counts. TINYQWEN_KEEP_MEMORY=0 switches this off. Returns whether the
+    setting was made.
     """
     if not sys.platform.startswith("linux") or os.environ.get("TINYQWEN_KEEP_MEMORY") == "0":
         return False
