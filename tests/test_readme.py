@@ -1,6 +1,7 @@
 """README.md is the front door: what it points to is there, and every file has its place."""
 
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,3 +44,11 @@ def test_every_wing_has_its_row():
     table = README.split("| wing | what it holds |")[1].split("```")[0]
     named = set(re.findall(r"\]\(tinyqwen/(\w+)(?:\.py)?\)", table)) | {"__init__"}
     assert named == {f.stem for f in (ROOT / "tinyqwen").iterdir() if f.name != "__pycache__"}
+
+
+def test_the_container_has_what_setup_cfg_requires():
+    line = next(line for line in README.splitlines() if "RUN pip install" in line)
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    required = config["options"]["install_requires"].split()
+    assert line.split("install ")[1].split() == [re.split("[>=<]", name)[0] for name in required]

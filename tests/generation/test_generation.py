@@ -187,6 +187,24 @@ def test_every_token_goes_through_the_model_once(model, monkeypatch):
     assert spy.calls[-1][2].capacity == 27  # allocated once: growing would have doubled it
 
 
+@pytest.mark.parametrize("scores", [1, 2 * 4 * 9 * 2, 2 * 4 * 9 * 4])  # pieces of 1, 2, 4 tokens
+def test_a_long_prompt_is_read_in_pieces(model, monkeypatch, scores):
+    prompts = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [11, 12, 13]]
+    ids, mask = pad_left(prompts, 0)
+    whole = model.generate(ids, 6, attention_mask=mask)
+    lengths, forward = [], type(model).forward
+
+    def watched(self, input_ids, **options):
+        lengths.append(input_ids.shape[1])
+        return forward(self, input_ids, **options)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    monkeypatch.setattr("tinyqwen.generation.step.SCORES", scores)
+    np.testing.assert_array_equal(model.generate(ids, 6, attention_mask=mask), whole)
+    size = max(1, scores // (2 * 4 * 9))
+    assert sum(lengths[:-5]) == 9 and max(lengths) == size and lengths[-5:] == [1] * 5
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_positions_count_tokens_and_not_padding(model, monkeypatch, use_cache):
     """RoPE cannot show a wrong offset in its logits, so look at the positions themselves."""

@@ -86,11 +86,18 @@ def _timed(fn, spent):
 
 
 class Generation:
-    """Greedy decoding of one text with a KV cache, in a process such as `generate` makes."""
+    """Greedy decoding with a KV cache, in a process such as `generate` makes.
 
-    def __init__(self, folder, size, prompt):
-        self.model = auto(size, models).from_pretrained(folder)
-        self.size, self.ids = size, ids_for(size, (1, prompt))
+    folder: a checkpoint of `size`; without one, random weights, in which `changes` may differ.
+    """
+
+    def __init__(self, size, prompt, folder=None, texts=1, **changes):
+        if folder is None:
+            config = models.AutoConfig.from_dict({**SIZES[size]["config"], **changes})
+            self.model = auto(size, models).from_config(config).eval()
+        else:
+            self.model = auto(size, models).from_pretrained(folder)
+        self.size, self.ids = size, ids_for(size, (texts, prompt))
 
     def logits(self):
         """Some of the logits that follow the prompt."""
@@ -105,6 +112,10 @@ class Generation:
         """Milliseconds from a source to what `beams` beams make of it in `new` tokens."""
         settings = {"num_beams": beams, "eos_token_id": []}
         return repeat(lambda: self.model.generate(self.ids, new, **settings), seconds)
+
+    def memory(self):
+        """Peak memory in MiB."""
+        return peak_mib()
 
     def token(self, new):
         """Milliseconds of a decoded token, the prompt's and the first one's time left out."""

@@ -117,6 +117,8 @@ def fits(rows):
                 f"without attention a step takes {min(rest):.3g} to {max(rest):.3g} ms, "
                 f"whether sequences have {xs[0]} tokens or {xs[-1]}"
             )
-        intercept, slope, r2 = line(xs, ys)
-        sentences.append(f"{what} takes {intercept:.3g} + {slope:.3g} · {axis} ms (R² {r2:.4f})")
+        power = 2 if axis == "hidden_size" else 1
+        intercept, slope, r2 = line([x**power for x in xs], ys)
+        x = axis if power == 1 else f"{axis}²"
+        sentences.append(f"{what} takes {intercept:.3g} + {slope:.3g} · {x} ms (R² {r2:.4f})")
     return sentences

@@ -22,6 +22,7 @@ from tinyqwen.analysis.cluster import Network, ring_seconds, step_seconds
 from tinyqwen.benchmark.operations import NAMES
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.rows import row, spread
+from tinyqwen.benchmark.scaling import scaling  # noqa: F401  (a subject as the others)
 from tinyqwen.benchmark.sizes import RELATIVES, SIZES
 from tinyqwen.benchmark.worker import Worker, take_turns, workers
 from tinyqwen.models.auto import AutoConfig
@@ -235,36 +236,6 @@ def _operation(settings, sides, name, size):
         notes.append(f"composed {median(c / o for c, o in zip(composed, totals['ours'])):.1f} x")
     more = {"parts": parts, "composed": spread(composed), "note": ", ".join(notes)}
     yield row("ops", f"{name} at {size}", "ms", totals, **more)
-
-
-AXES = {
-    "num_hidden_layers": (1, 2, 4, 8),
-    "batch": (2, 4, 8, 16, 32),
-    "seq": (32, 64, 128, 256, 512, 1024),
-}
-
-
-def scaling(settings):
-    """Milliseconds of a step against layers, batch and sequence length, and of attention in it.
-
-    Everything else is as at size s, but for sequences: these come in batches of 2,048 tokens in
-    all, for then only attention can make the longer ones dearer.
-    """
-    size = settings.size_or("s")
-    tokens = SIZES[size]["seq"] * SIZES[size]["batch"]
-    for axis, points in AXES.items():
-        with ExitStack() as stack:
-            target, sides = settings.targets("Training")["ours"], {}
-            for x in points:
-                changes = {axis: x} | ({"batch": max(2, tokens // x)} if axis == "seq" else {})
-                sides[x] = stack.enter_context(Worker(target, size=size, **changes))
-            seconds = settings.seconds / 3
-            answers = take_turns(sides, settings.rounds, "attention_round", seconds=seconds)
-        for x in points:
-            steps, attention = ([answer[i] for answer in answers[x]] for i in range(2))
-            note = f"of these {median(attention):.3g} ms in attention"
-            more = {"axis": axis, "x": x, "attention": spread(attention), "note": note}
-            yield row("scaling", f"{axis} {x}", "ms", {"ours": steps}, **more)
 
 
 def cluster(settings):

@@ -6,6 +6,8 @@ import numpy as np
 
 from tinyqwen.models.cache import KVCache
 
+SCORES = 1 << 25  # of a layer's attention at a time, 128 MB: a longer prompt is read in pieces
+
 
 class Step:
     """A callable, new ids (R, n) -> logits of the next token (R, V), which remembers what came.
@@ -46,12 +48,27 @@ class Step:
             old = self._ids if rows is None else self._ids[rows]
             ids = np.concatenate([old, new_ids], 1)
         self._ids = ids
-        logits = self._model(
-            **self._inputs(ids, start), past_key_values=self._cache, logits_to_keep=1
-        ).logits[:, -1]  # (R, 1, V) -> (R, V)
+        for piece in self._pieces(ids):
+            logits = self._model(
+                **self._inputs(piece, start), past_key_values=self._cache, logits_to_keep=1
+            ).logits[:, -1]  # (R, 1, V) -> (R, V)
+            start += piece.shape[1]
         if math.isnan(logits.max()):
             raise ValueError("the model's logits are NaN; are its weights damaged?")
         return logits
+
+    def _pieces(self, ids):
+        """The ids (R, n), cut along n so that each piece has at most SCORES scores a layer."""
+        config, whole = self._model.config, ids.shape[1]
+        if whole == 1:
+            return [ids]
+        scaling = getattr(config, "rope_scaling", None) or {}
+        # Dynamic angles depend on the longest text seen: pieces would be rotated differently.
+        if self._cache is None or self._source or scaling.get("rope_type") == "dynamic":
+            return [ids]
+        stop = self._cache.get_seq_length() + whole
+        size = max(1, SCORES // (len(ids) * config.num_attention_heads * stop))
+        return np.split(ids, range(size, whole, size), axis=1)
 
     def _inputs(self, ids, start):
         """The model's arguments for ids that stand from position `start` on."""

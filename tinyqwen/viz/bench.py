@@ -5,6 +5,8 @@ from tinyqwen.viz.style import BLUE, GRAY, ORANGE, RED, style
 
 AXES = {
     "num_hidden_layers": ("layers", "linear in layers"),
+    "hidden_size": ("width", "quadratic in width"),
+    "vocab_size": ("tokens in the vocabulary", "linear in the vocabulary"),
     "batch": ("sequences in a batch", "linear in the batch"),
     "seq": ("tokens in a sequence (2,048 in all)", "only attention minds length"),
 }
@@ -30,15 +32,20 @@ def benchmark(rows, machine=None):
     grown = curves(rows)
     if not compared and not grown:
         raise ValueError("there is nothing to draw: no side to compare with, and no scaling")
-    heights = [0.6 + 0.27 * len(compared)] * bool(compared) + [3.2] * bool(grown)
+    rows_of_curves = -(-len(grown) // 3)
+    heights = [0.6 + 0.27 * len(compared)] * bool(compared) + [3.2 * rows_of_curves] * bool(grown)
     with style():
         fig = Figure(figsize=(9, sum(heights) + 0.4), layout="constrained")
         parts = list(fig.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
         if compared:
             _bars(parts[0].subplots(), compared, label)
         if grown:
-            for axes, (axis, curve) in zip(parts[-1].subplots(1, len(grown)), grown.items()):
+            parts[-1].subplots(rows_of_curves, 3, squeeze=False)
+            places = parts[-1].axes
+            for axes, (axis, curve) in zip(places, grown.items()):
                 _curve(axes, axis, *curve)
+            for axes in places[len(grown) :]:
+                axes.remove()
         if machine:
             fig.suptitle(
                 f"{machine['processor']}, {machine['cores']} cores", x=0.01, ha="left", fontsize=9
@@ -86,11 +93,13 @@ def _colors(values):
 
 def _curve(axes, axis, xs, steps, attention):
     label, title = AXES[axis]
-    ends = [0, max(xs)]
+    power = 2 if axis == "hidden_size" else 1
+    between = [max(xs) * i / 40 for i in range(41)]
     series = [("whole step", steps, BLUE), ("attention", attention, ORANGE)]
     for name, ys, color in series:
-        intercept, slope, _ = line(xs, ys)
-        axes.plot(ends, [intercept + slope * x for x in ends], color=color, linewidth=1)
+        intercept, slope, _ = line([x**power for x in xs], ys)
+        fitted = [intercept + slope * x**power for x in between]
+        axes.plot(between, fitted, color=color, linewidth=1)
         axes.plot(xs, ys, "o", color=color, markersize=4, label=name)
     if axis == "seq":
         rest = [step - a for step, a in zip(steps, attention)]
