@@ -1,5 +1,7 @@
 """Generation against hand-computed numbers, a loop without a cache, and properties."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -194,6 +196,7 @@ def test_a_long_prompt_is_read_in_pieces(model, monkeypatch, scores):
     whole = model.generate(ids, 6, attention_mask=mask)
     lengths, forward = [], type(model).forward
 
+    @functools.wraps(forward)
     def watched(self, input_ids, **options):
         lengths.append(input_ids.shape[1])
         return forward(self, input_ids, **options)
