@@ -50,6 +50,7 @@ from op_draws import (
 import tinyqwen as tq
 from tinyqwen import functional as F
 from tinyqwen.autograd import ops
+from tinyqwen.autograd.error_function import erf
 
 # ---------------------------------------------------------------------------------------------
 # The elementary primitives
@@ -287,6 +288,57 @@ def gelu_tanh_twin(x):
     return 0.5 * x * (1 + ((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)).tanh())
 
 
+def gelu_twin(x, approximate):
+    return gelu_tanh_twin(x) if approximate == "tanh" else 0.5 * x * (1 + erf(x * 0.5**0.5))
+
+
+def placed(r):
+    x = normal(r, 2, r.choice((1, 4)), 3)
+    ids = integers(r, 5, *r.choice(((2,), (1,), ())), x.shape[1])
+    return [x, normal(r, 5, 3), ids], {}
+
+
+def normed_heads(r):
+    tokens, size = r.choice((1, 4)), r.choice((2, 6))
+    heads = [normal(r, 2, 4, tokens, size), normal(r, 2, 2, tokens, size)]
+    return [*heads, normal(r, size), normal(r, size)], {"eps": r.choice((1e-6, 0.1))}
+
+
+def qk_norm_twin(q, k, q_weight, k_weight, eps):
+    return tuple(
+        w * x * ((x * x).mean(-1, keepdims=True) + eps).rsqrt()
+        for x, w in ((q, q_weight), (k, k_weight))
+    )
+
+
+def tuned(r):
+    texts, tokens = 3, r.choice((2, 5))
+    arrays = [normal(r, texts, 4), normal(r, texts, tokens, 3), normal(r, 6, 3)]
+    labels, ids = integers(r, 4, texts), integers(r, 6, texts, tokens)
+    lengths = integers(r, tokens - 1, texts, 1) + 2
+    options = {"lm_weight": r.choice((0.5, 2.0)), "num_items": r.choice((None, (7, 9)))}
+    return [*arrays, labels, ids, (np.arange(tokens) < lengths).astype(int)], options
+
+
+def tuned_twin(classes, hidden, weight, labels, ids, mask, lm_weight, num_items):
+    counts = mask.data[:, 1:] == 1
+    texts, tokens = num_items or (len(labels.data), counts.sum())
+    named = classes.log_softmax(-1)[np.arange(len(labels.data)), labels.data].sum()
+    log_p = (hidden @ weight.T).log_softmax(-1)
+    row, at = np.nonzero(counts)
+    written = log_p[row, at, ids.data[row, at + 1]].sum()
+    return -named / float(texts) - lm_weight * written / float(tokens)
+
+
+def tuned_torch(t, classes, hidden, weight, labels, ids, mask, lm_weight, num_items):
+    following = t.where(mask == 1, ids, -100)[:, 1:]
+    texts, tokens = num_items or (len(labels), int((following != -100).sum()))
+    loss = t.nn.functional.cross_entropy
+    logits = (hidden @ weight.mT)[:, :-1].reshape(-1, len(weight))
+    of_labels = loss(classes, labels, reduction="sum") / texts
+    return of_labels + lm_weight * loss(logits, following.reshape(-1), reduction="sum") / tokens
+
+
 def dropped(r):
     return [normal(r, *shape(r))], {"p": r.choice((0, 0.3, 1)), "training": r.random() < 0.8}
 
@@ -348,6 +400,12 @@ FUSED = [
        twin=lambda x, w, b, eps: w * (x - x.mean(-1, keepdims=True))
        * (x.var(-1, keepdims=True) + eps).rsqrt() + b,
        torch=lambda t, x, w, b, eps: t.nn.functional.layer_norm(x, w.shape, w, b, eps)),
+    Op("qk_norm", normed_heads, twin=qk_norm_twin,
+       torch=lambda t, q, k, q_weight, k_weight, eps: tuple(
+           t.nn.functional.rms_norm(x, w.shape, w, eps)
+           for x, w in ((q, q_weight), (k, k_weight)))),
+    Op("add_positions", placed, twin=lambda x, w, ids: x + w[ids],
+       torch=lambda t, x, w, ids: x + t.nn.functional.embedding(ids, w)),
     Op("apply_rope", rotated,
        twin=rotation_twin,
        torch=rotation_torch),
@@ -367,9 +425,9 @@ FUSED = [
        torch=lambda t, x, groups: x.repeat_interleave(groups, 1)),
     Op("swiglu", gated, twin=lambda gate, up: gate * gate.sigmoid() * up,
        torch=lambda t, gate, up: t.nn.functional.silu(gate) * up),
-    Op("gelu", activated, torch=lambda t, x, **options: t.nn.functional.gelu(x, **options)),
-    Op("gelu, tanh", lambda r: ([normal(r, *shape(r, high=3), 5)], {}),
-       ours=lambda x: F.gelu(x, approximate="tanh"), twin=gelu_tanh_twin,
+    Op("gelu", activated, twin=gelu_twin,
+       torch=lambda t, x, **options: t.nn.functional.gelu(x, **options)),
+    Op("gelu_new", lambda r: ([normal(r, *shape(r, high=3), 5)], {}), twin=gelu_tanh_twin,
        torch=lambda t, x: t.nn.functional.gelu(x, approximate="tanh")),
     Op("dropout", dropped, ours=seeded_dropout,
        twin=lambda x, **options: x * seeded_dropout(np.ones(x.shape, x.dtype), **options)),
@@ -381,6 +439,7 @@ FUSED = [
     Op("linear_cross_entropy", labeled_hidden,
        twin=lambda x, w, labels, **more: cross_entropy_twin(x @ w.T, labels, **more),
        torch=lambda t, x, w, labels, **more: cross_entropy_torch(t, x @ w.mT, labels, **more)),
+    Op("fine_tuning_loss", tuned, twin=tuned_twin, torch=tuned_torch),
 ]  # fmt: skip
 
 

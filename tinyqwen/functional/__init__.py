@@ -6,7 +6,7 @@ Usually imported as F; a room for each subject, and the names of all of them her
 """
 
 from tinyqwen.autograd.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
-from tinyqwen.functional.activations import dropout, gelu, swiglu
+from tinyqwen.functional.activations import dropout, gelu, gelu_new, swiglu
 from tinyqwen.functional.attention import (
     cross_attention,
     grouped_query_attention,
@@ -18,14 +18,21 @@ from tinyqwen.functional.attention import (
 from tinyqwen.functional.linear import conv1d, cosine_similarity, embedding, linear
 from tinyqwen.functional.losses import (
     cross_entropy,
+    fine_tuning_loss,
     label_smoothed_cross_entropy,
     linear_cross_entropy,
     next_sentence_loss,
 )
-from tinyqwen.functional.normalization import layer_norm, rms_norm
-from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
+from tinyqwen.functional.normalization import layer_norm, qk_norm, rms_norm
+from tinyqwen.functional.positions import (
+    add_positions,
+    apply_rope,
+    rope_tables,
+    sinusoidal_table,
+)
 
 __all__ = [
+    "add_positions",
     "apply_rope",
     "conv1d",
     "cosine_similarity",
@@ -33,7 +40,9 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "embedding",
+    "fine_tuning_loss",
     "gelu",
+    "gelu_new",
     "grouped_query_attention",
     "label_smoothed_cross_entropy",
     "layer_norm",
@@ -42,6 +51,7 @@ __all__ = [
     "log_softmax",
     "merge_heads",
     "next_sentence_loss",
+    "qk_norm",
     "relu",
     "repeat_kv",
     "rms_norm",

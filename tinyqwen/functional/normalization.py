@@ -34,6 +34,25 @@ def rms_norm(x, weight, eps=1e-6):
 
 
 @primitive
+def qk_norm(query, key, query_weight, key_weight, eps=1e-6):
+    """An RMSNorm over each head's queries, another over its keys (Henry et al. 2020; Qwen3, 2025).
+
+    query (B, H, T, D), key (B, H_kv, T, D); query_weight, key_weight (D,), shared by all heads.
+    Returns both, normed over D: a score is then at most √D |w_q| |w_k| cos ∠(q, k), whatever the
+    size of the projections. Two outputs that do not meet: each gradient is `rms_norm`'s.
+    """
+    query, query_vjp = rms_norm.raw(query, query_weight, eps)
+    key, key_vjp = rms_norm.raw(key, key_weight, eps)
+
+    def vjp(g):
+        dquery, dquery_weight = query_vjp(g[0])
+        dkey, dkey_weight = key_vjp(g[1])
+        return dquery, dkey, dquery_weight, dkey_weight
+
+    return (query, key), vjp
+
+
+@primitive
 def layer_norm(x, weight, bias, eps=1e-5):
     """y = w x̂ + b,  x̂ = (x - mean) r,  r = 1/√(var + ε)   (Ba et al. 2016, eq. 4).
 

@@ -30,7 +30,7 @@ class NewGELUActivation(nn.Module):
     """x Φ(x), with tanh for an approximation of Φ (Hendrycks & Gimpel 2016, section 2)."""
 
     def forward(self, x):
-        return F.gelu(x, approximate="tanh")
+        return F.gelu_new(x)
 
 
 ACTIVATIONS = {

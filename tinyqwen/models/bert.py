@@ -16,7 +16,7 @@ from tinyqwen import nn
 from tinyqwen.models.activations import GELUActivation
 from tinyqwen.models.attention import attention
 from tinyqwen.models.config import Number, PretrainedConfig, Share, Size
-from tinyqwen.models.inputs import as_array, check_ids, check_mask, check_positions, check_table
+from tinyqwen.models.inputs import as_array, check_ids, check_mask, check_positions
 from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
 
 
@@ -81,7 +81,8 @@ class BertEmbeddings(nn.Module):
     def forward(self, input_ids, token_type_ids, position_ids):
         """Three times (B, T) -> (B, T, C)."""
         x = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
-        return self.dropout(self.LayerNorm(x + self.position_embeddings(position_ids)))
+        x = F.add_positions(x, self.position_embeddings.weight, position_ids)
+        return self.dropout(self.LayerNorm(x))
 
 
 class BertSelfAttention(nn.Module):
@@ -224,7 +225,6 @@ class BertModel(BertPreTrainedModel):
         """
         input_ids = check_ids(input_ids)
         position_ids = check_positions(position_ids, input_ids)
-        check_table(position_ids, self.config.max_position_embeddings)
         kinds = np.zeros_like(input_ids) if token_type_ids is None else check_ids(token_type_ids)
         if kinds.shape != input_ids.shape:
             raise ValueError(

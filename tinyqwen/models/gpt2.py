@@ -21,7 +21,6 @@ from tinyqwen.models.inputs import (
     check_ids,
     check_mask,
     check_positions,
-    check_table,
     for_cache,
 )
 from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
@@ -207,10 +206,9 @@ class GPT2Model(GPT2PreTrainedModel):
         past = 0 if past_key_values is None else past_key_values.get_seq_length()
         input_ids = check_ids(input_ids)
         position_ids = check_positions(position_ids, input_ids, past)
-        check_table(position_ids, self.config.max_position_embeddings)
         mask = check_mask(attention_mask, past + input_ids.shape[1])
 
-        x = self.wte(input_ids) + self.wpe(position_ids)  # (B, T) -> (B, T, C)
+        x = F.add_positions(self.wte(input_ids), self.wpe.weight, position_ids)  # (B, T, C)
         x = self.drop(x)
         hidden_states, attentions = [], []
         # A recomputed block gives its output alone: no cache, no weights.

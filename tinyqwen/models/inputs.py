@@ -35,16 +35,6 @@ def check_positions(position_ids, input_ids, past=0):
     return position_ids
 
 
-def check_table(position_ids, length):
-    """Raise ValueError for positions that a table of `length` learned ones does not have."""
-    first, last = int(position_ids.min(initial=0)), int(position_ids.max(initial=0))
-    if first < 0 or last >= length:
-        raise ValueError(
-            f"position {first if first < 0 else last} is outside the table of {length} learned "
-            "positions (max_position_embeddings); shorten the text"
-        )
-
-
 def check_mask(mask, length):
     """A padding mask (B, S) as boolean (B, 1, 1, S), None if it masks nothing; others as they are.
 

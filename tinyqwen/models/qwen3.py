@@ -6,6 +6,7 @@ Yang et al. 2025, "Qwen3 technical report", section 2: QKV-bias is removed, QK-N
 
 from dataclasses import dataclass
 
+from tinyqwen import functional as F
 from tinyqwen.models import heads
 from tinyqwen.models.config import Size
 from tinyqwen.models.pretrained import PreTrainedModel
@@ -48,7 +49,7 @@ class Qwen3Attention(Qwen2Attention):
 
     def normed(self, q, k):
         """Queries (B, H, T, D) and keys (B, H_kv, T, D), normed over D."""
-        return self.q_norm(q), self.k_norm(k)
+        return F.qk_norm(q, k, self.q_norm.weight, self.k_norm.weight, self._config.rms_norm_eps)
 
 
 class Qwen3MLP(Qwen2MLP):

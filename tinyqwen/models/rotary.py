@@ -118,13 +118,19 @@ class RotaryEmbedding(nn.Module):
             return np.stack(tables)
         length = 1 << last.bit_length()  # a power of 2, so that few are ever computed
         scaling = None if scaling is None else (original, *scaling.items())
-        tables = _rope_tables(F.rope_tables, length, config.head_dim, theta, dtype, scaling)
+        computed_by = (
+            F.rope_tables,
+            yarn_scale,
+            llama3_scale,
+        )  # part of the key: they can be swapped
+        tables = _rope_tables(computed_by, length, config.head_dim, theta, dtype, scaling)
         return tables.take(position_ids[:, None], axis=1)
 
 
 @functools.lru_cache(maxsize=8)
-def _rope_tables(compute, length, dim, theta, dtype, scaling):
+def _rope_tables(computed_by, length, dim, theta, dtype, scaling):
     """Cosines and sines of positions 0 … length - 1, (2, length, D)."""
+    compute = computed_by[0]
     if scaling is None:
         return np.stack(compute(np.arange(length), dim, theta, dtype))
     scale, attention_factor = _scale(dim, theta, scaling[0], dict(scaling[1:]))

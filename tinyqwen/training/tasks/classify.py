@@ -105,15 +105,13 @@ class Classify(Task):
         weight = self.config.lm_weight
         ids, mask = batch["input_ids"], batch["attention_mask"]
         out = model(ids, attention_mask=mask, **({"output_hidden_states": True} if weight else {}))
-        loss = F.cross_entropy(out.logits, batch["labels"], num_items=num_items[0])
-        if weight:
-            table = next(m for m in model.modules() if isinstance(m, nn.Embedding)).weight
-            following = np.where(mask == 1, ids, -100)[:, 1:]
-            hidden = out.hidden_states[-1][:, :-1]
-            loss = loss + weight * F.linear_cross_entropy(
-                hidden, table, following, num_items=num_items[1]
-            )
-        return loss
+        if not weight:
+            return F.cross_entropy(out.logits, batch["labels"], num_items=num_items[0])
+        table = next(m for m in model.modules() if isinstance(m, nn.Embedding)).weight
+        hidden, labels = out.hidden_states[-1], batch["labels"]
+        return F.fine_tuning_loss(
+            *(out.logits, hidden, table, labels, ids, mask), weight, num_items=num_items
+        )
 
     def measure(self, model, batch):
         """The labels' loss alone, and how many are right."""
