@@ -1,9 +1,9 @@
 """The capstone: a model made of a student's own code, trained to where the library's ends.
 
 It takes three things: every function of every chapter is written, the stretch functions aside; the
-graders, run with `--all-mine`, give every point; and `python -m tinyqwen.train --student …` ends at most `LIMIT` nats
-per token above the floor, the entropy of the validation text. It is worth no points: the
-scoreboard says how things stand.
+graders, run with `--all-mine`, give every point; and `python -m tinyqwen.train --student …` ends at
+most `LIMIT` nats per token above the floor, the entropy of the validation text. It is worth no
+points: the scoreboard says how things stand.
 
 A run on a student's code keeps student.json in its folder: the functions, and a digest of their
 files. The best that each digest has reached is in runs/capstone.json.

@@ -6,7 +6,7 @@ Usually imported as F; a room for each subject, and the names of all of them her
 """
 
 from tinyqwen.autograd.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
-from tinyqwen.functional.activations import dropout, gelu, gelu_new, swiglu
+from tinyqwen.functional.activations import dropout, swiglu
 from tinyqwen.functional.attention import (
     cross_attention,
     grouped_query_attention,
@@ -15,21 +15,18 @@ from tinyqwen.functional.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
+from tinyqwen.functional.fine_tuning import fine_tuning_loss
+from tinyqwen.functional.gaussian import gelu, gelu_new
+from tinyqwen.functional.learned_positions import add_positions
 from tinyqwen.functional.linear import conv1d, cosine_similarity, embedding, linear
 from tinyqwen.functional.losses import (
     cross_entropy,
-    fine_tuning_loss,
     label_smoothed_cross_entropy,
     linear_cross_entropy,
     next_sentence_loss,
 )
 from tinyqwen.functional.normalization import layer_norm, qk_norm, rms_norm
-from tinyqwen.functional.positions import (
-    add_positions,
-    apply_rope,
-    rope_tables,
-    sinusoidal_table,
-)
+from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
 
 __all__ = [
     "add_positions",
