@@ -185,7 +185,9 @@ class Module:
         return self
 
     def astype(self, dtype):
-        """Convert all parameters, in place; they move to memory that is `laid_in_a_row`."""
+        """Convert all parameters to float32 or float64, in place, and lay them in a row."""
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"a module computes in float32 or float64, not {np.dtype(dtype)}")
         filled = [parameter for parameter in self.parameters() if has_memory(parameter)]
         for parameter, array in zip(filled, laid_in_a_row([p.shape for p in filled], dtype)):
             array[...] = parameter.data
@@ -329,8 +331,7 @@ class LayerNorm(Module):
 
     def __init__(self, hidden_size, eps=1e-5):
         self.eps = eps
-        self.weight = new_parameter((hidden_size,), 1.0)
-        self.bias = new_parameter((hidden_size,), 0.0)
+        self.weight, self.bias = (new_parameter((hidden_size,), fill) for fill in (1.0, 0.0))
 
     def forward(self, x):
         return F.layer_norm(x, self.weight, self.bias, self.eps)

@@ -188,6 +188,18 @@ def test_backward_of_a_constant():
         loss.backward()
 
 
+@pytest.mark.parametrize("word", ["retain_graph", "create_graph"])
+def test_a_second_pass_and_second_derivatives_are_refused(word):
+    x = leaf(1, 2)
+    loss = (x * x).sum()
+    for call in (loss.backward, lambda **options: tq.grad(loss, x, **options)):
+        with pytest.raises(ValueError, match=word):
+            call(**{word: True})
+    dx = tq.grad(loss, x, **{word: False})
+    with pytest.raises(TypeError, match="a gradient is an array"):
+        tq.grad(dx, x)
+
+
 def test_grad_returns_and_touches_nothing():
     x, y, unused = leaf(1, 2), leaf(3, 4), leaf(5)
     inner = x * y

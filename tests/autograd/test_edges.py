@@ -45,11 +45,41 @@ def test_powers_of_zero_and_infinity():
         assert tq.grad(zero.sum(), y).tolist() == [-np.inf, 0]
 
 
-@pytest.mark.parametrize("name", ["sum", "max", "min", "logsumexp"])
-def test_a_number_has_an_axis_0(name):
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "cumsum", "logsumexp"])
+def test_a_number_has_an_axis_0(name, axis):
     x = tq.Tensor(np.array(3.0), requires_grad=True)
-    out = getattr(x, name)(axis=0)
-    assert (out.item(), tq.grad(out, x).item()) == (3, 1)
+    out = getattr(x, name)(axis=axis)
+    assert (out.shape, out.item(), tq.grad(out, x).item()) == ((), 3, 1)
+
+
+@pytest.mark.parametrize("name, value", [("softmax", 1), ("log_softmax", 0), ("var", 0)])
+def test_a_number_has_an_axis_0_where_nothing_depends_on_it(name, value):
+    x = tq.Tensor(np.array(3.0), requires_grad=True)
+    for axis in (0, -1):
+        out = getattr(x, name)(axis=axis)
+        assert (out.shape, out.item(), tq.grad(out, x).item()) == ((), value, 0)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "max", "min", "logsumexp", "softmax"])
+def test_a_list_of_axes(name, rng):
+    x = tq.Tensor(rng.standard_normal((2, 3, 4)), requires_grad=True)
+    pairs = [getattr(x, name)(axis=axes) for axes in ([0, 2], (0, 2))]
+    np.testing.assert_array_equal(*(out.data for out in pairs))
+    np.testing.assert_array_equal(*(tq.grad(out[..., 0].sum(), x) for out in pairs))
+    assert tq.Tensor(np.ones((1, 2, 1))).squeeze([0, 2]).shape == (2,)
+
+
+@pytest.mark.parametrize("op", [ops.tril, ops.triu])
+def test_a_triangle_needs_two_axes(op):
+    with pytest.raises(ValueError, match="two axes or more"):
+        op(leaf(1, 2))
+
+
+def test_a_condition_has_no_gradient():
+    condition = leaf(0, 1)
+    with pytest.raises(RuntimeError, match=r"where: argument 0 .* requires a gradient"):
+        tq.grad(ops.where(condition, leaf(1, 2), 0.0).sum(), condition)
 
 
 def test_empty_axes():

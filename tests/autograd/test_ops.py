@@ -279,10 +279,18 @@ def test_split_into_one_piece():
     np.testing.assert_array_equal(x.grad, [3, 4])
 
 
-@pytest.mark.parametrize("bad", ["ij,jk", "...i->i", "ii->i"])
+@pytest.mark.parametrize(
+    "bad", ["ii,jk->i", "ij", "ij,jk->il", "ij,jk->ii", "ijk,jk", "i,jk", "...ijk,...", "ij,ij,ij"]
+)
 def test_einsum_refuses_what_it_cannot(bad):
     with pytest.raises(ValueError, match="einsum"):
         tq.einsum(bad, np.ones((2, 2)), np.ones((2, 2)))
+
+
+def test_einsum_stretches_nothing():
+    for shapes in (((2, 3), (2, 1)), ((2, 3), (1, 3))):
+        with pytest.raises(ValueError, match="lines up axes of"):
+            tq.einsum("...i,...i", *map(np.ones, shapes))
 
 
 def test_unbroadcast_sums_over_copies():

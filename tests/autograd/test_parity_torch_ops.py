@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from further_table import CHOICES, FURTHER
 from hypothesis import given
 from hypothesis import strategies as st
 from op_table import (
@@ -36,6 +37,24 @@ def test_value_and_gradient(op, dtype, tolerance, r):
     torch_values, torch_gradients = torch_outputs_and_gradients(torch, op, arrays, options)
     assert_close(values, torch_values, tolerance, f"{op.name}: value")
     assert_close(gradients, torch_gradients, tolerance, f"{op.name}: gradient")
+
+
+@pytest.mark.parametrize("op", FURTHER, ids=lambda op: op.name)
+@given(r=st.randoms(use_true_random=False))
+def test_what_else_pytorch_has(op, r):
+    arrays, options = op.draw(r)
+    values, gradients = outputs_and_gradients(op.run, arrays, options)
+    torch_values, torch_gradients = torch_outputs_and_gradients(torch, op, arrays, options)
+    assert_close(values, torch_values, 1e-10, f"{op.name}: value")
+    assert_close(gradients, torch_gradients, 1e-10, f"{op.name}: gradient")
+
+
+@pytest.mark.parametrize("op", CHOICES, ids=lambda op: op.name)
+@given(r=st.randoms(use_true_random=False))
+def test_choices(op, r):
+    (x,), options = op.draw(r)
+    expected = op.torch(torch, torch.from_numpy(x), **options).numpy()
+    np.testing.assert_array_equal(op.run(tq.Tensor(x), **options).data, expected, strict=True)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -81,6 +100,11 @@ def test_repr_is_torchs():
             nn.LayerNorm(4),
             nn.LayerNorm(4, eps=1e-6),
             nn.Dropout(0.1),
+            nn.ReLU(),
+            nn.SiLU(),
+            nn.GELU(),
+            nn.GELU("tanh"),
+            nn.CrossEntropyLoss(),
             nn.ModuleList(),
             nn.ModuleList([nn.Linear(2, 2)]),
             nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Dropout(0.5), nn.Linear(2, 2)]),

@@ -122,8 +122,7 @@ def test_scalars_do_not_promote_float32(symbol, other):
         (operator(other, x), operator(other, x.data.astype(float))),
     ):
         np.testing.assert_allclose(out.data, expected, rtol=1e-6)
-        if not isinstance(other, np.int64):
-            assert out.dtype == np.float32
+        assert out.dtype == np.float32
         assert tq.grad(out.sum(), x).dtype == np.float32
 
 
@@ -193,9 +192,64 @@ def test_tensors_are_told_apart_by_identity():
     assert {parameter: 1}[parameter] == 1
 
 
-def test_numpy_functions_refuse_a_tensor():
-    with pytest.raises(TypeError):
-        np.exp(leaf(1))
+@pytest.mark.parametrize("name", ["exp", "sqrt", "abs", "negative", "log1p", "tanh"])
+def test_numpys_functions_are_ours_on_a_tensor(name):
+    x = leaf(0.5, 2)
+    out = getattr(np, name)(x)
+    np.testing.assert_allclose(out.data, getattr(np, name)(x.data), rtol=1e-15)
+    assert tq.grad(out.sum(), x).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "remainder"),
+        *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"),
+    ],
+)
+def test_numpys_functions_of_two(name):
+    function, x, other = getattr(np, name), leaf(1, 2, 3), np.array([3.0, 2.0, 1.5])
+    for a, b in ((x, other), (other, x), (x, x)):
+        out = function(a, b)
+        assert isinstance(out, tq.Tensor)
+        expected = function(*(t.data if isinstance(t, tq.Tensor) else t for t in (a, b)))
+        np.testing.assert_array_equal(out.data, expected)
+    np.testing.assert_array_equal(np.matmul(np.ones((2, 3)), x).data, [6, 6])
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: np.arctan(x), lambda x: np.add(np.ones(1), x, out=np.ones(1)),
+    lambda x: np.add.reduce(x), lambda x: np.hypot(x, x),
+])  # fmt: skip
+def test_numpys_other_functions_are_refused(call):
+    with pytest.raises(TypeError, match=r"does not know Tensors.*detach\(\)\.numpy\(\)"):
+        call(leaf(1))
+
+
+@pytest.mark.parametrize("number", [np.array(2.0), np.array(2), np.int64(2)])
+def test_arrays_without_axes_do_not_promote_float32(number):
+    x = leaf(1, 3, dtype=np.float32)
+    for out in (x * number, number * x, x / number, x**number, number - x, x.clip(number),
+                tq.where(x > 2, x, number), ops.maximum(x, number)):  # fmt: skip
+        assert out.dtype == np.float32 and tq.grad(out.sum(), x).dtype == np.float32
+    assert (number * x).data.tolist() == [2, 6] and (number - x).data.tolist() == [1, -1]
+
+
+def test_float16_is_refused_wherever_it_is_computed_in():
+    half = tq.Tensor(np.ones((2, 2), np.float16))
+    for call in (
+        *(lambda: half + 1, lambda: 2 * half, lambda: half.sum()),
+        lambda: F.rms_norm(half, np.ones(2)),
+        lambda: F.linear(np.ones((2, 2)), weight=half.data),
+    ):
+        with pytest.raises(TypeError, match="float16 is for storage"):
+            call()
+    with tq.inference_mode(), pytest.raises(TypeError, match="float16 is for storage"):
+        F.softmax(half)
+    with pytest.raises(ValueError, match="float32 or float64, not float16"):
+        tq.nn.Linear(2, 2).astype(np.float16)
+    assert half.astype(np.float32).sum().item() == 4
+    assert tq.Tensor([1.0]).astype(np.float16).dtype == np.float16
 
 
 def test_inference_mode_returns_arrays():

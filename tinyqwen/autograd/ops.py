@@ -9,6 +9,7 @@ gradient of the loss with respect to the output and has the output's shape.
 
 import numpy as np
 
+from tinyqwen.autograd.einsum import einsum  # noqa: F401
 from tinyqwen.autograd.reductions import (
     cumsum,
     log_softmax,
@@ -129,47 +130,6 @@ def matmul(x, y):
         return dx.reshape(x.shape), dy.reshape(y.shape)
 
     return out, vjp
-
-
-@primitive
-def _einsum(*operands, subscripts):
-    inputs, output = subscripts.split("->")
-    terms = inputs.split(",")
-    sizes = {letter: n for term, x in zip(terms, operands) for letter, n in zip(term, x.shape)}
-
-    def vjp(g):
-        gradients = []
-        for i, (term, x) in enumerate(zip(terms, operands)):
-            others = [*terms[:i], *terms[i + 1 :]]
-            arrays = [*operands[:i], *operands[i + 1 :]]
-            # An index that only this operand has was summed away: its gradient is constant there.
-            lone = "".join(c for c in term if c not in output + "".join(others))
-            kept = "".join(c for c in term if c not in lone)
-            part = np.einsum(",".join([output, *others]) + "->" + kept, g, *arrays, optimize=True)
-            part = np.broadcast_to(
-                part.reshape([1 if c in lone else sizes[c] for c in term]), x.shape
-            )
-            gradients.append(part)
-        return tuple(gradients)
-
-    return np.einsum(subscripts, *operands, optimize=True), vjp
-
-
-def einsum(subscripts, *operands):
-    """Sum of products in Einstein's notation, "bij,bjk->bik".
-
-    The output's indices must be written after "->"; an operand may not repeat an index, and "..."
-    is not supported: use `matmul`, whose batch axes broadcast.
-    The gradient of an operand is again an einsum: g and the others, to that operand's indices.
-    """
-    subscripts = subscripts.replace(" ", "")
-    terms = subscripts.split("->")[0].split(",")
-    if "->" not in subscripts or "." in subscripts or any(len(set(t)) < len(t) for t in terms):
-        raise ValueError(
-            f"einsum: {subscripts!r} must name its output after '->', "
-            "without '...' and without an index repeated in one operand"
-        )
-    return _einsum(*operands, subscripts=subscripts)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -322,7 +282,21 @@ def _add_methods():
         setattr(Tensor, f"__{name}__", _comparison(name))
     for op in (
         *(exp, log, sqrt, rsqrt, abs, sin, cos, tanh, sigmoid, relu, silu, pow, matmul),
-        *(clip, masked_fill, sum, mean, var, max, min, cumsum, logsumexp, softmax, log_softmax),
+        *(
+            maximum,
+            minimum,
+            clip,
+            masked_fill,
+            sum,
+            mean,
+            var,
+            max,
+            min,
+            cumsum,
+            logsumexp,
+            softmax,
+            log_softmax,
+        ),
         *(swapaxes, expand_dims, squeeze, broadcast_to, flip, tril, triu, split),
     ):
         setattr(Tensor, op.__name__, op)
@@ -333,6 +307,8 @@ def _add_methods():
 
 def _operand(value, tensor):
     """The other operand: a list becomes an array, as weakly typed as the Python numbers in it."""
+    if isinstance(value, np.ndarray) and not value.ndim:
+        return value.item()  # np.array(2.0) is no reason to leave float32, as 2.0 is none
     if not isinstance(value, (list, tuple)):
         return value
     array = np.asarray(value)

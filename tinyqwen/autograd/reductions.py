@@ -1,6 +1,7 @@
 """The primitives that run along an axis: sums, means, extremes, and the softmax family.
 
-axis is None (all entries), an int, or a tuple of ints; keepdims as in NumPy.
+axis is None (all entries), an int, or a tuple or list of ints; keepdims as in NumPy. As in PyTorch,
+a number has an axis 0, which is itself.
 """
 
 import numpy as np
@@ -8,9 +9,15 @@ import numpy as np
 from tinyqwen.autograd.tensor import primitive
 
 
+def _axes(x, axis):
+    """An axis as NumPy takes it."""
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    return None if not x.ndim and axis in (0, -1, (0,), (-1,)) else axis
+
+
 def _spread(g, shape, axis, keepdims):
     """A reduction's gradient, copied back over the axes that were reduced away (a view)."""
-    if axis is not None and not keepdims and shape:  # of a number, axis 0 is taken as itself
+    if axis is not None and not keepdims:
         g = np.expand_dims(g, axis)
     return np.broadcast_to(g, shape)
 
@@ -18,6 +25,7 @@ def _spread(g, shape, axis, keepdims):
 @primitive
 def sum(x, axis=None, keepdims=False):
     """Σ x.  Every entry has slope 1, so each gets a copy of g."""
+    axis = _axes(x, axis)
     out, shape = np.sum(x, axis=axis, keepdims=keepdims), x.shape
     return out, lambda g: (_spread(g, shape, axis, keepdims),)
 
@@ -25,6 +33,7 @@ def sum(x, axis=None, keepdims=False):
 @primitive
 def mean(x, axis=None, keepdims=False):
     """Σ x / n.  Each entry gets g/n."""
+    axis = _axes(x, axis)
     out = np.mean(x, axis=axis, keepdims=keepdims)
     n, shape = x.size // (out.size or 1), x.shape
     return out, lambda g: (_spread(g / n, shape, axis, keepdims),)
@@ -35,7 +44,9 @@ def var(x, axis=None, keepdims=False, correction=0):
     """Variance Σ (x - mean)² / (n - correction).  d/dx = 2 (x - mean)/(n - correction).
 
     The mean moves with x too, but the deviations sum to zero, so that this term vanishes.
+    correction is 0 by default, as NumPy's ddof; PyTorch's is 1.
     """
+    axis = _axes(x, axis)
     out = np.var(x, axis=axis, keepdims=keepdims, ddof=correction)
     n = x.size // (out.size or 1)
 
@@ -48,7 +59,10 @@ def var(x, axis=None, keepdims=False, correction=0):
 
 @primitive
 def max(x, axis=None, keepdims=False):
-    """Maximum.  Where several entries are the largest they share g equally."""
+    """Maximum.  Where several entries are the largest they share g equally.
+
+    The values alone, as NumPy gives them; PyTorch adds where they are (`argmax`).
+    """
     return _extreme(x, np.max, axis, keepdims)
 
 
@@ -59,6 +73,7 @@ def min(x, axis=None, keepdims=False):
 
 
 def _extreme(x, reduce, axis, keepdims):
+    axis = _axes(x, axis)
     out = reduce(x, axis=axis, keepdims=keepdims)
 
     def vjp(g):
@@ -72,12 +87,15 @@ def _extreme(x, reduce, axis, keepdims):
 @primitive
 def cumsum(x, axis=-1):
     """Running sum.  x_i is in every later sum, so its gradient is g summed from i to the end."""
+    if not x.ndim:  # the sum of one number
+        return np.sum(x, axis=axis), lambda g: (g,)
     return np.cumsum(x, axis=axis), lambda g: (np.flip(np.cumsum(np.flip(g, axis), axis), axis),)
 
 
 @primitive
 def logsumexp(x, axis=-1, keepdims=False):
     """ln Σ eˣ, shifted by the maximum so that nothing overflows.  d/dx = softmax(x)."""
+    axis = _axes(x, axis)
     out = _logsumexp(x, axis)
 
     def vjp(g):
@@ -100,6 +118,7 @@ def softmax(x, axis=-1):
 
     d p_i / d x_j = p_i (δ_ij - p_j), so  dx_j = Σ_i g_i p_i (δ_ij - p_j) = p_j (g_j - Σ_i g_i p_i).
     """
+    axis = _axes(x, axis)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     out = np.exp(x - np.where(np.isfinite(top), top, 0))
     total = np.sum(out, axis=axis, keepdims=True)
@@ -114,5 +133,6 @@ def softmax(x, axis=-1):
 @primitive
 def log_softmax(x, axis=-1):
     """x - ln Σ eˣ.  dx = g - softmax(x) Σ g."""
+    axis = _axes(x, axis)
     out = x - _logsumexp(x, axis)
     return out, lambda g: (g - np.exp(out) * np.sum(g, axis=axis, keepdims=True),)

@@ -35,7 +35,10 @@ def reshape(x, shape):
 
 @primitive
 def transpose(x, axes=None):
-    """Axes permuted: axis i of the result is axis axes[i] of x; None reverses them."""
+    """Axes permuted: axis i of the result is axis axes[i] of x; None reverses them.
+
+    This is NumPy's transpose, PyTorch's `permute`. PyTorch's transpose(1, 2) is `swapaxes`.
+    """
     inverse = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
     return np.transpose(x, axes), lambda g: (np.transpose(g, inverse),)
 
@@ -54,7 +57,8 @@ def expand_dims(x, axis):
 
 @primitive
 def squeeze(x, axis=None):
-    """Axes of length 1 removed."""
+    """Axes of length 1 removed, all or those of axis, which must have length 1 (not in PyTorch)."""
+    axis = tuple(axis) if isinstance(axis, list) else axis
     return np.squeeze(x, axis), lambda g: (g.reshape(x.shape),)
 
 
@@ -73,13 +77,20 @@ def flip(x, axis=None):
 @primitive
 def tril(x, k=0):
     """Lower triangle of the last two axes, zeros above diagonal k."""
+    _check_matrix("tril", x)
     return np.tril(x, k), lambda g: (np.tril(g, k),)
 
 
 @primitive
 def triu(x, k=0):
     """Upper triangle of the last two axes, zeros below diagonal k."""
+    _check_matrix("triu", x)
     return np.triu(x, k), lambda g: (np.triu(g, k),)
+
+
+def _check_matrix(name, x):
+    if x.ndim < 2:
+        raise ValueError(f"{name}: x needs two axes or more, it has shape {x.shape}")
 
 
 @primitive
@@ -129,7 +140,10 @@ def stack(tensors, axis=0):
 
 @primitive
 def split(x, indices_or_sections, axis=0):
-    """x cut into equal sections (an int) or at the given indices; a tuple of tensors."""
+    """x cut into equal sections (an int) or at the given indices; a tuple of tensors.
+
+    An int is the number of sections, as in NumPy; in PyTorch it is their size.
+    """
     pieces = tuple(np.split(x, indices_or_sections, axis))
     if len(pieces) == 1:
         return pieces, lambda g: (g,)

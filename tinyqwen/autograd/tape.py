@@ -89,6 +89,8 @@ def backpropagate(output, gradient=None, inputs=None):
 
     A leaf's edge is the Tensor itself. `Tensor.backward` and `grad` are its two faces.
     """
+    if isinstance(output, (np.ndarray, np.generic)):
+        raise TypeError("a gradient is an array: it has no gradient of its own, being on no tape")
     if not output.requires_grad:
         raise RuntimeError(
             "backward: this tensor depends on nothing that requires a gradient; "
@@ -139,15 +141,16 @@ def _apply_vjp(node, incoming, gradients):
             f"{node.name}: its vjp returned {type(results).__name__}; "
             "a tuple with one gradient for each input was expected"
         )
-    given = len(results)
-    dropped = [i for i, p in enumerate(node.parents) if p is not None and i >= given]
+    given = [result is not None for result in results]
+    given += [False] * (len(node.parents) - len(given))
+    dropped = [i for i, parent in enumerate(node.parents) if parent is not None and not given[i]]
     if dropped:
         raise RuntimeError(
             f"{node.name}: argument {dropped[0]} (from 0) requires a gradient, and this operation "
             "gives none to it; pass a Tensor that requires none, such as .detach() gives"
         )
     for position, (parent, result) in enumerate(zip(node.parents, results)):
-        if parent is None or result is None:
+        if parent is None:
             continue
         if type(parent) is tuple:
             shape, dtype = parent[0].shapes[parent[1]], parent[0].dtypes[parent[1]]

@@ -18,6 +18,7 @@ import inspect
 import numpy as np
 
 from tinyqwen.autograd import grad_mode
+from tinyqwen.autograd.refusals import FLOAT16, refuse_float16, refuse_second_pass
 from tinyqwen.autograd.tape import Node, backpropagate, edge
 
 # ---------------------------------------------------------------------------------------------
@@ -44,8 +45,8 @@ class Tensor:
     Operators, `.sum()`, `.reshape()` and so on come from `ops.py`, which adds them here.
     """
 
-    __slots__ = ("__weakref__", "_index", "_node", "data", "grad", "requires_grad")
     __array_ufunc__ = None  # array + tensor asks Tensor.__radd__, not NumPy
+    __slots__ = ("__weakref__", "_index", "_node", "data", "grad", "requires_grad")
 
     def __init__(self, data, requires_grad=False, dtype=None):
         self.data = _as_array(data, dtype)
@@ -64,11 +65,13 @@ class Tensor:
     size = property(lambda self: self.data.size)
     is_leaf = property(lambda self: self._node is None)
 
-    def backward(self, gradient=None):
+    def backward(self, gradient=None, retain_graph=False, create_graph=False):
         """Add d self / d leaf to `.grad` of every leaf that requires one, and free the graph.
 
         gradient: d loss / d self, of this tensor's shape; 1 by default for a scalar.
+        retain_graph, create_graph: as in PyTorch, but must be False; see `grad`.
         """
+        refuse_second_pass(retain_graph, create_graph)
         for leaf, value in backpropagate(self, gradient).items():
             # A copy: the array may be shared with another leaf, and `.grad` is the user's to edit.
             leaf.grad = value.copy() if leaf.grad is None else leaf.grad + value
@@ -87,7 +90,7 @@ class Tensor:
 
     def astype(self, dtype):
         """A copy of another dtype, on the tape."""
-        return _astype(self, dtype)
+        return apply(_astype, self, dtype)
 
     def __array__(self, dtype=None, copy=None):
         if self.requires_grad:
@@ -113,16 +116,19 @@ class Tensor:
     __hash__ = object.__hash__  # == is elementwise, so tensors are told apart by identity
 
 
-def grad(output, inputs, gradient=None):
+def grad(output, inputs, gradient=None, retain_graph=False, create_graph=False):
     """Gradients of `output` with respect to `inputs`; no tensor's `.grad` is touched.
 
     output:   a scalar Tensor, or any Tensor if `gradient` (same shape) is given
     inputs:   a Tensor, or a sequence of them: leaves or intermediate results
     Returns an array (or a list of arrays) shaped as the inputs; None where output does not depend
     on an input. The arrays may share memory with each other: copy one before you write into it.
+    The tape holds one pass, and gradients are not on it: retain_graph and create_graph, PyTorch's
+    words for a second pass and for second derivatives, raise ValueError.
 
     Several threads can call `grad` on one model at the same time.
     """
+    refuse_second_pass(retain_graph, create_graph)
     single = isinstance(inputs, Tensor)
     inputs = [inputs] if single else list(inputs)
     for position, tensor in enumerate(inputs):
@@ -143,8 +149,8 @@ def primitive(fn):
 
     fn:  takes arrays first, then options. `out` is an array, or a tuple of arrays; `vjp(g)` takes
          the gradient of out (a tuple if out is one) and returns a tuple of gradients that lines up
-         with fn's arguments from the left. None: out does not depend on that input. What is left
-         off is an option; if it requires a gradient, the backward pass refuses.
+         with fn's arguments from the left. None stands for an input without one (a mask, integers),
+         and what is left off is an option; if either requires a gradient, `backward` refuses.
 
     The result takes Tensors in place of arrays and returns Tensors. The NumPy function itself
     stays in reach as `.raw`: it runs, and can be tested, without the engine. Whatever function
@@ -158,7 +164,11 @@ def primitive(fn):
             if kwargs:
                 kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
             args = [a.data if isinstance(a, Tensor) else a for a in args]
-            return operation.raw(*args, **kwargs)[0]
+            out = operation.raw(*args, **kwargs)[0]
+            if type(out) is np.ndarray and out.dtype is FLOAT16:
+                refuse_float16(fn.__name__, (out,))
+            return out
+        refuse_float16(fn.__name__, (*args, *kwargs.values()))
         if kwargs and any(isinstance(value, Tensor) for value in kwargs.values()):
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()  # else an option left out in between keeps later ones by name
@@ -173,7 +183,7 @@ def apply(fn, *args, **kwargs):
     """Call fn, which returns `(out, vjp)`, on the arrays behind args, and record it on the tape."""
     if kwargs:
         kwargs = {name: _as_argument(value) for name, value in kwargs.items()}
-    out, vjp = fn(*[_as_argument(a) for a in args], **kwargs)
+    out, vjp = fn(*[_as_argument(a, place) for place, a in enumerate(args)], **kwargs)
     if grad_mode.state.inference:
         return out
     several = type(out) is tuple
@@ -183,7 +193,8 @@ def apply(fn, *args, **kwargs):
         if any(parent is not None for parent in parents):
             node = Node(fn.__name__, vjp, parents, [tensor.data for tensor in tensors])
             for index, tensor in enumerate(tensors):
-                tensor._node, tensor._index, tensor.requires_grad = node, index, True
+                if tensor.dtype.kind in "fc":  # where the largest are has no gradient
+                    tensor._node, tensor._index, tensor.requires_grad = node, index, True
     return tensors if several else tensors[0]
 
 
@@ -195,13 +206,15 @@ def _wrap(value):
     return tensor
 
 
-def _as_argument(value):
+def _as_argument(value, place=1):
     if isinstance(value, Tensor):
         return value.data
-    # NumPy lets np.float64(2) promote a float32 array, but not the Python number 2.0.
-    return float(value) if isinstance(value, np.float64) else value
+    # NumPy lets np.float64(2) and np.array(2) promote a float32 array, but not the Python number 2.
+    if isinstance(value, np.generic) or (place and isinstance(value, np.ndarray)):
+        if not value.ndim and value.dtype.kind in "iuf" and value.dtype != np.float32:
+            return value.item()
+    return value
 
 
-@primitive
 def _astype(x, dtype):
     return x.astype(dtype), lambda g: (g.astype(x.dtype),)

@@ -5,6 +5,7 @@ derivations are in the docstrings; g is always the gradient of the loss with res
 Usually imported as F; a room for each subject, and the names of all of them here.
 """
 
+from tinyqwen.autograd.further_ops import elu, leaky_relu, one_hot, pad, softplus
 from tinyqwen.autograd.ops import log_softmax, relu, sigmoid, silu, softmax, tanh
 from tinyqwen.functional.activations import dropout, swiglu
 from tinyqwen.functional.attention import (
@@ -16,15 +17,16 @@ from tinyqwen.functional.attention import (
     split_heads,
 )
 from tinyqwen.functional.fine_tuning import fine_tuning_loss
+from tinyqwen.functional.further_losses import (
+    label_smoothed_cross_entropy,
+    mse_loss,
+    next_sentence_loss,
+    nll_loss,
+)
 from tinyqwen.functional.gaussian import gelu, gelu_new
 from tinyqwen.functional.learned_positions import add_positions
 from tinyqwen.functional.linear import conv1d, cosine_similarity, embedding, linear
-from tinyqwen.functional.losses import (
-    cross_entropy,
-    label_smoothed_cross_entropy,
-    linear_cross_entropy,
-    next_sentence_loss,
-)
+from tinyqwen.functional.losses import cross_entropy, linear_cross_entropy
 from tinyqwen.functional.normalization import layer_norm, qk_norm, rms_norm
 from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
 
@@ -36,6 +38,7 @@ __all__ = [
     "cross_attention",
     "cross_entropy",
     "dropout",
+    "elu",
     "embedding",
     "fine_tuning_loss",
     "gelu",
@@ -43,11 +46,16 @@ __all__ = [
     "grouped_query_attention",
     "label_smoothed_cross_entropy",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "linear_cross_entropy",
     "log_softmax",
     "merge_heads",
+    "mse_loss",
     "next_sentence_loss",
+    "nll_loss",
+    "one_hot",
+    "pad",
     "qk_norm",
     "relu",
     "repeat_kv",
@@ -58,6 +66,7 @@ __all__ = [
     "silu",
     "sinusoidal_table",
     "softmax",
+    "softplus",
     "split_heads",
     "swiglu",
     "tanh",

@@ -343,7 +343,7 @@ def _are_small(query, key, scale, mask):
     By Cauchy and Schwarz |q · k| ≤ |q| |k|. Up to e⁴⁰ nothing overflows or vanishes, softmax needs
     no shift by the row's maximum, and finding that maximum is the dearest pass of all.
     """
-    if query.dtype == np.float16 or (mask is not None and np.asarray(mask).dtype != bool):
+    if mask is not None and np.asarray(mask).dtype != bool:
         return False
     q, k = (float(np.vecdot(x, x).max(initial=0)) for x in (query, key))
     return math.sqrt(q) * math.sqrt(k) * abs(scale) < 40  # False for NaN

@@ -9,7 +9,15 @@ ROWS = 256  # rows of logits at a time: 256 × 2048 floats are 2 MB, about a cor
 
 
 @primitive
-def cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+def cross_entropy(
+    logits,
+    labels,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    num_items=None,
+    reduction="mean",
+    weight=None,
+):
     """Mean of -Σ_v q_v ln p_v over the rows that count; p = softmax(logits).
 
     logits (..., V); labels (...) integers; rows labeled `ignore_index` do not count. Returns a
@@ -18,32 +26,43 @@ def cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, num_it
     num_items: the divisor, if it shall not be the number of rows that count (as when a batch is
     split and its parts are to add up). With no row that counts the loss is 0 (PyTorch's is NaN), so
     that a part without labels adds nothing. Raises ValueError if rows count, but num_items is 0.
+    reduction: "sum" and "none" (...) as in PyTorch, 0 in rows that do not count.
+    weight (V,): of a row, by its label; the mean is then divided by the weights of the rows.
 
     ln p_v = z_v - ln Σ e^z, so  d loss / d z_v = (p_v - q_v) / num_items.
     """
-    return _cross_entropy(logits, labels, ignore_index, label_smoothing, num_items)
+    return mean_cross_entropy(
+        logits, labels, ignore_index, label_smoothing, num_items, reduction, weight
+    )
 
 
-@primitive
-def label_smoothed_cross_entropy(
-    logits, labels, label_smoothing=0.1, ignore_index=-100, num_items=None
+def mean_cross_entropy(
+    logits, labels, ignore_index, label_smoothing, num_items, reduction="mean", weight=None
 ):
-    """cross_entropy with smoothed labels, as translators are trained  (Vaswani et al. 2017, 5.4).
-
-    Arguments, result and gradient are those of `cross_entropy`; this is its form for those who
-    always smooth, and 0.1 is the paper's ε.
-    """
-    return _cross_entropy(logits, labels, ignore_index, label_smoothing, num_items)
-
-
-def _cross_entropy(logits, labels, ignore_index, label_smoothing, num_items):
-    rows, labels, count = _flatten(logits, labels, ignore_index, num_items)
-    loss, dlogits = _rows_cross_entropy(rows.copy(), labels, ignore_index, label_smoothing)
+    """The function behind `cross_entropy`, whichever stands in its place."""
+    rows, flat, count = flat_rows(logits, labels, ignore_index, num_items)
+    losses, dlogits = _rows_cross_entropy(rows.copy(), flat, ignore_index, label_smoothing)
+    if weight is not None:
+        if label_smoothing or num_items is not None:
+            raise ValueError("cross_entropy: weight goes with no label_smoothing and no num_items")
+        counts = flat != ignore_index
+        of_rows = np.where(counts, np.asarray(weight)[np.where(counts, flat, 0)], 0)
+        of_rows = of_rows.astype(losses.dtype)
+        losses, dlogits = losses * of_rows, dlogits * of_rows[:, None]
+        count = float(of_rows.sum()) or 1.0
+    if reduction != "mean":
+        count = 1.0
+    if reduction == "none":
+        out = losses.reshape(logits.shape[:-1])
+    elif reduction in ("mean", "sum"):
+        out = np.asarray(np.sum(losses, dtype=np.float64) / count, logits.dtype)
+    else:
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
 
     def vjp(g):
-        return ((dlogits * (g / count)).reshape(logits.shape),)
+        return ((dlogits * (np.reshape(g, (-1, 1)) / count)).reshape(logits.shape),)
 
-    return np.asarray(loss / count, logits.dtype), vjp
+    return out, vjp
 
 
 @primitive
@@ -56,17 +75,17 @@ def linear_cross_entropy(
     rows of logits are made, turned into their gradient while still in cache, multiplied into
     d hidden = dz W and dW = dzᵀ hidden, and forgotten.
     """
-    rows, labels, count = _flatten(hidden, labels, ignore_index, num_items)
+    rows, labels, count = flat_rows(hidden, labels, ignore_index, num_items)
     loss = 0.0
     wanted = is_grad_enabled()
     dhidden = np.empty_like(rows) if wanted else None
     dweight = np.zeros_like(weight) if wanted else None
     for start in range(0, len(rows), ROWS):
         part = slice(start, start + ROWS)
-        part_loss, dlogits = _rows_cross_entropy(
+        part_losses, dlogits = _rows_cross_entropy(
             rows[part] @ weight.T, labels[part], ignore_index, label_smoothing
         )
-        loss += part_loss
+        loss += float(np.sum(part_losses, dtype=np.float64))
         if wanted:
             np.matmul(dlogits, weight, out=dhidden[part])
             dweight += dlogits.T @ rows[part]
@@ -78,23 +97,7 @@ def linear_cross_entropy(
     return np.asarray(loss / count, hidden.dtype), vjp
 
 
-@primitive
-def next_sentence_loss(logits, labels, num_items=None):
-    """Mean of -ln p[label] over pairs of sentences (Devlin et al. 2019, section 3.1, task 2).
-
-    logits (B, 2): for "it follows", class 0, and "it does not", class 1; labels (B,) integers.
-    num_items: the divisor, if it shall not be B (as when a batch is split). Returns a scalar, nats.
-
-    Of two classes only d = z_other - z_label matters: p_label = 1 / (1 + e^d), so a pair costs
-    ln(1 + e^d), whose derivative is p_other. The gradient of its row is p_other times +1 at the
-    other class and -1 at the label, over num_items. It is `cross_entropy` with V = 2.
-    """
-    if logits.ndim != 2 or logits.shape[-1] != 2:
-        raise ValueError(f"next_sentence_loss: logits have shape {logits.shape}, expected (B, 2)")
-    return cross_entropy.raw(logits, labels, num_items=num_items)
-
-
-def _flatten(x, labels, ignore_index, num_items):
+def flat_rows(x, labels, ignore_index, num_items):
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels must be integers, these are {labels.dtype}")
@@ -116,7 +119,7 @@ def _flatten(x, labels, ignore_index, num_items):
 
 
 def _rows_cross_entropy(logits, labels, ignore_index, label_smoothing):
-    """Sum of the rows' losses (a float), and its gradient, written over `logits` (n, V)."""
+    """The rows' losses (n,), and the gradient of their sum, written over `logits` (n, V)."""
     vocab_size = logits.shape[-1]
     counts = labels != ignore_index
     if np.any(counts & ((labels < 0) | (labels >= vocab_size))):
@@ -130,10 +133,10 @@ def _rows_cross_entropy(logits, labels, ignore_index, label_smoothing):
     p = np.exp(logits, out=logits)
     total = p @ np.ones(vocab_size, p.dtype)  # three times as fast as p.sum(-1)
     losses = np.log(total) - (1 - label_smoothing) * picked - label_smoothing * mean
-    loss = float(np.sum(losses, where=counts, dtype=np.float64))
+    losses = np.where(counts, losses, 0)
 
     p *= (counts / total).astype(p.dtype)[:, None]
     p[index] -= (1 - label_smoothing) * counts
     if label_smoothing:
         p -= (label_smoothing / vocab_size * counts).astype(p.dtype)[:, None]
-    return loss, p
+    return losses, p

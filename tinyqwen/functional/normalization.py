@@ -10,12 +10,13 @@ from tinyqwen.functional.linear import column_sums
 def rms_norm(x, weight, eps=1e-6):
     """y = w x̂,  x̂ = x r,  r = 1/√(mean(x²) + ε)   (Zhang & Sennrich 2019, eq. 4).
 
-    x (..., d), weight (d,). Returns (..., d).
+    x (..., d), weight (d,) or None, for 1. Returns (..., d).
 
     With h = g w:  dw = Σ_rows g x̂, and since ∂r/∂x_j = -r³ x_j / d,
         dx_j = r h_j + Σ_i h_i x_i ∂r/∂x_j = r (h_j - x̂_j Σ_i h_i x̂_i / d).
     """
     d = x.shape[-1]
+    weight = np.ones(d, x.dtype) if weight is None else weight
     # The sum of a single row is a number, and numbers cost NumPy a third of what arrays of one do.
     squares = np.vdot(x, x) if x.size == d else np.vecdot(x, x)[..., None]
     r = (d / (squares + d * eps)) ** 0.5
@@ -56,11 +57,14 @@ def qk_norm(query, key, query_weight, key_weight, eps=1e-6):
 def layer_norm(x, weight, bias, eps=1e-5):
     """y = w x̂ + b,  x̂ = (x - mean) r,  r = 1/√(var + ε)   (Ba et al. 2016, eq. 4).
 
-    x (..., d), weight (d,), bias (d,). Mean and (biased) variance over the last axis.
+    x (..., d); weight (d,) or None, for 1; bias (d,) or None, for 0. Mean and (biased) variance are
+    taken over the last axis.
 
     As for rms_norm, and the mean takes its share: with h = g w,
         dx = r (h - mean(h) - x̂ mean(h x̂)),  dw = Σ_rows g x̂,  db = Σ_rows g.
     """
+    weight = np.ones(x.shape[-1], x.dtype) if weight is None else weight
+    bias = np.zeros(x.shape[-1], x.dtype) if bias is None else bias
     centered = x - x.mean(-1, keepdims=True)
     r = 1 / np.sqrt(np.vecdot(centered, centered)[..., None] / x.shape[-1] + eps)
     xhat = centered * r
