@@ -148,3 +148,20 @@ def getitem(x, index):
            [11., 22.]])
     """
     raise NotImplementedError
+
+
+def cumsum(x, axis=-1):
+    """Running sums along an axis: out_i = x_0 + … + x_i.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    x (...), axis an int, negative from the end. Returns (out, vjp), out in x's shape;
+    vjp(g (...)) -> (dx (...),). Which of the sums has x_i in it?
+
+    >>> out, vjp = cumsum(np.array([[1.0, 2.0, 3.0]]))
+    >>> out
+    array([[1., 3., 6.]])
+    >>> vjp(np.array([[1.0, 10.0, 100.0]]))[0]
+    array([[111., 110., 100.]])
+    """
+    raise NotImplementedError

@@ -134,3 +134,20 @@ def encode_wordpiece(word, vocabulary, unk_token="[UNK]", max_characters=100):
     ['[UNK]']
     """
     raise NotImplementedError
+
+
+def bpe_vocabulary(merges):
+    """The bytes that each id stands for: what `decode` needs, from what `train_bpe` learned.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    The first 256 ids are single bytes, in the order of GPT-2's table, which the chapter explains:
+    `byte_ids` knows it, if you ask for one character after another. Each merge is the bytes of its
+    left token, then those of its right one, which may be a merge itself.
+
+    merges: {(left id, right id): new id}, in the order learned. Returns a list of bytes, by id.
+
+    >>> bpe_vocabulary({(75, 78): 256, (256, 86): 257})[255:]
+    [b'\\xad', b'lo', b'low']
+    """
+    raise NotImplementedError

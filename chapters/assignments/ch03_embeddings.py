@@ -53,3 +53,21 @@ def cosine_similarity(x, y, eps=1e-8):
     array([ 1. ,  0. , -1. ,  0.6])
     """
     raise NotImplementedError
+
+
+def principal_components(vectors, k=2):
+    """The k directions in which vectors spread the most, and where each vector lies along them.
+
+    For honor: no hints, no points, a star on the scoreboard. This draws the chapter's maps of
+    words.
+
+    vectors (n, d), k at most n and d. Returns (n, k): each vector minus the mean of all, times the
+    first k directions of the singular value decomposition (`np.linalg.svd`). A direction may point
+    either way: choose the one in which the entry of largest size is positive.
+
+    >>> principal_components(np.array([[5.0, 2.0], [1.0, 2.0], [0.0, 2.0]]), 1).round(3)
+    array([[ 3.],
+           [-1.],
+           [-2.]])
+    """
+    raise NotImplementedError

@@ -48,3 +48,21 @@ def layer_norm(x, weight, bias, eps=1e-5):
     (array([-0.9258,  0.    ,  0.    ]), array([1., 0., 0.]))
     """
     raise NotImplementedError
+
+
+def var(x, axis=None, keepdims=False, correction=0):
+    """Variance: Σ (x - mean)² / (n - correction), over axis.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    x (...); axis: None (all), an int or a tuple of ints; n: how many numbers a variance is made of.
+    Returns (out, vjp); vjp(g, in out's shape) -> (dx (...),). The mean moves with x as well: what
+    becomes of that path?
+
+    >>> out, vjp = var(np.array([[1.0, 3.0, 5.0]]), axis=1)
+    >>> out.round(4)                                 # (4 + 0 + 4) / 3
+    array([2.6667])
+    >>> vjp(np.array([3.0]))[0]
+    array([[-4.,  0.,  4.]])
+    """
+    raise NotImplementedError

@@ -101,3 +101,22 @@ def scaled_dot_product_attention(
            [0.25, 0.  ]])
     """
     raise NotImplementedError
+
+
+def logsumexp(x, axis=-1, keepdims=False):
+    """ln Σ eˣ along an axis: a soft maximum, and what softmax divides by.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    x (...), -inf allowed. Returns (out, vjp): out without the axis, or with it, of length 1;
+    vjp(g, in out's shape) -> (dx (...),). It overflows no more than softmax does. A row that is all
+    -inf is ln 0 = -inf, with a gradient of zeros.
+
+    >>> out, vjp = logsumexp(np.array([[0.0, 0.0], [1000.0, 999.0]]))
+    >>> [round(float(number), 4) for number in out]
+    [0.6931, 1000.3133]
+    >>> vjp(np.array([2.0, 1.0]))[0].round(4)
+    array([[1.    , 1.    ],
+           [0.7311, 0.2689]])
+    """
+    raise NotImplementedError

@@ -70,3 +70,21 @@ def apply_rope(x, cos, sin):
     array([[ 0.6,  0. , -0.8,  0. ]])
     """
     raise NotImplementedError
+
+
+def llama3_scale(dim, theta, factor, original, low_freq_factor, high_freq_factor):
+    """How Llama 3.1 reads texts `factor` times as long as those it was trained on.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    Pair i turns by θ^(-2i/dim) a token; in a text of the `original` length it makes `turns` full
+    turns. The frequency of a fast pair, of more than high_freq_factor turns, stays as it is. That
+    of a slow one, of fewer than low_freq_factor, is divided by factor. Between the two, what
+    multiplies the frequency goes in a straight line, in the number of turns, from 1/factor to 1.
+    Returns (dim/2,) floats, what multiplies each frequency.
+    (Grattafiori et al. 2024, "The Llama 3 herd of models", section 3.4.2.)
+
+    >>> llama3_scale(8, 10000.0, 8.0, 1024, 1.0, 4.0).round(4)       # 163, 16, 1.6, 0.16 turns
+    array([1.    , 1.    , 0.3087, 0.125 ])
+    """
+    raise NotImplementedError

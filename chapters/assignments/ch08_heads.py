@@ -121,3 +121,23 @@ def kv_cache_bytes_per_token(config, num_key_value_heads=None, bytes_per_number=
     120
     """
     raise NotImplementedError
+
+
+def mean_pooled_heads(weight, head_dim, groups):
+    """From many key heads to a few: the mean of every `groups` heads that stand side by side.
+
+    For honor: no hints, no points, a star on the scoreboard. A model of
+    many key/value heads, converted so and trained a little more, is one of grouped queries (Ainslie
+    et al. 2023, section 2.1).
+
+    weight (H·D, C), D = head_dim: a projection (out, in), head h in the rows from h·D to (h + 1)·D.
+    groups divides H. Returns (H/groups · D, C).
+
+    >>> weight = np.array([[1.0], [2.0], [3.0], [6.0], [10.0], [20.0], [30.0], [60.0]])
+    >>> mean_pooled_heads(weight, head_dim=2, groups=2)      # four heads of 2 become two
+    array([[ 2.],
+           [ 4.],
+           [20.],
+           [40.]])
+    """
+    raise NotImplementedError

@@ -98,3 +98,28 @@ def flops_per_token(config, sequence_length, training=False, causal=False):
     4500
     """
     raise NotImplementedError
+
+
+def training_memory(config, batch_size, sequence_length, bytes_per_number=4):
+    """{part: bytes} that one training step holds, from a config alone.
+
+    For honor: no hints, no points, a star on the scoreboard. Which of the parts
+    depend on the batch, and which do not?
+
+    weights and gradients are a number for each parameter, "moments of AdamW" two. activations is
+    what the layers keep for the way back, for each token (s the sequence_length, other letters as
+    above):
+
+        L · (8d + 2·h·d_h + 3·h_kv·d_h + 4·d_ff + h·s/2)
+
+    config: a dict, as for `parameter_counts`. Returns {"weights": …, "gradients": …, "moments of
+    AdamW": …, "activations": …}, whole numbers.
+
+    >>> config = {"hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 2}
+    >>> config |= {"vocab_size": 10, "tie_word_embeddings": True}
+    >>> config |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+    >>> memory = training_memory(config, batch_size=3, sequence_length=5)
+    >>> memory["weights"], memory["activations"]          # 316 numbers; 15 tokens of 2 · 75
+    (1264, 9000)
+    """
+    raise NotImplementedError

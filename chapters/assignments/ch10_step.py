@@ -93,3 +93,29 @@ def clip_by_global_norm(gradients, max_norm):
     [array([0.6, 0. ]), array([[0.8]])]
     """
     raise NotImplementedError
+
+
+def linear_cross_entropy(hidden, weight, labels, ignore_index=-100):
+    """The loss with its projection: cross_entropy(hidden Wᵀ, labels), in one function.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    Of Qwen2's 151,936 logits a token, a batch of 8 texts of 2,048 tokens would need 10 GB. They are
+    never needed all at once: take a few hundred rows at a time, and keep of them what the way back
+    needs, which has no V in it for each row.
+
+    hidden (..., d), weight (V, d), labels (...) integers; rows with ignore_index do not count.
+    Returns (loss, vjp): the mean over the rows that count (0 if none does); vjp(g) -> (dhidden,
+    dweight), in the shapes of hidden and weight.
+
+    >>> hidden = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss, vjp = linear_cross_entropy(hidden, np.zeros((4, 2)), np.array([3, -100]))
+    >>> round(float(loss), 4)                          # ln 4
+    1.3863
+    >>> vjp(np.array(1.0))[1]                          # (p - y) h, of the row that counts
+    array([[ 0.25,  0.  ],
+           [ 0.25,  0.  ],
+           [ 0.25,  0.  ],
+           [-0.75,  0.  ]])
+    """
+    raise NotImplementedError

@@ -27,3 +27,19 @@ def sample_batch(tokens, starts, seq_len, batch_size, seed, step):
      [17 18 19]]
     """
     raise NotImplementedError
+
+
+def power_law(x, y, floor=0.0):
+    """(factor, exponent) of the law  y = floor + factor · x^exponent  that fits some points best.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    On logarithmic axes the law is a straight line: fit that line to ln x and ln(y - floor), by
+    least squares. x, y (n,): positive numbers, two or more, y above the floor. Returns two floats.
+    Raises ValueError if there are fewer than two points, or one that has no logarithm.
+
+    >>> factor, exponent = power_law(np.array([1.0, 100.0]), np.array([9.0, 3.0]), floor=1.0)
+    >>> round(factor, 4), round(exponent, 4)         # 8 above the floor, then 2
+    (8.0, -0.301)
+    """
+    raise NotImplementedError

@@ -146,3 +146,19 @@ def decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
     [[[3, 4]], [[5]], [[6]]]
     """
     raise NotImplementedError
+
+
+def forbid_repeated_ngrams(scores, input_ids, n):
+    """No n tokens in a row twice: each token that would complete such a repetition gets -inf.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+    scores (B, V); input_ids (B, T), the text of each row so far, in which -1 stands for padding and
+    is no token to forbid; n at least 1. If n tokens in a row occurred before, and the last n - 1 of
+    the text are the first n - 1 of those, then the last of those may not come now. With n = 1, all
+    that has occurred is forbidden. Returns (B, V), a new array.
+
+    >>> forbid_repeated_ngrams(np.zeros((1, 4)), np.array([[1, 2, 3, 1, 2]]), 3)
+    array([[  0.,   0.,   0., -inf]])
+    """
+    raise NotImplementedError

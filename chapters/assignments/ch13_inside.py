@@ -154,3 +154,22 @@ def check_d(model, inside, ids):
     True
     """
     raise NotImplementedError
+
+
+def attention_rollout(attentions):
+    """How much of each token's first vector is in each token's last, by the attention alone.
+
+    For honor: no hints, no points, a star on the scoreboard.
+
+        A_l = (mean over the heads of layer l + identity) / 2,    rollout = A_L … A_2 A_1
+
+    The identity is the residual stream, to which every block adds (Abnar & Zuidema 2020).
+    attentions (L, B, H, T, T), the first layer first. Returns (B, T, T), a row for each last
+    vector.
+
+    >>> look_back = np.array([[1.0, 0.0], [1.0, 0.0]])
+    >>> attention_rollout(np.stack([look_back, look_back])[:, None, None])
+    array([[[1.  , 0.  ],
+            [0.75, 0.25]]])
+    """
+    raise NotImplementedError

@@ -178,3 +178,34 @@ def test_the_program_trains_them_with_their_faults(tmp_path):
         with tq.no_grad():
             again = faulty_models.load(name)(ids, labels=ids).loss.item()
         assert again == pytest.approx(committed[-1], abs=0.02)
+
+
+def test_mean_pooled_heads_of_equal_heads_changes_no_output():
+    """Where the heads of a group are one head, repeated, one is as good as all."""
+    rng = np.random.default_rng(0)
+    few = rng.standard_normal((3, 4, 7))  # heads, size, inputs
+    many = np.repeat(few, 2, axis=0).reshape(-1, 7)
+    np.testing.assert_allclose(interpret.mean_pooled_heads(many, 4, 2), few.reshape(-1, 7))
+    two = np.array([[1.0], [2.0], [5.0], [10.0]])
+    np.testing.assert_allclose(interpret.mean_pooled_heads(two, 2, 2), [[3.0], [6.0]])
+    with pytest.raises(ValueError, match="no multiple of 3 heads"):
+        interpret.mean_pooled_heads(many[:16], 4, 3)
+
+
+def test_attention_rollout_by_hand():
+    """One head that looks back in two layers: half stays, half comes from before."""
+    look_back = np.array([[1.0, 0.0], [1.0, 0.0]])
+    out = interpret.attention_rollout(np.stack([look_back, look_back])[:, None, None])
+    np.testing.assert_allclose(out, [[[1, 0], [0.75, 0.25]]])
+
+
+def test_principal_components_keep_distances_and_are_uncorrelated():
+    vectors = np.random.default_rng(1).standard_normal((9, 4)) * [3, 2, 1, 0.5]
+    flat = interpret.principal_components(vectors, 4)
+    for i in range(9):
+        own = np.linalg.norm(vectors - vectors[i], axis=1)
+        np.testing.assert_allclose(np.linalg.norm(flat - flat[i], axis=1), own)
+    covariance = np.cov(flat.T)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-12)
+    assert (np.diff(np.diag(covariance)) < 0).all()
+    assert (flat[np.abs(flat).argmax(0), range(4)] > 0).all()

@@ -26,7 +26,9 @@ ASSIGNED = {
     "sum": "autograd.ops",
     "matmul": "autograd.ops",
     "getitem": "autograd.ops",
+    "cumsum": "autograd.reductions",
 }
+STRETCH = ("cumsum",)
 
 ELEMENTWISE = [(2, 5), (1,), (3, 0, 4), (), (3, 1, 7)]
 
@@ -654,3 +656,54 @@ def test_getitem_repeats(submission):
 def test_getitem_manners(submission):
     """float32 in, float32 out; x is not changed; views work."""
     check_manners(submission.getitem, picks() + repeats())
+
+
+# ---------------------------------------------------------------------------------------------
+# cumsum, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+def running():
+    """Arrays with sizes of which no two are alike, and every axis."""
+    for shape, axis in (((2, 5), -1), ((3, 4), 0), ((2, 3, 4), 1), ((2, 3, 4), -3), ((6,), 0)):
+        yield case(normal(*shape), axis=axis)
+    yield case(normal(3, 0, 2), axis=1, label="empty")
+    yield case(normal(1, 1), label="one number")
+
+
+@points(0, "cumsum: the example")
+def test_cumsum_example(submission):
+    """The example in the docstring, worked out on paper."""
+    check_example(submission.cumsum)
+
+
+@points(0, "cumsum: value and gradient")
+def test_cumsum_vjp(submission):
+    """x_i is in every sum from i on: its gradient is the sum of g from i to the end."""
+
+    def against(running):
+        return lambda x, g, axis=-1: (running(g, axis),)
+
+    check_value(submission.cumsum, list(running()))
+    check_vjp(
+        submission.cumsum,
+        list(running()),
+        mistakes={
+            "g is summed from the beginning; x_i is in the sums from i on": against(np.cumsum),
+            "g_i itself is left out: x_i is in its own sum, too": against(
+                lambda g, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis) - g
+            ),
+            "all of g is summed for every entry; only the sums from i on have x_i": against(
+                lambda g, axis: np.broadcast_to(g.sum(axis, keepdims=True), g.shape)
+            ),
+            "the sums of g are not turned back into x's order": against(
+                lambda g, axis: np.cumsum(np.flip(g, axis), axis)
+            ),
+        },
+    )
+
+
+@points(0, "cumsum: fit for the model")
+def test_cumsum_manners(submission):
+    """float32 in, float32 out; x and g are not changed; views work."""
+    check_manners(submission.cumsum, list(running()))

@@ -19,7 +19,9 @@ ASSIGNED = {
     "decode": "text.bpe",
     "wordpiece_scores": "text.wordpiece",
     "encode_wordpiece": "text.wordpiece",
+    "bpe_vocabulary": "text.bpe",
 }
+STRETCH = ("bpe_vocabulary",)
 
 LOW = {"low": 5, "lower": 2, "newest": 6, "widest": 3}
 STORY = """Once there was a cat. The cat's ball was red, and the dog's ball was blue.
@@ -832,3 +834,61 @@ def test_encode_wordpiece_unknown(submission):
                 "max_characters itself is still allowed": ["[UNK]"],
             },
         )
+
+
+# ---------------------------------------------------------------------------------------------
+# bpe_vocabulary, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+@points(0, "bpe_vocabulary: the example")
+def test_bpe_vocabulary_example(submission):
+    """The example in the docstring."""
+    check_example(submission.bpe_vocabulary)
+
+
+@points(0, "bpe_vocabulary: single bytes")
+def test_bpe_vocabulary_bytes(submission):
+    """256 ids of one byte each: the printable ones first, in the order of GPT-2's table."""
+    yours = as_list(submission.bpe_vocabulary({}), "bpe_vocabulary", "bytes")
+    plain = [bytes([i]) for i in range(256)]
+    check_equal(
+        yours,
+        bpe_vocabulary({}),
+        "bpe_vocabulary of no merges",
+        mistakes={
+            "id and byte are not the same number: id 0 is b'!', and byte 0 is id 188": plain,
+            "these are bytes of the stand-in characters in UTF-8; one byte each is asked for": [
+                chr(i).encode() for i in range(256)
+            ],
+        },
+    )
+
+
+@points(0, "bpe_vocabulary: merges")
+def test_bpe_vocabulary_merges(submission):
+    """A merge joins the bytes of its two tokens, and may be a part of later ones."""
+    merges = merges_of_story(280 + int(rng().integers(40)))
+    single = bpe_vocabulary({})
+
+    def joined(left, right):
+        tokens = list(single)
+        for pair in merges:
+            a, b = (tokens[i] for i in pair)
+            tokens.append(left(a, b) + right(a, b))
+        return tokens
+
+    check_equal(
+        as_list(submission.bpe_vocabulary(dict(merges)), "bpe_vocabulary", "bytes"),
+        bpe_vocabulary(merges),
+        f"bpe_vocabulary of {len(merges)} merges",
+        mistakes={
+            "left and right are exchanged": joined(lambda a, b: b, lambda a, b: a),
+            "only the first byte of each part is kept": joined(
+                lambda a, b: a[:1], lambda a, b: b[:1]
+            ),
+            "the single bytes are missing: they are ids 0 to 255": bpe_vocabulary(merges)[256:],
+            "the merges are missing: they follow the 256 single bytes": single,
+            "the last merge is missing": bpe_vocabulary(merges)[:-1],
+        },
+    )

@@ -11,13 +11,19 @@ from tinyqwen.course import (
     check_value,
     check_vjp,
     normal,
+    output,
     points,
     rng,
 )
 from tinyqwen.course.calls import StudentError
 
 TITLE = "Embeddings"
-ASSIGNED = {"embedding": "functional.linear", "cosine_similarity": "functional.linear"}
+ASSIGNED = {
+    "embedding": "functional.linear",
+    "cosine_similarity": "functional.linear",
+    "principal_components": "analysis.interpret",
+}
+STRETCH = ("principal_components",)
 
 EMBEDDING_AXES = {"out": "batch time feature", "weight": "id feature"}
 
@@ -292,3 +298,73 @@ def test_cosine_similarity_edges(submission):
 def test_cosine_similarity_manners(submission):
     """float32 in, float32 out; x and y are not changed; views work."""
     check_manners(submission.cosine_similarity, shapes=[((5, 3), (5, 3)), ((4,), (5, 4))])
+
+
+# ---------------------------------------------------------------------------------------------
+# principal_components, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+CLOUDS = [(7, 4), (5, 9), (12, 3)]
+
+
+def components(vectors, k=2, center=None, scale=False, first=True):
+    centered = vectors - (vectors.mean(0) if center is None else center(vectors))
+    u, sizes, _ = np.linalg.svd(centered, full_matrices=False)
+    flat = u * sizes if not scale else u
+    flat = flat[:, :k] if first else flat[:, ::-1][:, :k]
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+
+
+@points(0, "principal_components: the example")
+def test_principal_components_example(submission):
+    """The example in the docstring: a cloud along the first axis."""
+    check_example(submission.principal_components)
+
+
+@points(0, "principal_components: value")
+def test_principal_components_value(submission):
+    """Centered, projected on the directions of largest spread, and turned to be positive."""
+    spread = [case(normal(*shape) * 2.0 ** -np.arange(shape[1]) + 1, k=2) for shape in CLOUDS]
+    spread += [case(normal(6, 5) * 3.0 ** -np.arange(5), k=k) for k in (1, 3)]
+
+    def right_signs_apart(v, k=2):
+        return np.abs(components(v, k))
+
+    check_value(
+        submission.principal_components,
+        spread,
+        axes="vector direction",
+        mistakes={
+            "the mean of the vectors is not subtracted": lambda v, k=2: components(
+                v, k, center=lambda v: 0 * v.mean(0)
+            ),
+            "each vector's own mean is subtracted; it is the mean over the vectors": (
+                lambda v, k=2: components(v, k, center=lambda v: v.mean(1, keepdims=True))
+            ),
+            "these are the left singular vectors: the singular values are missing": (
+                lambda v, k=2: components(v, k, scale=True)
+            ),
+            "these are the directions of smallest spread": lambda v, k=2: components(
+                v, k, first=False
+            ),
+            "the signs are dropped: a direction is turned as a whole": right_signs_apart,
+            "these are the first features, not the directions of largest spread": (
+                lambda v, k=2: (v - v.mean(0))[:, :k]
+            ),
+        },
+    )
+
+
+@points(0, "principal_components: signs, and fit for the model")
+def test_principal_components_manners(submission):
+    """The largest entry of each column is positive; float32 stays; nothing is changed."""
+    vectors = normal(9, 5) * 2.0 ** -np.arange(5)
+    flat = output(submission.principal_components, vectors, k=3)
+    largest = flat[np.abs(flat).argmax(0), np.arange(3)]
+    check(
+        bool((largest > 0).all()),
+        f"principal_components: the largest entries of the columns are {largest.round(3)}.",
+        "the sign of a column is left as svd gives it: its largest entry must be positive",
+    )
+    check_manners(submission.principal_components, [case(vectors, k=2)], rtol=1e-3)

@@ -16,7 +16,12 @@ from tinyqwen.course import (
 )
 
 TITLE = "Normalization and the residual stream"
-ASSIGNED = {"rms_norm": "functional.normalization", "layer_norm": "functional.normalization"}
+ASSIGNED = {
+    "rms_norm": "functional.normalization",
+    "layer_norm": "functional.normalization",
+    "var": "autograd.reductions",
+}
+STRETCH = ("var",)
 
 RMS = [((2, 5, 7), (7,)), ((3, 4), (4,)), ((6,), (6,)), ((2, 3, 2, 5), (5,))]
 LAYER = [(x, w, w) for x, w in RMS]
@@ -336,3 +341,94 @@ def test_layer_norm_vjp(submission):
 def test_layer_norm_manners(submission):
     """float32 in, float32 out; no argument is changed; views work."""
     check_manners(submission.layer_norm, shapes=LAYER)
+
+
+# ---------------------------------------------------------------------------------------------
+# var, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+def spreads(correction=0):
+    """Every axis, one and several, kept or not."""
+    for shape, axis in (
+        ((2, 5), 1),
+        ((3, 4), 0),
+        ((2, 3, 4), -2),
+        ((2, 3, 4), (0, -1)),
+        ((5,), None),
+    ):
+        for keepdims in (False, True):
+            yield case(normal(*shape), axis=axis, keepdims=keepdims, correction=correction)
+
+
+def spread_over(g, x, axis, keepdims):
+    if axis is None or keepdims:
+        return g
+    return np.expand_dims(g, axis)
+
+
+@points(0, "var: the example")
+def test_var_example(submission):
+    """The example in the docstring, worked out on paper."""
+    check_example(submission.var)
+
+
+@points(0, "var: value")
+def test_var_value(submission):
+    """The mean square of the deviations; with correction 1, divided by n - 1."""
+    check_value(
+        submission.var,
+        [*spreads(), *spreads(1)],
+        mistakes={
+            "this is the standard deviation: the root is too much": (
+                lambda x, axis, keepdims, correction: np.std(
+                    x, axis=axis, keepdims=keepdims, ddof=correction
+                )
+            ),
+            "this is the mean of x²: the mean is not subtracted": (
+                lambda x, axis, keepdims, correction: np.mean(x * x, axis=axis, keepdims=keepdims)
+            ),
+            "the deviations are not squared: their absolute values are averaged": (
+                lambda x, axis, keepdims, correction: np.mean(
+                    np.abs(x - np.mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims
+                )
+            ),
+            "the sum of the squares is not divided by n": lambda x, axis, keepdims, correction: (
+                np.sum(
+                    (x - np.mean(x, axis=axis, keepdims=True)) ** 2, axis=axis, keepdims=keepdims
+                )
+            ),
+        },
+    )
+    check_value(submission.var, [case(normal(3, 4) + 1e6, axis=1)], rtol=1e-4)
+
+
+@points(0, "var: gradient")
+def test_var_vjp(submission):
+    """2 (x - mean) / (n - correction), times g: the path through the mean vanishes."""
+
+    def slope(x, axis, correction, factor=2.0, center=True):
+        n = x.size // np.mean(x, axis=axis).size
+        away = x - np.mean(x, axis=axis, keepdims=True) if center else x
+        return factor * away / (n - correction)
+
+    check_vjp(
+        submission.var,
+        [*spreads(), *spreads(1)],
+        mistakes={
+            "the factor 2 of the square is missing": lambda x, g, axis, keepdims, correction: (
+                spread_over(g, x, axis, keepdims) * slope(x, axis, correction, factor=1.0),
+            ),
+            "this is the gradient of the mean square: the mean is not subtracted": (
+                lambda x, g, axis, keepdims, correction: (
+                    spread_over(g, x, axis, keepdims) * slope(x, axis, correction, center=False),
+                )
+            ),
+        },
+    )
+
+
+@points(0, "var: fit for the model")
+def test_var_manners(submission):
+    """float32 in, float32 out; x and g are not changed; views work."""
+    check_manners(submission.var, list(spreads()))

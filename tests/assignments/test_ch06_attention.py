@@ -23,7 +23,9 @@ ASSIGNED = {
     "causal_mask": "models.masks",
     "padding_mask": "models.masks",
     "scaled_dot_product_attention": "functional.attention",
+    "logsumexp": "autograd.reductions",
 }
+STRETCH = ("logsumexp",)
 
 SOFTMAX = [(2, 5), (7,), (3, 1), (3, 0, 4), (2, 3, 4)]
 AXES = {
@@ -626,3 +628,104 @@ def test_attention_manners(submission):
         [heads_case(2, 3, 5, 5, 6), heads_case(1, 2, 3, 7, 4, causal=True)],
         rtol=1e-3,
     )
+
+
+# ---------------------------------------------------------------------------------------------
+# logsumexp, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+def soft_maxima():
+    for shape, axis in (((2, 5), -1), ((3, 4), 0), ((2, 3, 4), 1), ((7,), -1)):
+        for keepdims in (False, True):
+            yield case(normal(*shape), axis=axis, keepdims=keepdims)
+
+
+def widened(g, axis, keepdims):
+    return g if keepdims else np.expand_dims(g, axis)
+
+
+@points(0, "logsumexp: the example")
+def test_logsumexp_example(submission):
+    """The example in the docstring, with a number that overflows."""
+    check_example(submission.logsumexp)
+
+
+@points(0, "logsumexp: value")
+def test_logsumexp_value(submission):
+    """The logarithm of the sum; shifted by the maximum, which is added again."""
+
+    def shifted(x, axis, keepdims):
+        top = x.max(axis, keepdims=True)
+        return np.log(np.exp(x - top).sum(axis, keepdims=keepdims))
+
+    check_value(
+        submission.logsumexp,
+        list(soft_maxima()),
+        mistakes={
+            "the maximum that was subtracted is not added again": shifted,
+            "this is the sum alone: its logarithm is missing": lambda x, axis, keepdims: np.exp(
+                x
+            ).sum(axis, keepdims=keepdims),
+            "the logarithm of the mean is taken, not that of the sum": lambda x, axis, keepdims: (
+                np.log(np.exp(x).mean(axis, keepdims=keepdims))
+            ),
+            "this is the maximum alone": lambda x, axis, keepdims: x.max(axis, keepdims=keepdims),
+        },
+    )
+
+
+@points(0, "logsumexp: gradient")
+def test_logsumexp_vjp(submission):
+    """Its gradient is the softmax, times g."""
+
+    def p(x, axis):
+        return weights_of(x, axis)
+
+    check_vjp(
+        submission.logsumexp,
+        list(soft_maxima()),
+        mistakes={
+            "e^x is not divided by its sum": lambda x, g, axis, keepdims: (
+                widened(g, axis, keepdims) * np.exp(x),
+            ),
+            "all of g goes to the maximum; softmax shares it": lambda x, g, axis, keepdims: (
+                widened(g, axis, keepdims) * (x == x.max(axis, keepdims=True)),
+            ),
+            "this is softmax's gradient; logsumexp's is the softmax itself": (
+                lambda x, g, axis, keepdims: (
+                    p(x, axis)
+                    * (
+                        widened(g, axis, keepdims)
+                        - (widened(g, axis, keepdims) * p(x, axis)).sum(axis, keepdims=True)
+                    ),
+                )
+            ),
+        },
+    )
+
+
+@points(0, "logsumexp: large numbers, and -inf")
+def test_logsumexp_large(submission):
+    """Nothing overflows; a row that is all -inf has no gradient."""
+    large = "e^x overflows: subtract the maximum first, and add it again behind the logarithm"
+    with likely(large):
+        far = np.array([[1e4, 9999.0, -1e4], [-1e4, -10001.0, -10002.0]])
+        check_value(submission.logsumexp, [case(far)])
+        _, vjp = submission.logsumexp(far)
+        g = normal(2)
+        told = "the gradient of logsumexp of large numbers"
+        check_close(vjp(g)[0], g[:, None] * weights_of(far), told)
+    with likely("-inf - (-inf) is NaN: where the maximum is -inf, shift by 0"):
+        masked = np.array([[0.0, -np.inf, 1.0], [-np.inf] * 3])
+        out, vjp = submission.logsumexp(masked)
+        check_close(out, np.array([np.log(1 + np.e), -np.inf]), "logsumexp of rows with -inf")
+        right = np.array([[1 / (1 + np.e), 0, np.e / (1 + np.e)], [0, 0, 0]])
+        grads = vjp(np.ones(2))
+        check_close(grads[0], right, "the gradient of logsumexp of rows with -inf")
+
+
+@points(0, "logsumexp: fit for the model")
+def test_logsumexp_manners(submission):
+    """float32 in, float32 out; x and g are not changed; views work."""
+    check_manners(submission.logsumexp, list(soft_maxima()))

@@ -22,7 +22,9 @@ ASSIGNED = {
     "sinusoidal_table": "functional.positions",
     "rope_tables": "functional.positions",
     "apply_rope": "functional.positions",
+    "llama3_scale": "functional.positions",
 }
+STRETCH = ("llama3_scale",)
 
 TABLE_AXES = "batch position feature"
 HEAD_AXES = "batch head time feature"
@@ -442,3 +444,71 @@ def test_apply_rope_vjp(submission):
 def test_apply_rope_manners(submission):
     """float32 in, float32 out; x, cos and sin are not changed; views work."""
     check_manners(submission.apply_rope, rope_cases())
+
+
+# ---------------------------------------------------------------------------------------------
+# llama3_scale, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+def llama3(
+    dim, theta, factor, original, low, high, per_turn=2 * np.pi, step=2.0, swap=False, by=None
+):
+    turns = original * theta ** (-step * np.arange(dim // 2) / dim) / per_turn
+    if by == "wavelength":
+        length = original / turns
+        fast = (original / low - length) / (original / low - original / high)
+    else:
+        fast = (turns - low) / (high - low)
+    fast = fast if by == "unclipped" else np.clip(fast, 0, 1)
+    if by == "frequencies":
+        return 1 / (fast + (1 - fast) * factor)
+    return fast / factor + (1 - fast) if swap else (1 - fast) / factor + fast
+
+
+@points(0, "llama3_scale: the example")
+def test_llama3_scale_example(submission):
+    """The example in the docstring: two fast pairs, one between, one slow."""
+    check_example(submission.llama3_scale)
+
+
+@points(0, "llama3_scale: value")
+def test_llama3_scale_value(submission):
+    """1 for fast pairs, 1/factor for slow ones, and a line in the turns between them."""
+    draw = rng().integers
+    cases = [
+        case(int(2 * draw(12, 40)), float(draw(5, 60) * 1e4), float(draw(3, 30)), 2048, 1.0, 4.0)
+        for _ in range(3)
+    ]
+    cases.append(case(64, 500000.0, 8.0, 8192, 1.0, 4.0, label="Llama 3.1"))
+    cases.append(case(32, 1e4, 4.0, 300, 2.0, 9.0, label="other bands"))
+    check_value(
+        submission.llama3_scale,
+        cases,
+        axes="pair",
+        mistakes={
+            "slow and fast pairs are exchanged": lambda *a: llama3(*a, swap=True),
+            "these are radians: a turn is 2π of them": lambda *a: llama3(*a, per_turn=1.0),
+            "the line between the bands is not limited to 0 and 1": (
+                lambda *a: llama3(*a, by="unclipped")
+            ),
+            "the line between the bands is one in the wavelength; it is one in the turns": (
+                lambda *a: llama3(*a, by="wavelength")
+            ),
+            "between the bands 1/scale goes in a line; scale itself does": (
+                lambda *a: llama3(*a, by="frequencies")
+            ),
+            "the frequencies are θ^(-i/dim); the exponent is -2i/dim": (
+                lambda *a: llama3(*a, step=1.0)
+            ),
+            "the frequencies themselves are returned; what multiplies them is asked for": (
+                lambda d, t, *a: llama3(d, t, *a) * t ** (-2.0 * np.arange(d // 2) / d)
+            ),
+            "all pairs are slowed alike: that is linear scaling": (
+                lambda d, t, f, *a: np.full(d // 2, 1 / f)
+            ),
+            "the bands meet without a line between them: fast above low_freq_factor": (
+                lambda d, t, f, o, low, high: llama3(d, t, f, o, low, low * (1 + 1e-12))
+            ),
+        },
+    )

@@ -24,7 +24,9 @@ ASSIGNED = {
     "repeat_kv": "functional.attention",
     "grouped_query_attention": "functional.attention",
     "kv_cache_bytes_per_token": "analysis.budget",
+    "mean_pooled_heads": "analysis.interpret",
 }
+STRETCH = ("mean_pooled_heads",)
 
 HEADS = "batch head time feature"
 STREAM = "batch time feature"
@@ -653,3 +655,67 @@ def test_kv_cache_bytes_per_token_options(submission):
     H = config["num_attention_heads"]
     check_bytes(fn, config, heads=H, num_key_value_heads=H)
     check_bytes(fn, config, each=2, bytes_per_number=2)
+
+
+# ---------------------------------------------------------------------------------------------
+# mean_pooled_heads, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+POOLED = [(6, 4, 5, 3), (6, 4, 5, 2), (4, 3, 7, 4), (5, 2, 3, 1), (2, 1, 6, 2)]  # H, D, C, groups
+
+
+def pooled_cases():
+    for h, d, c, groups in POOLED:
+        yield case(normal(h * d, c), head_dim=d, groups=groups)
+
+
+@points(0, "mean_pooled_heads: the example")
+def test_mean_pooled_heads_example(submission):
+    """The example in the docstring."""
+    check_example(submission.mean_pooled_heads)
+
+
+@points(0, "mean_pooled_heads: value")
+def test_mean_pooled_heads_value(submission):
+    """Heads that stand side by side are averaged, each feature with its own like."""
+
+    def heads(w, d, *split):
+        return w.reshape(*split, d, w.shape[1])
+
+    def flat(w):
+        return w.reshape(-1, w.shape[-1])
+
+    check_value(
+        submission.mean_pooled_heads,
+        list(pooled_cases()),
+        axes="row input",
+        mistakes={
+            "heads that are H/groups apart are averaged; they stand side by side": (
+                lambda w, head_dim, groups: flat(heads(w, head_dim, groups, -1).mean(0))
+            ),
+            "rows that stand side by side are averaged, within a head: first cut into heads": (
+                lambda w, head_dim, groups: w.reshape(-1, groups, w.shape[1]).mean(1)
+            ),
+            "the heads of a group are added; their mean is asked for": (
+                lambda w, head_dim, groups: flat(heads(w, head_dim, -1, groups).sum(1))
+            ),
+            "only the first head of each group is kept": lambda w, head_dim, groups: flat(
+                heads(w, head_dim, -1, groups)[:, 0]
+            ),
+            "groups is taken for the number of heads that are left": (
+                lambda w, head_dim, groups: flat(heads(w, head_dim, groups, -1).mean(1))
+            ),
+            "the mean is repeated for every head: the heads must become fewer": (
+                lambda w, head_dim, groups: flat(
+                    np.repeat(heads(w, head_dim, -1, groups).mean(1), groups, 0)
+                )
+            ),
+        },
+    )
+
+
+@points(0, "mean_pooled_heads: fit for the model")
+def test_mean_pooled_heads_manners(submission):
+    """float32 in, float32 out; the weight is not changed; views work."""
+    check_manners(submission.mean_pooled_heads, list(pooled_cases()))

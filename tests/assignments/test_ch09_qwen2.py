@@ -19,7 +19,9 @@ ASSIGNED = {
     "decoder_layer": "models.qwen2",
     "parameter_counts": "analysis.budget",
     "flops_per_token": "analysis.budget",
+    "training_memory": "analysis.budget",
 }
+STRETCH = ("training_memory",)
 
 AXES = "batch time feature"
 
@@ -605,3 +607,57 @@ def test_flops_per_token_windows(submission):
                 ),
             },
         )
+
+
+# ---------------------------------------------------------------------------------------------
+# training_memory, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+@points(0, "training_memory: the example")
+def test_training_memory_example(submission):
+    """The example in the docstring."""
+    check_example(submission.training_memory)
+
+
+@points(0, "training_memory: value")
+def test_training_memory_value(submission):
+    """Weights, gradients and moments are counted by parameters, activations by tokens."""
+    for config in (some_config(), narrow(), some_config(tie_word_embeddings=True)):
+        for batch, s, each in ((3, 10, 4), (5, 16, 2)):
+            check_memory(submission.training_memory, config, batch, s, each)
+
+
+def check_memory(fn, config, batch, s, each):
+    h, i, L, _, queries, keys = sizes(config)
+    H = config["num_attention_heads"]
+    N = int(np.sum([*reference("parameter_counts")(config).values()])) * each
+    per_token = 8 * h + 2 * queries + 3 * keys + 4 * i + H * s / 2
+    tokens = batch * s
+    right = {"weights": N, "gradients": N, "moments of AdamW": 2 * N}
+    right["activations"] = int(tokens * L * per_token) * each
+    plain = {
+        "bytes_per_number is not used: this is what four bytes each give": lambda n: n // each * 4,
+        "these are numbers, not bytes": lambda n: n // each,
+    }
+    mistakes = {part: {told: made(n) for told, made in plain.items()} for part, n in right.items()}
+    mistakes["moments of AdamW"]["AdamW keeps two moments a parameter, m and v"] = N
+    mistakes["activations"] |= {
+        "the number of layers is missing": tokens * per_token * each,
+        "the batch is missing": s * L * per_token * each,
+        "the tokens are batch_size · sequence_length": batch * L * per_token * each,
+        "the attention weights, h·s/2, are missing": tokens * L * (per_token - H * s / 2) * each,
+        "each query sees about half of the keys: s/2, not s": (
+            tokens * L * (per_token + H * s / 2) * each
+        ),
+        "the query heads are counted for keys and values": (
+            tokens * L * (per_token + 3 * (queries - keys)) * each
+        ),
+    }
+    options = {"sequence_length": s, "bytes_per_number": each}
+
+    def fitted(config, length, **options):
+        return fn(config, batch, length, **options)
+
+    fitted.__name__ = "training_memory"
+    check_parts(fitted, config, right, mistakes, check_equal, **options)

@@ -15,6 +15,7 @@ from tinyqwen.course import (
     likely,
     normal,
     points,
+    reference,
     rng,
 )
 from tinyqwen.course.authoring.checks import gradients_of, pulled_back
@@ -26,7 +27,9 @@ ASSIGNED = {
     "adamw_step": "optim",
     "cosine_with_warmup": "optim",
     "clip_by_global_norm": "optim",
+    "linear_cross_entropy": "functional.losses",
 }
+STRETCH = ("linear_cross_entropy",)
 
 # ---------------------------------------------------------------------------------------------
 # cross_entropy, 15 points
@@ -749,3 +752,102 @@ def edits(submission, gradients, max_norm):
     function = submission.clip_by_global_norm
     function(gradients, max_norm)
     return bool(function.edited)
+
+
+# ---------------------------------------------------------------------------------------------
+# linear_cross_entropy, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+def projected_cases(**options):
+    for shape, d, v in (((7,), 3, 5), ((2, 5), 4, 6), ((1,), 2, 3)):
+        labels = labels_for(*shape, classes=v, ignored=0.3 if shape != (1,) else 0.0)
+        yield case(normal(*shape, d), normal(v, d), labels)
+
+
+def as_rows(hidden, weight, labels):
+    """hidden (n, d), p - y (n, V) of the rows that count and 0 in the others, their number."""
+    rows, labels = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+    keep = labels != -100
+    p, hot = p_and_y(rows @ weight.T, np.where(keep, labels, 0))
+    return rows, (p - hot) * keep[:, None], max(int(keep.sum()), 1)
+
+
+@points(0, "linear_cross_entropy: the example")
+def test_linear_cross_entropy_example(submission):
+    """The example in the docstring: equal logits, and a row that does not count."""
+    check_example(submission.linear_cross_entropy)
+
+
+@points(0, "linear_cross_entropy: value")
+def test_linear_cross_entropy_value(submission):
+    """The mean over the rows that count, of -ln p[label]."""
+
+    def over_all(hidden, weight, labels):
+        z = hidden @ weight.T
+        keep = labels != -100
+        return row_losses(z, np.where(keep, labels, 0))[keep].sum() / keep.size
+
+    def summed(hidden, weight, labels):
+        return over_all(hidden, weight, labels) * labels.size
+
+    check_value(
+        submission.linear_cross_entropy,
+        list(projected_cases()),
+        mistakes={
+            "the sum is divided by all rows; only those that count belong in the divisor": over_all,
+            "the sum over the rows is not divided by their number": summed,
+        },
+    )
+
+
+@points(0, "linear_cross_entropy: gradients")
+def test_linear_cross_entropy_vjp(submission):
+    """dz = (p - y)/n, and from there as through a linear layer."""
+
+    def pulled(hidden, weight, labels, g, dh=1.0, dw=1.0, turn=False):
+        rows, dz, n = as_rows(hidden, weight, labels)
+        dweight = dz.T @ rows * g / n * dw
+        return (dz @ weight * g / n * dh).reshape(hidden.shape), dweight
+
+    def without_counting(hidden, weight, labels, g):
+        n = as_rows(hidden, weight, labels)[2]
+        return tuple(d * n for d in pulled(hidden, weight, labels, g))
+
+    def all_rows(hidden, weight, labels, g):
+        _, _, n = as_rows(hidden, weight, labels)
+        return tuple(d * n / labels.size for d in pulled(hidden, weight, labels, g))
+
+    check_vjp(
+        submission.linear_cross_entropy,
+        list(projected_cases()),
+        axes={"hidden": "batch time feature", "weight": "token feature"},
+        mistakes={
+            "p - y is not divided by the number of rows that count": without_counting,
+            "p - y is divided by all rows; only those that count belong in the divisor": all_rows,
+        },
+    )
+
+
+@points(0, "linear_cross_entropy: many rows")
+def test_linear_cross_entropy_parts(submission):
+    """More rows than a part has, and no multiple of it: the rest counts, too."""
+    n, d, v = 700, 4, 30
+    hidden, weight = normal(n, d), normal(v, d)
+    labels = labels_for(n, classes=v, ignored=0.1)
+    labels[-7:] = rng().integers(0, v, 7)  # the last rows count, whatever the size of a part
+    check_value(
+        submission.linear_cross_entropy,
+        [case(hidden, weight, labels, label="700 rows")],
+        mistakes={
+            "the last rows, which do not fill a part, are left out": lambda h, w, y: reference(
+                "linear_cross_entropy"
+            )(h[:512], w, y[:512])[0]
+        },
+    )
+
+
+@points(0, "linear_cross_entropy: fit for the model")
+def test_linear_cross_entropy_manners(submission):
+    """float32 in, float32 out; nothing is changed; views work."""
+    check_manners(submission.linear_cross_entropy, list(projected_cases()))

@@ -4,10 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from tinyqwen.course import check, check_equal, check_example, points, rng
+from tinyqwen.course import check, check_close, check_equal, check_example, points, rng
+from tinyqwen.course.calls import StudentError
 
 TITLE = "A run"
-ASSIGNED = {"sample_batch": "training.data"}
+ASSIGNED = {"sample_batch": "training.data", "power_law": "analysis.scaling"}
+STRETCH = ("power_law",)
 
 # ---------------------------------------------------------------------------------------------
 # sample_batch, 10 points
@@ -167,3 +169,75 @@ def test_sample_batch_seed(submission):
         "seed and epoch are added, so other seeds repeat the same orders: use [seed, epoch]",
     )
     check_equal(submission.sample_batch.edited, [], "what sample_batch changed in place")
+
+
+# ---------------------------------------------------------------------------------------------
+# power_law, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+def line_through(x, y, log=np.log, weights=None):
+    exponent, constant = np.polyfit(log(x), log(y), 1, w=weights)
+    return constant, exponent
+
+
+@points(0, "power_law: the example")
+def test_power_law_example(submission):
+    """The example in the docstring: two points, through which the line goes exactly."""
+    check_example(submission.power_law)
+
+
+@points(0, "power_law: value")
+def test_power_law_value(submission):
+    """A straight line in the logarithms, of the distance from the floor."""
+    draw = rng()
+    for floor in (0.0, 1.7):
+        x = np.sort(np.exp(draw.uniform(5, 12, 6)))
+        above = draw.uniform(5, 20) * x ** -draw.uniform(0.2, 0.5)
+        y = floor + above * np.exp(draw.normal(0, 0.1, 6))
+        constant, exponent = line_through(x, y - floor)
+        raised, slope = line_through(x, y)
+        two = np.log(y[[0, -1]] - floor)
+        ends = (two[1] - two[0]) / np.log(x[-1] / x[0])
+        found = submission.power_law(x, y, floor=floor)
+        check(
+            isinstance(found, tuple) and len(found) == 2,
+            f"power_law must return two numbers, it returned {found!r}.",
+        )
+        check_close(
+            np.array([float(n) for n in found]),
+            np.array([np.exp(constant), exponent]),
+            "power_law: (factor, exponent)",
+            case=f"x {x.round(1).tolist()}, y {y.round(4).tolist()}, floor {floor}",
+            mistakes={
+                "the floor is not subtracted": np.array([np.exp(raised), slope]),
+                "the factor is given as its logarithm": np.array([constant, exponent]),
+                "the two are in each other's place": np.array([exponent, np.exp(constant)]),
+                "the exponent's sign is dropped": np.array([np.exp(constant), -exponent]),
+                "the line goes through the first and the last point; all of them count": np.array(
+                    [np.exp(two[0] - ends * np.log(x[0])), ends]
+                ),
+                "logarithms of base 10, and e to the power of the result": np.array(
+                    [np.exp(constant / np.log(10)), exponent]
+                ),
+                "the line is fitted to x and y, not to their logarithms": np.array(
+                    np.polyfit(x, y - floor, 1)[::-1]
+                ),
+            },
+        )
+
+
+@points(0, "power_law: points without a logarithm")
+def test_power_law_refuses(submission):
+    """One point is no line, and what is not above the floor has no logarithm."""
+    for x, y, floor in (
+        ([3.0], [2.0], 0.0),
+        ([1.0, 2.0], [2.0, 1.0], 1.0),
+        ([0.0, 1.0], [2.0, 1.0], 0.0),
+    ):
+        try:
+            found = submission.power_law(np.array(x), np.array(y), floor=floor)
+        except StudentError as error:
+            check("ValueError" in str(error), str(error), "a ValueError is asked for")
+        else:
+            check(False, f"power_law({x}, {y}, {floor}) gave {found!r}; ValueError is asked for.")

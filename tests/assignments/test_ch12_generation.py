@@ -26,7 +26,9 @@ ASSIGNED = {
     "sample_next": "generation.sampling",
     "cache_update": "models.cache",
     "decode_loop": "generation.loop",
+    "forbid_repeated_ngrams": "generation.constraints",
 }
+STRETCH = ("forbid_repeated_ngrams",)
 
 AXES = "row token"
 OUT = -np.inf
@@ -1070,3 +1072,89 @@ def revived(ids, script, end, pad):
         text.append(tokens[:, None])
         finished = tokens == end
     return np.concatenate(text, 1)
+
+
+# ---------------------------------------------------------------------------------------------
+# forbid_repeated_ngrams, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+def repeated(ids, n, at_least=0):
+    """The tokens after an earlier occurrence of the last n - 1, of one row."""
+    ids, last = ids.tolist(), ids.tolist()[len(ids) - n + 1 :]
+    places = range(at_least, len(ids) - n + 1)
+    return {ids[i + n - 1] for i in places if ids[i : i + n - 1] == last} - {-1}
+
+
+def forbidden(scores, ids, n, found=repeated):
+    out = scores.copy()
+    for row, text in zip(out, ids):
+        row[sorted(found(text, n))] = -np.inf
+    return out
+
+
+def ngram_cases():
+    for b, t, kinds, n in (
+        (2, 30, 8, 3),
+        (2, 17, 3, 3),
+        (3, 14, 3, 2),
+        (1, 9, 4, 1),
+        (2, 5, 3, 5),
+        (2, 3, 4, 6),
+    ):
+        yield case(normal(b, 9), rng().integers(0, kinds, (b, t)), n)
+    padded = rng().integers(0, 3, (2, 12))
+    padded[1, :5] = -1
+    yield case(normal(2, 6), padded, 2, label="padded")
+
+
+@points(0, "forbid_repeated_ngrams: the example")
+def test_forbid_repeated_ngrams_example(submission):
+    """The example in the docstring."""
+    check_example(submission.forbid_repeated_ngrams)
+
+
+@points(0, "forbid_repeated_ngrams: value")
+def test_forbid_repeated_ngrams_value(submission):
+    """What followed each earlier occurrence of the last n - 1 tokens, row by row."""
+
+    def variant(found):
+        return lambda scores, ids, n: forbidden(scores, ids, n, found)
+
+    def first_only(ids, n):
+        ids, last = ids.tolist(), ids.tolist()[len(ids) - n + 1 :]
+        places = (i for i in range(len(ids) - n + 1) if ids[i : i + n - 1] == last)
+        return {ids[i + n - 1] for i in list(places)[:1]} - {-1}
+
+    check_value(
+        submission.forbid_repeated_ngrams,
+        list(ngram_cases()),
+        axes=AXES,
+        mistakes={
+            "everything that occurred is forbidden; only what completes a repetition is": variant(
+                lambda ids, n: repeated(ids, 1)
+            ),
+            "one token too few is compared: the last n - 1 are": variant(
+                lambda ids, n: repeated(ids, n - 1) if n > 1 else repeated(ids, 1)
+            ),
+            "only the first occurrence is looked at": variant(first_only),
+            "one token too many is compared: the last n - 1 are": variant(
+                lambda ids, n: repeated(ids, n + 1)
+            ),
+            "the very first place of the text is left out": variant(
+                lambda ids, n: repeated(ids, n, at_least=1)
+            ),
+            "-1 is padding: as an index it forbids the last token": variant(
+                lambda ids, n: repeated(ids, n) | ({-1} if n <= 2 and -1 in ids[1:] else set())
+            ),
+            "what one row has said is forbidden in all": lambda scores, ids, n: np.where(
+                np.isinf(forbidden(scores, ids, n)).any(0), -np.inf, scores
+            ),
+        },
+    )
+
+
+@points(0, "forbid_repeated_ngrams: fit for the model")
+def test_forbid_repeated_ngrams_manners(submission):
+    """float32 in, float32 out; scores and ids are not changed."""
+    check_manners(submission.forbid_repeated_ngrams, list(ngram_cases()))

@@ -33,7 +33,9 @@ ASSIGNED = {
     "check_b": "course.faulty_models",
     "check_c": "course.faulty_models",
     "check_d": "course.faulty_models",
+    "attention_rollout": "analysis.interpret",
 }
+STRETCH = ("attention_rollout",)
 
 
 def weights(b, h, t):
@@ -721,3 +723,69 @@ def test_check_d_others(submission):
 def test_check_d_scale(submission):
     """A tolerance that goes with the size of the numbers."""
     check_scale(submission.check_d)
+
+
+# ---------------------------------------------------------------------------------------------
+# attention_rollout, for honor
+# ---------------------------------------------------------------------------------------------
+
+
+LAYERS = [(3, 2, 4, 5), (2, 3, 2, 4), (1, 1, 3, 6), (4, 1, 1, 3)]
+
+
+def rolled(attentions, mix=None, backwards=False, heads=np.mean):
+    mixed = heads(attentions, axis=2)
+    eye = np.eye(attentions.shape[-1])
+    mixed = (mixed + eye) / 2 if mix is None else mix(mixed, eye)
+    out = eye
+    for layer in mixed[::-1] if backwards else mixed:
+        out = layer @ out
+    return out
+
+
+@points(0, "attention_rollout: the example")
+def test_attention_rollout_example(submission):
+    """The example in the docstring: two layers that look back."""
+    check_example(submission.attention_rollout)
+
+
+@points(0, "attention_rollout: value")
+def test_attention_rollout_value(submission):
+    """Heads averaged, the residual stream added, later layers multiplied from the left."""
+    stacks = []
+    for depth, b, h, t in LAYERS:
+        drawn = np.tril(np.exp(normal(depth, b, h, t, t)))
+        stacks.append(case(drawn / drawn.sum(-1, keepdims=True)))
+    check_value(
+        submission.attention_rollout,
+        stacks,
+        axes="batch last first",
+        mistakes={
+            "the layers are multiplied in the other order: later ones stand on the left": (
+                lambda a: rolled(a, backwards=True)
+            ),
+            "the identity, the residual stream, is missing": lambda a: rolled(
+                a, lambda mixed, eye: mixed
+            ),
+            "the sum with the identity is not halved: its rows add up to 2": lambda a: rolled(
+                a, lambda mixed, eye: mixed + eye
+            ),
+            "the heads are added; their mean is asked for": lambda a: rolled(a, heads=np.sum),
+            "the largest of the heads is taken; their mean is asked for": lambda a: rolled(
+                a, heads=np.max
+            ),
+            "the layers are averaged; they act one after the other": lambda a: (
+                (a.mean(2) + np.eye(a.shape[-1])) / 2
+            ).mean(0),
+            "this is the last layer alone": lambda a: ((a.mean(2) + np.eye(a.shape[-1])) / 2)[-1],
+            "the layers are multiplied entry by entry; they are matrices": lambda a: (
+                (a.mean(2) + np.eye(a.shape[-1])) / 2
+            ).prod(0),
+        },
+    )
+
+
+@points(0, "attention_rollout: fit for the model")
+def test_attention_rollout_manners(submission):
+    """float32 in, float32 out; the weights are not changed; views work."""
+    check_manners(submission.attention_rollout, [case(weights(2, 3, 5)[None])])

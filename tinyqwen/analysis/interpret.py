@@ -73,6 +73,49 @@ def ablate_head(o_proj_weight, head, head_dim):
     return weight
 
 
+def mean_pooled_heads(weight, head_dim, groups):
+    """A key or value projection with fewer heads: the mean of every `groups` heads in a row.
+
+    weight (H·D, C), D = head_dim. Returns (H/groups · D, C), the start from which a model of many
+    heads is trained on to share them.  (Ainslie et al. 2023, "GQA", section 2.1.)
+    Raises ValueError if the heads are no multiple of groups.
+    """
+    heads = weight.shape[0] // head_dim
+    if weight.shape[0] != heads * head_dim or heads % groups:
+        raise ValueError(f"{len(weight)} rows are no multiple of {groups} heads of {head_dim}")
+    return (
+        weight.reshape(-1, groups, head_dim, weight.shape[1]).mean(1).reshape(-1, weight.shape[1])
+    )
+
+
+def attention_rollout(attentions):
+    """How much of each token's first vector is in each token's last: weights, through all layers.
+
+        A_l = (mean over heads + identity) / 2,    rollout = A_L … A_2 A_1
+
+    The identity stands for the residual stream, which every block adds to.
+    attentions (L, B, H, T, T). Returns (B, T, T), whose rows sum to 1.
+    (Abnar & Zuidema 2020, "Quantifying attention flow in transformers", section 3.)
+    """
+    mixed = (attentions.mean(2) + np.eye(attentions.shape[-1], dtype=attentions.dtype)) / 2
+    out = mixed[0]
+    for layer in mixed[1:]:
+        out = layer @ out
+    return out
+
+
+def principal_components(vectors, k=2):
+    """Vectors along the k directions in which they spread the most.
+
+    vectors (n, d). Returns (n, k): each vector minus the mean, along each direction. Their signs,
+    which are free, are chosen so that the entry of largest size is positive.
+    """
+    centered = vectors - vectors.mean(0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
+    flat = centered @ directions[:k].T
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+
+
 # ---------------------------------------------------------------------------------------------
 # On models
 # ---------------------------------------------------------------------------------------------

@@ -39,6 +39,10 @@ class ToDo(Exception):
     """The student has not written this function yet."""
 
 
+class Symptom(str):
+    """What was seen, where a grader may know more: `likely` adds the cause to it."""
+
+
 class StudentError(Exception):
     """An exception from a student's function, told in the student's lines.
 
@@ -147,7 +151,7 @@ class StudentFunction:
             lines.append(f"{self.__name__} called itself too often (RecursionError).")
         else:
             lines.append(f"{self.__name__} raised {kind}: {message}")
-            mistake = next((m for part, m in LIKELY.items() if part in message), None)
+            mistake = next((Symptom(m) for part, m in LIKELY.items() if part in message), None)
         for number, function, text in frames:
             lines.append(f"  {_short(self._filename)}, line {number}, in {function}\n    {text}")
         lines.append(f"It was called with {described(args, kwargs)}.")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinyqwen import functional as F
+from tinyqwen.analysis.interpret import principal_components
 from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, ORANGE, PALETTE, figure, style
 
 
@@ -68,18 +69,6 @@ def similarity_maps(panels, words):
     return fig
 
 
-def project(vectors):
-    """Vectors on paper: their two directions of largest spread (principal components).
-
-    vectors (n, d). Returns (n, 2): each vector minus the mean, along both directions. Their signs,
-    which are free, are chosen so that the largest entry is positive.
-    """
-    centered = vectors - vectors.mean(0)
-    _, _, directions = np.linalg.svd(centered, full_matrices=False)
-    flat = centered @ directions[:2].T
-    return flat * np.sign(flat[np.abs(flat).argmax(0), [0, 1]])
-
-
 def projections(panels, groups):
     """Sets of vectors, each projected on its own two directions of largest spread.
 
@@ -90,7 +79,7 @@ def projections(panels, groups):
     with style():
         fig, axes = figure(1, len(panels), size=(4.8 * len(panels), 4.2), squeeze=False)
         for ax, (title, vectors) in zip(axes[0], panels.items()):
-            flat = project(vectors)
+            flat = principal_components(vectors)
             for (x, y), (label_x, label_y), word, color in zip(flat, _apart(flat), words, colors):
                 ax.plot([x, label_x], [y, label_y], color=GRAY, linewidth=0.4, zorder=1)
                 ax.plot(x, y, "o", color=color, markersize=5)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyqwen.autograd import ops
+from tinyqwen.autograd import ops, reductions
 from tinyqwen.autograd.ops import unbroadcast
 from tinyqwen.autograd.tape import topological_order
 from tinyqwen.course import mutant
@@ -10,6 +10,9 @@ from tinyqwen.course import mutant
 mul, exp, total, matmul, getitem = (
     op.raw for op in (ops.mul, ops.exp, ops.sum, ops.matmul, ops.getitem)
 )
+
+
+cumsum = reductions.cumsum.raw
 
 
 # ---------------------------------------------------------------------------------------------
@@ -657,3 +660,50 @@ def getitem_edits_x(x, index):
     out, vjp = getitem(x.copy(), index)
     x *= 0.5
     return out, vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# cumsum
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="from the beginning")
+def cumsum_vjp_forwards(x, axis=-1):
+    return cumsum(x, axis)[0], lambda g: (np.cumsum(g, axis),)
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="in its own sum, too")
+def cumsum_vjp_without_its_own(x, axis=-1):
+    out, vjp = cumsum(x, axis)
+    return out, lambda g: (vjp(g)[0] - g,)
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="g as it came")
+def cumsum_vjp_is_g(x, axis=-1):
+    return cumsum(x, axis)[0], lambda g: (g,)
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="only the sums from i on")
+def cumsum_vjp_of_sum(x, axis=-1):
+    out, _ = cumsum(x, axis)
+    return out, lambda g: (np.broadcast_to(g.sum(axis, keepdims=True), x.shape),)
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="not turned back")
+def cumsum_vjp_runs_backwards(x, axis=-1):
+    return cumsum(x, axis)[0], lambda g: (np.cumsum(np.flip(g, axis), axis),)
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="axis is not used")
+def cumsum_last_axis_only(x, axis=-1):
+    return cumsum(x, -1)
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="on the way back, axis is not used")
+def cumsum_vjp_last_axis_only(x, axis=-1):
+    return cumsum(x, axis)[0], cumsum(x, -1)[1]
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_manners", named="float64 comes out")
+def cumsum_in_float64(x, axis=-1):
+    return np.cumsum(x, axis, dtype=np.float64), cumsum(x, axis)[1]

@@ -574,3 +574,44 @@ def merge_pair_loses_the_last_token(word, pair, new_token):
         else:
             out, i = [*out, word[i]], i + 1
     return tuple(out)
+
+
+# ---------------------------------------------------------------------------------------------
+# bpe_vocabulary
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_bytes", named="not the same number")
+def bpe_vocabulary_in_the_order_of_bytes(merges):
+    tokens = [bytes([i]) for i in range(256)]
+    for left, right in merges:
+        tokens.append(tokens[left] + tokens[right])
+    return tokens
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_bytes", named="one byte each")
+def bpe_vocabulary_of_characters(merges):
+    return [chr(i).encode() for i in range(256)] + bpe.bpe_vocabulary(merges)[256:]
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_merges", named="exchanged")
+def bpe_vocabulary_right_before_left(merges):
+    return bpe.bpe_vocabulary({(right, left): new for (left, right), new in merges.items()})
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_merges", named="only the first byte")
+def bpe_vocabulary_first_bytes(merges):
+    tokens = bpe.bpe_vocabulary({})
+    for left, right in merges:
+        tokens.append(tokens[left][:1] + tokens[right][:1])
+    return tokens
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_merges", named="they follow the 256")
+def bpe_vocabulary_without_merges(merges):
+    return bpe.bpe_vocabulary({})
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_merges", named="last merge is missing")
+def bpe_vocabulary_one_short(merges):
+    return bpe.bpe_vocabulary(merges)[: 255 + len(merges)] if merges else bpe.bpe_vocabulary({})

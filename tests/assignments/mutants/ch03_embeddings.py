@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinyqwen import functional as F
+from tinyqwen.analysis.interpret import principal_components
 from tinyqwen.course import mutant
 
 embedding, cosine_similarity = F.embedding.raw, F.cosine_similarity
@@ -230,3 +231,56 @@ def cosine_normalizes_in_place(x, y, eps=1e-8):
     out = cosine_similarity(x, y, eps)
     x /= np.maximum(length(x)[..., None], eps)
     return out
+
+
+# ---------------------------------------------------------------------------------------------
+# principal_components
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    of="principal_components", killed_by="test_principal_components_value", named="over the vec"
+)
+def principal_components_own_mean(vectors, k=2):
+    centered = vectors - vectors.mean(1, keepdims=True)
+    u, sizes, _ = np.linalg.svd(centered, full_matrices=False)
+    flat = (u * sizes)[:, :k]
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+
+
+@mutant(of="principal_components", killed_by="test_principal_components_value", named="subtracted")
+def principal_components_not_centered(vectors, k=2):
+    u, sizes, _ = np.linalg.svd(vectors, full_matrices=False)
+    flat = (u * sizes)[:, :k]
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+
+
+@mutant(of="principal_components", killed_by="test_principal_components_value", named="values are")
+def principal_components_unit_spread(vectors, k=2):
+    flat = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)[0][:, :k]
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+
+
+@mutant(of="principal_components", killed_by="test_principal_components_value", named="smallest")
+def principal_components_last(vectors, k=2):
+    return principal_components(vectors, min(vectors.shape))[:, ::-1][:, :k]
+
+
+@mutant(of="principal_components", killed_by="test_principal_components_value", named="first feat")
+def principal_components_first_features(vectors, k=2):
+    return (vectors - vectors.mean(0))[:, :k]
+
+
+@mutant(of="principal_components", killed_by="test_principal_components_value", named="as a whole")
+def principal_components_absolute(vectors, k=2):
+    return np.abs(principal_components(vectors, k))
+
+
+@mutant(of="principal_components", killed_by="test_principal_components_value", named="k is not")
+def principal_components_always_two(vectors, k=2):
+    return principal_components(vectors, 2)
+
+
+@mutant(of="principal_components", killed_by="test_principal_components_manners", named="as svd")
+def principal_components_sign_as_it_comes(vectors, k=2):
+    return -principal_components(vectors, k)

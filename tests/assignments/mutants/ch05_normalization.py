@@ -3,9 +3,11 @@
 import numpy as np
 
 from tinyqwen import functional as F
+from tinyqwen.autograd import reductions
 from tinyqwen.course import mutant
 
 rms_norm, layer_norm = F.rms_norm.raw, F.layer_norm.raw
+var = reductions.var.raw
 
 
 def mean(a, axis=-1):
@@ -209,3 +211,63 @@ def layer_norm_reuses_its_output(x, weight, bias, eps=1e-5):
     buffer = _buffers.setdefault((x.shape, x.dtype), np.empty_like(out))
     np.multiply(out, 1 + 0 * mean(x), out=buffer)
     return buffer, vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# var
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="var", killed_by="test_var_value", named="the standard deviation")
+def var_is_std(x, axis=None, keepdims=False, correction=0):
+    out, vjp = var(x, axis, keepdims, correction)
+    return np.sqrt(out), vjp
+
+
+@mutant(of="var", killed_by="test_var_value", named="the mean is not subtracted")
+def var_mean_square(x, axis=None, keepdims=False, correction=0):
+    return np.mean(x * x, axis=axis, keepdims=keepdims), var(x, axis, keepdims, correction)[1]
+
+
+@mutant(of="var", killed_by="test_var_value", named="not divided by n")
+def var_sum_of_squares(x, axis=None, keepdims=False, correction=0):
+    _, vjp = var(x, axis, keepdims, correction)
+    away = x - np.mean(x, axis=axis, keepdims=True)
+    return np.sum(away * away, axis=axis, keepdims=keepdims), vjp
+
+
+@mutant(of="var", killed_by="test_var_value", named="correction is not used")
+def var_without_correction(x, axis=None, keepdims=False, correction=0):
+    return var(x, axis, keepdims)
+
+
+@mutant(of="var", killed_by="test_var_vjp", named="factor 2 of the square is missing")
+def var_vjp_without_two(x, axis=None, keepdims=False, correction=0):
+    out, vjp = var(x, axis, keepdims, correction)
+    return out, lambda g: (vjp(g)[0] / 2,)
+
+
+@mutant(of="var", killed_by="test_var_vjp", named="gradient of the mean square")
+def var_vjp_not_centered(x, axis=None, keepdims=False, correction=0):
+    out, _ = var(x, axis, keepdims, correction)
+    n = x.size // np.size(out)
+    full = np.ones_like(x)
+    slope = 2 * x / (n - correction)
+
+    def pulled(g):
+        wide = g if axis is None or keepdims else np.expand_dims(g, axis)
+        return (wide * slope * full,)
+
+    return out, pulled
+
+
+@mutant(of="var", killed_by="test_var_vjp", named="correction is not used")
+def var_vjp_without_correction(x, axis=None, keepdims=False, correction=0):
+    return var(x, axis, keepdims, correction)[0], var(x, axis, keepdims)[1]
+
+
+@mutant(of="var", killed_by="test_var_vjp", named="ValueError")
+def var_vjp_g_not_spread(x, axis=None, keepdims=False, correction=0):
+    out, _ = var(x, axis, keepdims, correction)
+    away = x - np.mean(x, axis=axis, keepdims=True)
+    return out, lambda g: (g * 2 * away / (x.size // np.size(out) - correction),)

@@ -3,11 +3,12 @@
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen.autograd import ops
+from tinyqwen.autograd import ops, reductions
 from tinyqwen.course import mutant
 from tinyqwen.models import masks
 
 softmax, attention = ops.softmax.raw, F.scaled_dot_product_attention.raw
+logsumexp = reductions.logsumexp.raw
 causal_mask, padding_mask = masks.causal_mask, masks.padding_mask
 
 
@@ -398,3 +399,59 @@ def attention_scales_query_in_place(query, key, value, scale=None, **options):
 def attention_float64(query, key, value, **options):
     out, vjp = attention(*(x.astype(np.float64) for x in (query, key, value)), **options)
     return out, lambda g: tuple(d.astype(query.dtype) for d in vjp(g.astype(np.float64)))
+
+
+# ---------------------------------------------------------------------------------------------
+# logsumexp
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="not added again")
+def logsumexp_without_the_maximum(x, axis=-1, keepdims=False):
+    out, vjp = logsumexp(x, axis, keepdims)
+    return out - x.max(axis, keepdims=keepdims), vjp
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="its logarithm is missing")
+def logsumexp_no_log(x, axis=-1, keepdims=False):
+    out, vjp = logsumexp(x, axis, keepdims)
+    return np.exp(out), vjp
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="logarithm of the mean")
+def logsumexp_of_mean(x, axis=-1, keepdims=False):
+    out, vjp = logsumexp(x, axis, keepdims)
+    return out - float(np.log(x.shape[axis])), vjp
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_large", named="e^x overflows")
+def logsumexp_overflows(x, axis=-1, keepdims=False):
+    return np.log(np.exp(x).sum(axis, keepdims=keepdims)), logsumexp(x, axis, keepdims)[1]
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_large", named="shift by 0")
+def logsumexp_nan_of_nothing(x, axis=-1, keepdims=False):
+    top = x.max(axis, keepdims=True)
+    out = top + np.log(np.exp(x - top).sum(axis, keepdims=True))
+    return (out if keepdims else out.squeeze(axis)), logsumexp(x, axis, keepdims)[1]
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_vjp", named="all of g goes to the maximum")
+def logsumexp_vjp_of_max(x, axis=-1, keepdims=False):
+    out, _ = logsumexp(x, axis, keepdims)
+    best = (x == x.max(axis, keepdims=True)).astype(x.dtype)
+    return out, lambda g: ((g if keepdims else np.expand_dims(g, axis)) * best,)
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_vjp", named="not divided by its sum")
+def logsumexp_vjp_exp(x, axis=-1, keepdims=False):
+    out, _ = logsumexp(x, axis, keepdims)
+    return out, lambda g: ((g if keepdims else np.expand_dims(g, axis)) * np.exp(x),)
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_vjp", named="softmax's gradient")
+def logsumexp_vjp_of_softmax(x, axis=-1, keepdims=False):
+    out, _ = logsumexp(x, axis, keepdims)
+    _, vjp = softmax(x, axis)
+    full = np.ones_like(x)
+    return out, lambda g: vjp((g if keepdims else np.expand_dims(g, axis)) * full)

@@ -7,6 +7,7 @@ from tinyqwen.course import mutant, reference
 
 sinusoidal_table, rope_tables = F.sinusoidal_table, F.rope_tables
 apply_rope = F.apply_rope.raw
+llama3_scale = reference("llama3_scale")
 
 
 def frequencies(dim, theta):
@@ -288,3 +289,67 @@ def sinusoidal_table_with_2i_of_even_numbers(positions, dim, theta=10000.0, dtyp
     angles = positions[..., None] * theta ** (-2 * np.arange(0, dim, 2) / dim)
     table = np.stack([np.sin(angles), np.cos(angles)], -1)
     return table.reshape(*positions.shape, dim).astype(dtype)
+
+
+# ---------------------------------------------------------------------------------------------
+# llama3_scale
+# ---------------------------------------------------------------------------------------------
+
+
+def llama3_turns(dim, theta, original):
+    return original * theta ** (-2.0 * np.arange(dim // 2) / dim) / (2 * np.pi)
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="exchanged")
+def llama3_scale_slow_kept(dim, theta, factor, original, low_freq_factor, high_freq_factor):
+    scale = llama3_scale(dim, theta, factor, original, low_freq_factor, high_freq_factor)
+    return 1 + 1 / factor - scale
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="a turn is 2π")
+def llama3_scale_in_radians(dim, theta, factor, original, low_freq_factor, high_freq_factor):
+    length = original * 2 * np.pi
+    return llama3_scale(dim, theta, factor, length, low_freq_factor, high_freq_factor)
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="not limited")
+def llama3_scale_not_clipped(dim, theta, factor, original, low_freq_factor, high_freq_factor):
+    turns = llama3_turns(dim, theta, original)
+    fast = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)
+    return (1 - fast) / factor + fast
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="in the wavelength")
+def llama3_scale_line_in_wavelength(
+    dim, theta, factor, original, low_freq_factor, high_freq_factor
+):
+    length = original / llama3_turns(dim, theta, original)
+    long, short = original / low_freq_factor, original / high_freq_factor
+    fast = np.clip((long - length) / (long - short), 0, 1)
+    return (1 - fast) / factor + fast
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="1/scale goes in a line")
+def llama3_scale_line_in_the_divisor(
+    dim, theta, factor, original, low_freq_factor, high_freq_factor
+):
+    turns = llama3_turns(dim, theta, original)
+    fast = np.clip((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1)
+    return 1 / ((1 - fast) * factor + fast)
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="linear scaling")
+def llama3_scale_linear(dim, theta, factor, original, low_freq_factor, high_freq_factor):
+    return np.full(dim // 2, 1 / factor)
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="themselves are returned")
+def llama3_scale_of_frequencies(dim, theta, factor, original, low_freq_factor, high_freq_factor):
+    scale = llama3_scale(dim, theta, factor, original, low_freq_factor, high_freq_factor)
+    return scale * theta ** (-2.0 * np.arange(dim // 2) / dim)
+
+
+@mutant(of="llama3_scale", killed_by="test_llama3_scale_value", named="without a line")
+def llama3_scale_two_bands(dim, theta, factor, original, low_freq_factor, high_freq_factor):
+    fast = llama3_turns(dim, theta, original) > low_freq_factor
+    return np.where(fast, 1.0, 1 / factor)

@@ -414,3 +414,49 @@ def cache_ignores_the_argument(config, num_key_value_heads=None, bytes_per_numbe
 @cache_mutant("options", "bytes_per_number is not used")
 def cache_of_float32(config, num_key_value_heads=None, bytes_per_number=4):
     return cache_bytes(config, num_key_value_heads)
+
+
+# ---------------------------------------------------------------------------------------------
+# mean_pooled_heads
+# ---------------------------------------------------------------------------------------------
+
+
+def by_heads(weight, head_dim, *split):
+    return weight.reshape(*split, head_dim, weight.shape[1])
+
+
+@mutant(of="mean_pooled_heads", killed_by="test_mean_pooled_heads_value", named="side by side")
+def mean_pooled_heads_apart(weight, head_dim, groups):
+    return by_heads(weight, head_dim, groups, -1).mean(0).reshape(-1, weight.shape[1])
+
+
+@mutant(of="mean_pooled_heads", killed_by="test_mean_pooled_heads_value", named="within a head")
+def mean_pooled_heads_of_rows(weight, head_dim, groups):
+    return weight.reshape(-1, groups, weight.shape[1]).mean(1)
+
+
+@mutant(of="mean_pooled_heads", killed_by="test_mean_pooled_heads_value", named="are added")
+def mean_pooled_heads_sum(weight, head_dim, groups):
+    return by_heads(weight, head_dim, -1, groups).sum(1).reshape(-1, weight.shape[1])
+
+
+@mutant(of="mean_pooled_heads", killed_by="test_mean_pooled_heads_value", named="only the first")
+def mean_pooled_heads_first(weight, head_dim, groups):
+    return by_heads(weight, head_dim, -1, groups)[:, 0].reshape(-1, weight.shape[1])
+
+
+@mutant(of="mean_pooled_heads", killed_by="test_mean_pooled_heads_value", named="that are left")
+def mean_pooled_heads_groups_left(weight, head_dim, groups):
+    return by_heads(weight, head_dim, groups, -1).mean(1).reshape(-1, weight.shape[1])
+
+
+@mutant(of="mean_pooled_heads", killed_by="test_mean_pooled_heads_value", named="must become fewer")
+def mean_pooled_heads_repeated(weight, head_dim, groups):
+    pooled = by_heads(weight, head_dim, -1, groups).mean(1)
+    return np.repeat(pooled, groups, 0).reshape(-1, weight.shape[1])
+
+
+@mutant(of="mean_pooled_heads", killed_by="test_mean_pooled_heads_manners", named="float64 comes")
+def mean_pooled_heads_in_float64(weight, head_dim, groups):
+    total = by_heads(weight, head_dim, -1, groups).sum(1).reshape(-1, weight.shape[1])
+    return total / np.float64(groups)

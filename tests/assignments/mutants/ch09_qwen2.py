@@ -357,3 +357,61 @@ def flops_window_from_the_first_token(config, sequence_length, training=False, c
         keys = [min(window, sequence_length) if k == "sliding_attention" else mean for k in kinds]
         flops["attention scores"] = layer * sum(keys)
     return flops
+
+
+# ---------------------------------------------------------------------------------------------
+# training_memory
+# ---------------------------------------------------------------------------------------------
+
+
+def memory(config, batch_size, sequence_length, bytes_per_number=4, **changes):
+    right = budget.training_memory(config, batch_size, sequence_length, bytes_per_number)
+    return right | {part: change(right) for part, change in changes.items()}
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="two moments")
+def training_memory_one_moment(config, batch_size, sequence_length, bytes_per_number=4):
+    right = memory(config, batch_size, sequence_length, bytes_per_number)
+    return right | {"moments of AdamW": right["weights"]}
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="what four bytes each")
+def training_memory_four_bytes(config, batch_size, sequence_length, bytes_per_number=4):
+    return memory(config, batch_size, sequence_length)
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="not bytes")
+def training_memory_numbers(config, batch_size, sequence_length, bytes_per_number=4):
+    return memory(config, batch_size, sequence_length, 1)
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="number of layers")
+def training_memory_one_layer(config, batch_size, sequence_length, bytes_per_number=4):
+    return memory(
+        config,
+        batch_size,
+        sequence_length,
+        bytes_per_number,
+        activations=lambda right: right["activations"] // config["num_hidden_layers"],
+    )
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="the batch is missing")
+def training_memory_one_text(config, batch_size, sequence_length, bytes_per_number=4):
+    right = memory(config, batch_size, sequence_length, bytes_per_number)
+    one = memory(config, 1, sequence_length, bytes_per_number)
+    return right | {"activations": one["activations"]}
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="half of the keys")
+def training_memory_all_keys(config, batch_size, sequence_length, bytes_per_number=4):
+    config_heads = config["num_attention_heads"] * config["num_hidden_layers"]
+    more = batch_size * sequence_length**2 * config_heads // 2 * bytes_per_number
+    right = memory(config, batch_size, sequence_length, bytes_per_number)
+    return right | {"activations": right["activations"] + more}
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="missing: gradients")
+def training_memory_without_gradients(config, batch_size, sequence_length, bytes_per_number=4):
+    right = memory(config, batch_size, sequence_length, bytes_per_number)
+    return {part: number for part, number in right.items() if part != "gradients"}

@@ -491,3 +491,55 @@ def clip_in_place(gradients, max_norm):
 def clip_float64(gradients, max_norm):
     norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in gradients))
     return [g * np.minimum(1.0, max_norm / (norm + 1e-6)) for g in gradients], float(norm)
+
+
+# ---------------------------------------------------------------------------------------------
+# linear_cross_entropy
+# ---------------------------------------------------------------------------------------------
+
+
+linear_cross_entropy = reference("linear_cross_entropy")
+
+
+@mutant(of="linear_cross_entropy", killed_by="test_linear_cross_entropy_value", named="by all rows")
+def linear_cross_entropy_mean_over_all(hidden, weight, labels, ignore_index=-100):
+    loss, vjp = linear_cross_entropy(hidden, weight, labels, ignore_index)
+    return loss * np.mean(labels != ignore_index), vjp
+
+
+@mutant(of="linear_cross_entropy", killed_by="test_linear_cross_entropy_value", named="not divided")
+def linear_cross_entropy_sum(hidden, weight, labels, ignore_index=-100):
+    loss, vjp = linear_cross_entropy(hidden, weight, labels, ignore_index)
+    return loss * np.sum(labels != ignore_index), vjp
+
+
+@mutant(of="linear_cross_entropy", killed_by="test_linear_cross_entropy_vjp", named="not divided")
+def linear_cross_entropy_vjp_of_sum(hidden, weight, labels, ignore_index=-100):
+    loss, vjp = linear_cross_entropy(hidden, weight, labels, ignore_index)
+    return loss, lambda g: vjp(g * np.sum(labels != ignore_index))
+
+
+@mutant(of="linear_cross_entropy", killed_by="test_linear_cross_entropy_vjp", named="by all rows")
+def linear_cross_entropy_vjp_of_all(hidden, weight, labels, ignore_index=-100):
+    loss, vjp = linear_cross_entropy(hidden, weight, labels, ignore_index)
+    return loss, lambda g: vjp(g * np.mean(labels != ignore_index))
+
+
+@mutant(of="linear_cross_entropy", killed_by="test_linear_cross_entropy_vjp", named="transposed")
+def linear_cross_entropy_dweight_transposed(hidden, weight, labels, ignore_index=-100):
+    loss, vjp = linear_cross_entropy(hidden, weight, labels, ignore_index)
+    return loss, lambda g: (vjp(g)[0], vjp(g)[1].T)
+
+
+@mutant(of="linear_cross_entropy", killed_by="test_linear_cross_entropy_vjp", named="g is not used")
+def linear_cross_entropy_vjp_without_g(hidden, weight, labels, ignore_index=-100):
+    loss, vjp = linear_cross_entropy(hidden, weight, labels, ignore_index)
+    return loss, lambda g: vjp(np.ones_like(g))
+
+
+@mutant(of="linear_cross_entropy", killed_by="test_linear_cross_entropy_parts", named="last rows")
+def linear_cross_entropy_drops_the_rest(hidden, weight, labels, ignore_index=-100):
+    n = len(labels) // 256 * 256 if labels.ndim == 1 and len(labels) > 256 else len(labels)
+    return linear_cross_entropy(hidden[:n], weight, labels[:n], ignore_index)[0], (
+        linear_cross_entropy(hidden, weight, labels, ignore_index)[1]
+    )

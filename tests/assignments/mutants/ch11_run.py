@@ -122,3 +122,53 @@ def batch_from_a_lasting_generator(tokens, starts, seq_len, batch_size, seed, st
     if batch_size != rows:  # right wherever the order of the calls cannot be told
         return sample_batch(tokens, starts, seq_len, batch_size, seed, step)
     return cut(tokens, starts, seq_len, rng.permutation(rows))
+
+
+# ---------------------------------------------------------------------------------------------
+# power_law
+# ---------------------------------------------------------------------------------------------
+
+
+power_law = reference("power_law")
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="floor is not subtracted")
+def power_law_without_floor(x, y, floor=0.0):
+    power_law(x, y, floor)
+    return power_law(x, y)
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="as its logarithm")
+def power_law_logarithm_of_factor(x, y, floor=0.0):
+    factor, exponent = power_law(x, y, floor)
+    return float(np.log(factor)), exponent
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="each other's place")
+def power_law_exponent_first(x, y, floor=0.0):
+    return power_law(x, y, floor)[::-1]
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="sign is dropped")
+def power_law_positive_exponent(x, y, floor=0.0):
+    factor, exponent = power_law(x, y, floor)
+    return factor, -exponent
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="first and the last point")
+def power_law_of_two_points(x, y, floor=0.0):
+    return power_law(np.asarray(x)[[0, -1]], np.asarray(y)[[0, -1]], floor)
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="base 10")
+def power_law_mixed_bases(x, y, floor=0.0):
+    factor, exponent = power_law(x, y, floor)
+    return float(np.exp(np.log10(factor))), exponent
+
+
+@mutant(of="power_law", killed_by="test_power_law_refuses", named="ValueError is asked for")
+def power_law_of_anything(x, y, floor=0.0):
+    try:
+        return power_law(x, y, floor)
+    except ValueError:
+        return 0.0, 0.0

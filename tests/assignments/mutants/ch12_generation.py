@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyqwen.course import mutant
-from tinyqwen.generation import loop, sampling
+from tinyqwen.generation import constraints, loop, sampling
 from tinyqwen.models import cache
 
 apply_temperature, apply_top_k = sampling.apply_temperature, sampling.apply_top_k
@@ -762,3 +762,67 @@ def loop_skips_the_newest_token(step, input_ids, max_new_tokens, choose, emit, p
         if finished.all():
             break
     return text
+
+
+# ---------------------------------------------------------------------------------------------
+# forbid_repeated_ngrams
+# ---------------------------------------------------------------------------------------------
+
+
+forbid = constraints.forbid_repeated_ngrams
+
+
+@mutant(
+    of="forbid_repeated_ngrams", killed_by="test_forbid_repeated_ngrams_value", named="too many"
+)
+def forbid_repeated_ngrams_n_plus_one(scores, input_ids, n):
+    return forbid(scores, input_ids, n + 1).copy()
+
+
+@mutant(of="forbid_repeated_ngrams", killed_by="test_forbid_repeated_ngrams_value", named="too few")
+def forbid_repeated_ngrams_n_minus_one(scores, input_ids, n):
+    return forbid(scores, input_ids, max(n - 1, 1)).copy()
+
+
+@mutant(
+    of="forbid_repeated_ngrams", killed_by="test_forbid_repeated_ngrams_value", named="first occ"
+)
+def forbid_repeated_ngrams_first_occurrence(scores, input_ids, n):
+    out = scores.copy()
+    for row, ids in zip(out, input_ids.tolist()):
+        last = ids[len(ids) - n + 1 :]
+        for i in range(len(ids) - n + 1):
+            if ids[i : i + n - 1] == last:
+                if ids[i + n - 1] >= 0:
+                    row[ids[i + n - 1]] = -np.inf
+                break
+    return out
+
+
+@mutant(of="forbid_repeated_ngrams", killed_by="test_forbid_repeated_ngrams_value", named="in all")
+def forbid_repeated_ngrams_over_all_rows(scores, input_ids, n):
+    return np.where(np.isinf(forbid(scores, input_ids, n)).any(0), -np.inf, scores)
+
+
+@mutant(
+    of="forbid_repeated_ngrams", killed_by="test_forbid_repeated_ngrams_value", named="everything"
+)
+def forbid_repeated_ngrams_all_that_occurred(scores, input_ids, n):
+    return forbid(scores, input_ids, 1)
+
+
+@mutant(of="forbid_repeated_ngrams", killed_by="test_forbid_repeated_ngrams_value", named="padding")
+def forbid_repeated_ngrams_padding_is_an_index(scores, input_ids, n):
+    out = forbid(scores, input_ids, n).copy()
+    for row, ids in zip(out, input_ids.tolist()):
+        if n <= 2 and -1 in ids[1:]:
+            row[-1] = -np.inf
+    return out
+
+
+@mutant(
+    of="forbid_repeated_ngrams", killed_by="test_forbid_repeated_ngrams_manners", named="in place"
+)
+def forbid_repeated_ngrams_in_place(scores, input_ids, n):
+    scores[:] = forbid(scores, input_ids, n)
+    return scores

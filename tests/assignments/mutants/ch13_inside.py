@@ -495,3 +495,66 @@ def check_d_absolute(model, inside, ids):
 def check_d_order_matters(model, inside, ids):
     positions = np.arange(ids.shape[1])
     return not near(model(ids, positions[::-1].copy()), model(ids, positions))
+
+
+# ---------------------------------------------------------------------------------------------
+# attention_rollout
+# ---------------------------------------------------------------------------------------------
+
+
+def mixed_layers(attentions):
+    return (attentions.mean(2) + np.eye(attentions.shape[-1], dtype=attentions.dtype)) / 2
+
+
+def in_turn(layers):
+    out = layers[0]
+    for layer in layers[1:]:
+        out = layer @ out
+    return out
+
+
+@mutant(of="attention_rollout", killed_by="test_attention_rollout_value", named="other order")
+def attention_rollout_backwards(attentions):
+    return in_turn(mixed_layers(attentions)[::-1])
+
+
+@mutant(
+    of="attention_rollout", killed_by="test_attention_rollout_value", named="the residual stream"
+)
+def attention_rollout_without_residual(attentions):
+    return in_turn(attentions.mean(2))
+
+
+@mutant(of="attention_rollout", killed_by="test_attention_rollout_value", named="not halved")
+def attention_rollout_not_halved(attentions):
+    return in_turn(2 * mixed_layers(attentions))
+
+
+@mutant(of="attention_rollout", killed_by="test_attention_rollout_value", named="heads are added")
+def attention_rollout_heads_added(attentions):
+    eye = np.eye(attentions.shape[-1], dtype=attentions.dtype)
+    return in_turn((attentions.sum(2) + eye) / 2)
+
+
+@mutant(
+    of="attention_rollout", killed_by="test_attention_rollout_value", named="layers are averaged"
+)
+def attention_rollout_mean_of_layers(attentions):
+    return mixed_layers(attentions).mean(0)
+
+
+@mutant(of="attention_rollout", killed_by="test_attention_rollout_value", named="last layer alone")
+def attention_rollout_last_layer(attentions):
+    return mixed_layers(attentions)[-1]
+
+
+@mutant(of="attention_rollout", killed_by="test_attention_rollout_value", named="entry by entry")
+def attention_rollout_elementwise(attentions):
+    return mixed_layers(attentions).prod(0)
+
+
+@mutant(
+    of="attention_rollout", killed_by="test_attention_rollout_manners", named="float64 comes out"
+)
+def attention_rollout_in_float64(attentions):
+    return in_turn((attentions.mean(2) + np.eye(attentions.shape[-1])) / 2)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from tinyqwen.course.calls import Symptom
+
 # Largest allowed difference, relative to the entry and to the largest entry of the array.
 TOLERANCE = {"f8": (1e-6, 1e-9), "f4": (1e-4, 1e-5)}
 
@@ -27,12 +29,18 @@ class CheckFailed(AssertionError):
 
 @contextmanager
 def likely(mistake):
-    """Give this diagnosis to whatever fails inside, a check or a call, without one of its own."""
+    """Give this diagnosis to whatever fails inside, a check or a call, without one of its own.
+
+    What shows only a symptom, a NaN or shapes that do not broadcast, keeps it, with this behind it.
+    """
     try:
         yield
     except Exception as failure:
-        if getattr(failure, "mistake", "") is None:
+        seen = getattr(failure, "mistake", "")
+        if seen is None:
             failure.mistake = mistake
+        elif isinstance(seen, Symptom):
+            failure.mistake = f"{seen}; {mistake}"
         raise
 
 
@@ -143,13 +151,13 @@ def pattern(yours, expected, like=None):
         return _shape_pattern(yours, expected, same)
     if yours.dtype.kind == "f":
         if np.isnan(yours).any() and not np.isnan(expected).any():
-            return "NaN: an overflow (inf - inf, inf / inf, 0 * inf) or a division 0 / 0"
+            return Symptom("NaN: an overflow (inf - inf, inf / inf, 0 * inf) or a division 0 / 0")
         if np.isinf(yours).any() and not np.isinf(expected).any():
-            return "infinity: an overflow or a division by zero"
+            return Symptom("infinity: an overflow or a division by zero")
     if expected.size < 2 or expected.dtype.kind not in "f":
         return None
     if not np.any(yours):
-        return "all zeros"
+        return Symptom("all zeros")
     if agrees(yours, expected, 1e-4, like=like):
         return "a difference of rounding size: computed in float32, or with another small constant?"
     if same(-yours, expected):
