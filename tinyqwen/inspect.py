@@ -14,6 +14,7 @@ from tinyqwen.analysis.budget import (
 from tinyqwen.analysis.costs import flops_per_token, part_counts
 from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.models import auto
+from tinyqwen.tuning.quantization import nbytes, packed_shape
 from tinyqwen.viz.budget import budget
 from tinyqwen.viz.style import save
 
@@ -44,13 +45,22 @@ def build(path):
         raise ValueError(f"{path}: {error}") from error
 
 
+def packed(model):
+    """The model; where its config says that it is in few bits, one with the packed layers."""
+    if "quantization_config" not in model.config.extra:
+        return model
+    return packed_shape(auto.empty(model.config))
+
+
 def sections(model, sequence_length):
     """The report on a model: (title, lines) pairs."""
     config = model.config
     one_stack = not hasattr(config, "decoder_layers")
-    yield "Modules", repr(model).split("\n")
+    yield "Modules", repr(packed(model)).split("\n")
     yield "Config", _config_lines(config)
     yield "Parameters", _parameter_lines(model)
+    if "quantization_config" in config.extra:
+        yield "Weights in memory", _packed_lines(model)
     if _is_as_the_formulas_say(model):
         yield "Rule of thumb", _rule_of_thumb_lines(model)
     if one_stack:  # of an encoder and a decoder, each takes tokens of its own
@@ -91,6 +101,14 @@ def _parameter_lines(model):
         lines.append(f"{'active':<{width}}{model.num_active_parameters():>18,}   for one token")
     bare = model.num_parameters(exclude_embeddings=True)
     return [*lines, f"{'no embeddings':<{width}}{bare:>18,}"]
+
+
+def _packed_lines(model):
+    size, full = nbytes(packed(model)), 4 * model.num_parameters()
+    return [
+        f"{size:>18,}  bytes, packed",
+        f"{full:>18,}  bytes in float32, of which that is {size / full:.3f}",
+    ]
 
 
 def _rule_of_thumb_lines(model):

@@ -41,7 +41,8 @@ def empty_parameters():
         _state.empty = before
 
 
-def _no_memory(shape, dtype):
+def no_memory(shape, dtype=np.float32):
+    """A read-only array of zeros that has a shape and no memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
@@ -52,7 +53,7 @@ def has_memory(parameter) -> bool:
 
 def new_parameter(shape, fill=None):
     """A float32 Parameter (without memory inside `empty_parameters`), filled with a number."""
-    parameter = Parameter((_no_memory if _state.empty else np.empty)(shape, np.float32))
+    parameter = Parameter((no_memory if _state.empty else np.empty)(shape, np.float32))
     if fill is not None and has_memory(parameter):
         parameter.data[...] = fill
     return parameter
@@ -194,7 +195,7 @@ class Module:
             parameter.data = array
         for parameter in self.parameters():
             if not has_memory(parameter):
-                parameter.data = _no_memory(parameter.shape, dtype)
+                parameter.data = no_memory(parameter.shape, dtype)
             parameter.grad = None
         return self
 

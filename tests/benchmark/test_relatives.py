@@ -4,6 +4,7 @@ import numpy as np
 
 import tinyqwen as tq
 from tinyqwen.benchmark import relatives
+from tinyqwen.tuning.quantization import nbytes
 
 SMALL = dict(
     **dict(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2),
@@ -31,5 +32,5 @@ def test_rows(rng, monkeypatch):
     scales = inner // 32 * 6  # float32 and a zero of two bytes
     biases_and_norms = 4 * (2 * (32 + 16 + 16) + 5 * 32)
     table = 64 * 32 + 64 * 4
-    assert relatives.nbytes(model) == inner // 2 + scales + biases_and_norms + table
+    assert nbytes(model) == inner // 2 + scales + biases_and_norms + table
     assert next(relatives.pruned(load, [ids]))[0] == "2 heads a layer cut"

@@ -13,6 +13,7 @@ from tinyqwen.analysis import budget
 from tinyqwen.analysis.costs import flops_per_token, part_counts
 from tinyqwen.cli import run
 from tinyqwen.models.auto import MODELS, config_class, empty
+from tinyqwen.tuning.quantization import nbytes
 
 QWEN_05B = {
     **{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 151936},
@@ -103,6 +104,21 @@ def test_a_run_is_what_it_says(tmp_path, capsys):
         out = printed(capsys, tmp_path)
         assert out.startswith(repr(model) + "\n\nConfig\n")
         assert f"total{model.num_parameters():>27,}\n" in out
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_quantized_folder_is_what_it_says(tmp_path, capsys, bits):
+    config = tq.Qwen2Config(
+        **{"vocab_size": 24, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": bits == 4},
+    )
+    tq.quantize(tq.Qwen2ForCausalLM(config), bits, 16).save_pretrained(tmp_path)
+    model = tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    out = printed(capsys, tmp_path)
+    assert out.startswith(repr(model) + "\n\nConfig\n")
+    assert f"{nbytes(model):,}  bytes, packed" in out
+    full = tq.Qwen2ForCausalLM(config).num_parameters()
+    assert f"{4 * full:,}  bytes in float32" in out and f"total{full:>27,}\n" in out
 
 
 def test_no_memory_is_used(folder):

@@ -201,9 +201,14 @@ def test_no_conversation_sees_another(tmp_path):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
 
 
-def test_rows_are_packed_in_order():
-    assert packed([3, 4, 5, 2, 9, 1], 9) == [[0, 1], [2, 3], [4], [5]]
+def test_rows_are_filled(rng):
+    assert packed([3, 4, 5, 2, 9, 4], 9) == [[0, 1, 3], [2, 5], [4]]
     assert packed([9, 9], 9) == [[0], [1]]
+    lengths = rng.integers(1, 40, 5000)
+    rows = packed(lengths, 100)
+    assert sorted(i for row in rows for i in row) == list(range(5000))
+    assert max(sum(lengths[i] for i in row) for row in rows) <= 100
+    assert len(rows) < 1.02 * lengths.sum() / 100 + 64
 
 
 @pytest.mark.parametrize(
@@ -282,6 +287,33 @@ def test_a_frozen_body(tmp_path):
     model = tq.Qwen2ForSequenceClassification(config)
     task.adapt(model)
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["score.weight"]
+    model.save_pretrained(tmp_path / "model")  # the labels have names, as transformers writes them
+    stored = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert stored["id2label"] == {"0": "cat", "1": "hen"}
+    assert stored["label2id"] == {"cat": 0, "hen": 1}
+    again = tq.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert again.config.num_labels == 2
+
+
+def test_the_old_task_on_a_packed_table(tmp_path):
+    """With tables in int8 the old task's loss is that of the same tables in float32."""
+    task, tokenizer = prepared("classify", tmp_path, {"x.jsonl": lines(TEXTS)}, lm_weight=0.5)
+    batch = next(iter(task.evaluation_batches()))
+    config = tq.Qwen2Config(
+        **{"vocab_size": tokenizer.vocab_size, "hidden_size": 16, "num_hidden_layers": 1},
+        **{"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32},
+        **{"pad_token_id": task.pad, "initializer_range": 0.3},
+    )
+    model = tq.Qwen2ForSequenceClassification(config).eval()
+    table, head = model.model.embed_tokens, model.score.weight.data.copy()
+    tq.quantize(model, 8, 16)
+    packed = model.model.embed_tokens.weight.dense()
+    model.score = tq.nn.Linear(16, 2, bias=False)
+    model.score.weight.data[...] = head
+    found = task.loss(model, batch, task.num_items(batch)).item()
+    table.weight.data[...] = packed
+    model.model.embed_tokens = table
+    assert found == pytest.approx(task.loss(model, batch, task.num_items(batch)).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,12 @@ def test_only_adapters_are_trained_and_kept(text, base, tmp_path, threads):
     assert losses(tmp_path / "a")[-1][1] < losses(tmp_path / "a")[2][1]
 
 
-def test_adapters_stopped_and_resumed_equal_the_undisturbed(text, base, tmp_path, monkeypatch):
-    settings = dict(init_from=str(base), lora_rank=2, lora_alpha=3.0, save_interval=2)
+@pytest.mark.parametrize("start", ["base", "packed"])
+def test_adapters_stopped_and_resumed_equal_the_undisturbed(
+    text, start, tmp_path, monkeypatch, request
+):
+    start = str(request.getfixturevalue(start))
+    settings = dict(init_from=start, lora_rank=2, lora_alpha=3.0, save_interval=2)
     run(text, tmp_path / "whole", **settings)
     original = Trainer._record
 
@@ -117,10 +121,16 @@ def test_a_teacher_with_other_tokens_is_refused(text, base, tmp_path):
         (dict(lora_rank=4), "choose one with init_from"),
         (dict(lora_rank=-1), "must not be negative"),
         (dict(lora_alpha=8.0), "nothing without lora_rank"),
-        (dict(lora_rank=4, init_from="x", freeze_body=True), "leave out freeze_body"),
+        (
+            dict(task="classify", lora_rank=4, init_from="x", freeze_body=True),
+            "leave out freeze_body",
+        ),
         (dict(teacher="x", distill_weight=1.5), "distill_weight must be from 0 to 1"),
         (dict(teacher="x", distill_temperature=0.0), "distill_temperature must be a positive"),
         (dict(teacher="x", task="classify"), "for the tasks causal and chat"),
+        (dict(lm_weight=0.5), "lm_weight is for the task classify, not for causal"),
+        (dict(freeze_body=True), "freeze_body is for the task classify, not for causal"),
+        (dict(model="bert", task="classify", lm_weight=0.5), "bert sees the tokens"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):
@@ -128,9 +138,32 @@ def test_settings_that_cannot_be(settings, words):
         TrainConfig(**settings)
 
 
-def test_a_packed_base_is_refused(text, base, tmp_path):
+@pytest.fixture
+def packed(base, tmp_path):
     model = tq.Qwen2ForCausalLM.from_pretrained(base)
-    tq.quantize(model, 8, 8).save_pretrained(tmp_path / "q")
-    tq.Tokenizer.from_pretrained(base).save_pretrained(tmp_path / "q")
-    with pytest.raises(ValueError, match="is quantized"):
-        run(text, tmp_path / "a", init_from=str(tmp_path / "q"), lora_rank=2)
+    tq.quantize(model, 4, 8).save_pretrained(tmp_path / "packed")
+    tq.Tokenizer.from_pretrained(base).save_pretrained(tmp_path / "packed")
+    return tmp_path / "packed"
+
+
+def test_adapters_beside_a_packed_base(text, packed, tmp_path):
+    """The run's checkpoint is float32 and merged, and equals the packed base with the adapter."""
+    summary = run(text, tmp_path / "a", init_from=str(packed), lora_rank=2)
+    merged = tq.Qwen2ForCausalLM.from_pretrained(tmp_path / "a")
+    assert "quantization_config" not in merged.config.extra
+    assert merged.lm_head.weight is merged.model.embed_tokens.weight
+    beside = tq.Qwen2ForCausalLM.from_pretrained(packed)
+    ids = np.array([[5, 9, 2, 7]])
+    plain = beside(ids).logits.data
+    beside = tq.PeftModel.from_pretrained(beside, tmp_path / "a" / "adapter")
+    np.testing.assert_allclose(merged(ids).logits.data, beside(ids).logits.data, atol=1e-5)
+    assert np.abs(merged(ids).logits.data - plain).max() > 1e-3
+    assert summary["val_loss"] == pytest.approx(losses(tmp_path / "a")[-1][1])
+    state, _ = safetensors.load(tmp_path / "a" / STATE)
+    assert all(".lora_" in name for name in state if name.startswith("model."))
+
+
+def test_what_is_packed_is_not_trained_in_silence(text, packed, tmp_path):
+    with pytest.raises(ValueError, match=r"is quantized, and .* --lora-rank 8"):
+        run(text, tmp_path / "a", init_from=str(packed))
+    assert not (tmp_path / "a").exists()

@@ -61,20 +61,16 @@ def matrix(rng, bits, ordered, out=24, n=32, size=16):
 def test_products_are_the_dense_ones(rng, bits, ordered, monkeypatch):
     packed, dense, (codes, g_idx) = matrix(rng, bits, ordered)
     bias = rng.normal(size=24)
-    for pieces in (
-        {},
-        {"PIECE": 160, "WIDTH": 7},
-    ):  # pieces that end inside a group, and do not fit
-        for name, value in pieces.items():
-            monkeypatch.setattr(f"tinyqwen.tuning.packed_matrix.{name}", value)
+    for piece in (1 << 18, 600):  # all at once; two blocks of 8 outputs and then one
+        monkeypatch.setattr("tinyqwen.tuning.packed_matrix.PIECE", piece)
         for rows in (1, 3, 11):
             x, g = rng.normal(size=(rows, 32)), rng.normal(size=(rows, 24))
             out, vjp = packed_linear.raw(x, packed, bias)
             np.testing.assert_allclose(out, x @ dense.T + bias, rtol=1e-9, atol=1e-9)
             np.testing.assert_allclose(vjp(g)[0], g @ dense, rtol=1e-9, atol=1e-9)
-            part = np.empty((rows, 5))
-            packed[3:8].multiply(x, part)
-            np.testing.assert_allclose(part, x @ dense[3:8].T, rtol=1e-9, atol=1e-9)
+            part = np.empty((rows, 30))[:, 4:20]  # as it is handed to a process: a strided view
+            packed[8:24].multiply(x, part)
+            np.testing.assert_allclose(part, x @ dense[8:24].T, rtol=1e-9, atol=1e-9)
     tq.gradcheck(lambda x, b: packed_linear(x, packed, b), rng.normal(size=(2, 3, 32)), bias)
     for found, expected in zip(packed.to_codes(), (codes, g_idx)):
         np.testing.assert_array_equal(found, expected)

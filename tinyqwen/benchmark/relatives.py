@@ -4,9 +4,8 @@ import time
 
 import numpy as np
 
-from tinyqwen import nn
 from tinyqwen.tuning.pruning import prune_heads, prune_layers, prune_weights
-from tinyqwen.tuning.quantization import quantize
+from tinyqwen.tuning.quantization import nbytes, quantize
 from tinyqwen.tuning.texts import mean_loss
 
 TOKENS = 64  # written for the speed
@@ -27,16 +26,6 @@ def pruned(load, texts):
     yield "1 layer cut", prune_layers(load(), 1, texts)
     yield "half of the weights, Wanda", prune_weights(load(), 0.5, texts)
     yield "two of four weights, Wanda", prune_weights(load(), "2:4", texts)
-
-
-def nbytes(model):
-    """Bytes of a model's weights in memory, packed ones as they are; what is shared counts once."""
-    weights = {id(p): p.data.nbytes for p in model.parameters()}
-    for module in model.modules():
-        packed = getattr(module, "weight", None)
-        if packed is not None and not isinstance(packed, nn.Parameter):
-            weights[id(packed)] = packed.nbytes
-    return sum(weights.values())
 
 
 def tokens_per_second(model, start, repeats=3):
@@ -70,3 +59,20 @@ def line(row=None):
         f"{row['model']:<34}{row['bytes']:>12,}{row['tokens/s']:>10,.0f}"
         f"{row['story loss']:>12.4f}{right:>15}"
     )
+
+
+def columns(row, header=False):
+    """A row of a study, {column: value}, as a line of text; with the line of names above it."""
+    first, *others = row
+    width = {name: max(10, len(name) + 2) for name in others}
+    line = f"{row[first]!s:<36}" + "".join(f"{_shown(n, row[n]):>{width[n]}}" for n in others)
+    names = f"\n{first:<36}" + "".join(f"{name:>{width[name]}}" for name in others)
+    return f"{names}\n{line}" if header else line
+
+
+def _shown(name, value):
+    if value is None:
+        return ""
+    if name in ("answers right", "accuracy", "least", "most"):
+        return f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

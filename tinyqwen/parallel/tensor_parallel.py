@@ -116,7 +116,10 @@ class TensorParallel:
         # In turns, for some may still read the last results while others have the next ones.
         self._turn = 1 - self._turn
         out = self._results[self._turn][:nbytes].view(dtype).reshape(shape)
-        start, stop = (shape[1] * i // self._size for i in (self._rank, self._rank + 1))
+        unit = getattr(weight, "width", 1)  # rows of a packed matrix that are not parted
+        start, stop = (
+            shape[1] // unit * i // self._size * unit for i in (self._rank, self._rank + 1)
+        )
         multiply(weight[start:stop], x, out[:, start:stop])
         self._meet()
         return out.copy()

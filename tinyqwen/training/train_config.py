@@ -96,6 +96,14 @@ class TrainConfig:
         for name in ("weight_decay", "lm_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
+        for name in ("lm_weight", "freeze_body"):
+            if getattr(self, name) and self.task != "classify":
+                raise ValueError(f"{name} is for the task classify, not for {self.task}")
+        if self.lm_weight and "causal" not in tasks_of(self.model):
+            raise ValueError(
+                f"lm_weight is for models that write; {self.model} sees the tokens that it would "
+                "have to predict"
+            )
         if self.freeze_body and self.lm_weight:
             raise ValueError("with freeze_body the body learns nothing, so lm_weight must be 0")
         self._check_tuning()

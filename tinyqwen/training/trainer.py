@@ -165,6 +165,8 @@ class Trainer:
         own, for the one that it started from may be gone."""
         begun = (self.folder / STATE).exists() and (self.folder / "config.json").exists()
         begun = begun and not self.config.lora_rank  # whose state has the adapters alone
+        if begun and AutoConfig.from_pretrained(self.folder).extra.get("quantization_config"):
+            begun = False  # a head beside a packed body, which the state does not have
         return self.folder if self.config.init_from and begun else self.config.init_from
 
     def _new_model(self):

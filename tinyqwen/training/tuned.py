@@ -6,7 +6,7 @@ from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.tuning.distillation import Distillation
 from tinyqwen.tuning.lora import LoraConfig
 from tinyqwen.tuning.peft_model import PeftModel, get_peft_model
-from tinyqwen.tuning.quantization import QuantizedLinear
+from tinyqwen.tuning.quantization import is_quantized
 
 
 def tuned(model, task, tokenizer, config):
@@ -16,12 +16,12 @@ def tuned(model, task, tokenizer, config):
         teacher = task.auto.from_pretrained(config.teacher)
         _refuse_other_tokens(config.teacher, teacher, model, tokenizer)
         objective = Distillation(task, teacher, config.distill_weight, config.distill_temperature)
+    if not (config.lora_rank or config.freeze_body) and is_quantized(model):
+        raise ValueError(
+            f"{config.init_from} is quantized, and what is in few bits cannot be trained; train "
+            "adapters beside it: --lora-rank 8"
+        )
     if config.lora_rank:
-        if any(isinstance(module, QuantizedLinear) for module in model.modules()):
-            raise ValueError(
-                f"{config.init_from} is quantized, and a run keeps adapters merged; "
-                "train from its float32 checkpoint, or use tq.get_peft_model in Python"
-            )
         settings = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha or 2 * config.lora_rank,

@@ -7,6 +7,7 @@ large language models", section 4.1.) Names and files are PEFT's: adapters from 
 and ours open there.
 """
 
+import copy
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -262,3 +263,14 @@ class LoraLinear(nn.Module):
             weight = self.base_layer.weight.data
             own = weight if isinstance(self.base_layer, nn.Linear) else weight.T  # GPT-2's Conv1D
             own[...] = merge(own, A, B, self.scaling[self.active])
+
+    def merged(self):
+        """A plain layer that computes what both do; this one stays as it is.
+
+        Of a base in few bits it is a float32 one.
+        """
+        base, twin = self.base_layer, copy.copy(self)
+        layer = twin.base_layer = base.plain() if hasattr(base, "plain") else copy.copy(base)
+        layer.weight = nn.Parameter(layer.weight.data.copy(), layer.weight.requires_grad)
+        twin.merge()
+        return layer

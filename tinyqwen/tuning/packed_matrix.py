@@ -5,11 +5,12 @@ one vector or a few, the codes are multiplied as integers and every group's sum 
 zero afterwards:
 
     y_o = Σ_g s_go Σ_{i in g} (q_io - z_go) x_i
-        = Σ_g s_go (Σ_{i in g} q_io x_i) - s_go z_go Σ_{i in g} x_i
+        = Σ_g s_go (Σ_{i in g} q_io x_i  -  z_go Σ_{i in g} x_i)
 
 which is one number in a group instead of all. For many vectors the piece is made dense first.
 """
 
+import math
 import threading
 
 import numpy as np
@@ -17,11 +18,10 @@ import numpy as np
 from tinyqwen.autograd.tensor import primitive
 from tinyqwen.functional.linear import check_ids, column_sums
 from tinyqwen.functional.matvec import FEW, LARGE, alone, matvec
-from tinyqwen.tuning.packing import pack_bytes, unpack_bytes
+from tinyqwen.tuning.packing import pack_bytes, run_sizes, unpack_bytes
 
 PIECE = 1 << 18  # weights unpacked at a time
-WIDTH = 1024  # outputs of a piece
-ROWS = 64  # of an Int8Table, unpacked at a time
+WIDTH = 128  # outputs of a block, or as many of them as divide a layer's evenly
 
 _buffers = threading.local()
 
@@ -74,45 +74,30 @@ def packed_embedding(ids, weight):
 
 
 class _Packed:
-    """What the kinds share; each has `shape`, `nbytes`, `dense`, `multiply`, and can be sliced."""
+    """What both kinds share: each multiplies, and gives pieces of its rows."""
 
     dtype = np.dtype(np.float32)
 
     def __len__(self):
         return self.shape[0]
 
-    def _pieces(self):
-        step = max(1, PIECE // self.shape[1])
-        return (slice(a, min(a + step, len(self))) for a in range(0, len(self), step))
-
-    def product(self, rows):
-        """rows (T, in) -> (T, out)."""
-        out = np.empty((len(rows), len(self)), rows.dtype)
-        for piece in self._pieces():
-            np.matmul(rows, self.dense(piece, rows.dtype).T, out=out[:, piece])
-        return out
-
-    def transposed_product(self, g):
-        """g (T, out) -> g W (T, in)."""
-        total = np.zeros((len(g), self.shape[1]), g.dtype)
-        for piece in self._pieces():
-            total += g[:, piece] @ self.dense(piece, g.dtype)
-        return total
-
 
 class GroupedMatrix(_Packed):
     """A matrix (out, in) in 2, 4 or 8 bits, with a scale and a zero a group of inputs.
 
-    codes (groups, group_size · bits / 8, out) uint8, as `pack_bytes` makes them; scales, zeros
-    (groups, out); order (in,): the inputs in the order of the codes, or None where it is theirs.
+    codes (blocks, groups, group_size · bits / 8, width) uint8: blocks of `width` neighboring
+    outputs, of which each lies in memory as one stream, in bytes as `pack_bytes` makes them;
+    scales, zeros (blocks, groups, width); order (in,): the inputs in the order of the codes, or
+    None where it is theirs.
     """
 
     def __init__(self, codes, scales, zeros, bits, order=None):
         self.codes, self.bits, self.order = codes, bits, order
-        self.scales = scales.astype(np.float32)
-        self.zeros = zeros.astype(np.uint16)
-        self.group_size = codes.shape[1] * 8 // bits
-        self.shape = (codes.shape[2], codes.shape[0] * self.group_size)
+        self._scales = np.asarray(scales, np.float32)
+        self._zeros = np.asarray(zeros, np.uint16)
+        blocks, groups, rows, self.width = codes.shape
+        self.group_size = rows * 8 // bits
+        self.shape = (blocks * self.width, groups * self.group_size)
 
     @classmethod
     def from_codes(cls, codes, scales, zeros, bits, g_idx=None):
@@ -120,7 +105,7 @@ class GroupedMatrix(_Packed):
 
         Raises ValueError where the groups are not equally large.
         """
-        n, groups = len(codes), len(scales)
+        (n, outputs), groups = codes.shape, len(scales)
         order = None
         if n % groups:
             raise ValueError(f"{n} inputs cannot be parted into {groups} equal groups")
@@ -130,61 +115,118 @@ class GroupedMatrix(_Packed):
             if not np.array_equal(g_idx[order], np.arange(n) // size):
                 raise ValueError(f"g_idx does not part {n} inputs into groups of {size}")
             codes = codes[order]
-        return cls(pack_bytes(codes, bits, size), scales, zeros, bits, order)
+        width = math.gcd(outputs, WIDTH)
+
+        def in_blocks(array):  # (..., out) -> (blocks, ..., width)
+            parts = array.reshape(*array.shape[:-1], -1, width)
+            return np.ascontiguousarray(np.moveaxis(parts, -2, 0))
+
+        codes = in_blocks(pack_bytes(codes, bits, size))
+        return cls(codes, in_blocks(scales), in_blocks(zeros), bits, order)
+
+    @classmethod
+    def of_shape(cls, shape, bits, group_size, make):
+        """One whose arrays are made by make(shape, dtype): without memory, or random."""
+        outputs, inputs = shape
+        width = math.gcd(outputs, WIDTH)
+        parts = outputs // width, inputs // group_size
+        codes = make((*parts, group_size * bits // 8, width), np.uint8)
+        scales, zeros = (make((*parts, width), kind) for kind in (np.float32, np.uint16))
+        return cls(codes, scales, zeros, bits)
+
+    @property
+    def scales(self):
+        """(groups, out) float32, as GPTQ has them."""
+        return self._scales.transpose(1, 0, 2).reshape(-1, len(self))
+
+    @property
+    def zeros(self):
+        """(groups, out) uint16, as GPTQ has them."""
+        return self._zeros.transpose(1, 0, 2).reshape(-1, len(self))
 
     @property
     def nbytes(self):
-        own = (self.codes, self.scales, self.zeros)
+        own = (self.codes, self._scales, self._zeros)
         return sum(a.nbytes for a in own) + (0 if self.order is None else self.order.nbytes)
 
     def __getitem__(self, piece):
-        part = object.__new__(GroupedMatrix)
-        part.__dict__ = {**self.__dict__, "codes": self.codes[:, :, piece]}
-        part.scales, part.zeros = self.scales[:, piece], self.zeros[:, piece]
-        part.shape = (part.codes.shape[2], self.shape[1])
-        return part
+        """Some of the rows, from a block's first to a block's last."""
+        blocks = slice(piece.start // self.width, piece.stop // self.width)
+        parts = (a[blocks] for a in (self.codes, self._scales, self._zeros))
+        return GroupedMatrix(*parts, self.bits, self.order)
 
     def to_codes(self):
         """codes (in, out) uint8 and g_idx (in,), as GPTQ has them."""
-        codes = unpack_bytes(self.codes, self.bits).reshape(self.shape[::-1])
+        shape = (*self.codes.shape[:2], self.group_size, self.width)
+        codes, scratch = np.empty((2, *shape), np.uint8)
+        unpack_bytes(self.codes, self.bits, codes, scratch)
+        codes //= run_sizes(self.bits, self.group_size).astype(np.uint8)[:, None]
+        codes = codes.transpose(1, 2, 0, 3).reshape(self.shape[::-1])
         g_idx = np.arange(self.shape[1]) // self.group_size
         if self.order is not None:
             back = np.argsort(self.order)
             codes, g_idx = codes[back], g_idx[back]
         return codes, g_idx.astype(np.int32)
 
-    def dense(self, piece, dtype=np.float32):
-        """The rows in `piece`, unpacked, (w, in)."""
-        codes = self.codes[:, :, piece]
-        groups, rows, width = codes.shape
-        out = _buffer("dense", (groups, rows * 8 // self.bits, width), dtype)
-        unpack_bytes(codes, self.bits, out, _buffer("codes", codes.shape, np.uint8))
-        out -= self.zeros[:, None, piece]
-        out *= self.scales[:, None, piece]
-        out = out.reshape(-1, width)
-        return (out if self.order is None else out[np.argsort(self.order)]).T
+    def _pieces(self):
+        """Blocks that are unpacked together."""
+        step = max(1, PIECE // (self.width * self.shape[1]))
+        return (slice(a, a + step) for a in range(0, len(self.codes), step))
+
+    def _unpacked(self, blocks, dtype):
+        """The codes of some blocks, not shifted, (blocks, groups, group_size, width)."""
+        codes = self.codes[blocks]
+        shape = (*codes.shape[:2], self.group_size, self.width)
+        out, scratch = _buffer("dense", shape, dtype), _buffer("codes", shape, np.uint8)
+        return unpack_bytes(codes, self.bits, out, scratch)
+
+    def _dense(self, dtype):
+        """(the outputs, their weights (in, n) with inputs in the codes' order) piece by piece."""
+        sizes = run_sizes(self.bits, self.group_size)[:, None]
+        for blocks in self._pieces():
+            dense = self._unpacked(blocks, dtype)
+            dense /= sizes
+            dense -= self._zeros[blocks, :, None]
+            dense *= self._scales[blocks, :, None]
+            outputs = slice(blocks.start * self.width, blocks.stop * self.width)
+            yield outputs, dense.reshape(len(dense), -1, self.width)
+
+    def dense(self):
+        """All of it, unpacked, (out, in) float32."""
+        out = np.empty(self.shape, np.float32)
+        for outputs, dense in self._dense(np.float32):
+            out[outputs] = dense.swapaxes(1, 2).reshape(-1, self.shape[1])
+        return out if self.order is None else out[:, np.argsort(self.order)]
+
+    def product(self, rows):
+        """rows (T, in) -> (T, out)."""
+        rows = rows if self.order is None else rows[:, self.order]
+        out = np.empty((len(rows), len(self)), rows.dtype)
+        for outputs, dense in self._dense(rows.dtype):
+            out[:, outputs].reshape(len(rows), -1, self.width)[...] = (rows @ dense).swapaxes(0, 1)
+        return out
+
+    def transposed_product(self, g):
+        """g (T, out) -> g W (T, in)."""
+        total = np.zeros((len(g), self.shape[1]), g.dtype)
+        for outputs, dense in self._dense(g.dtype):
+            for part, block in zip(np.split(g[:, outputs], len(dense), axis=1), dense):
+                total += part @ block.T
+        return total if self.order is None else total[:, np.argsort(self.order)]
 
     def multiply(self, x, out):
         """out (T, n) = x Wᵀ for a few x (T, in)."""
         x = x if self.order is None else x[:, self.order]
-        groups, _, n = self.codes.shape
-        x = np.ascontiguousarray(x.reshape(len(x), groups, -1).transpose(1, 0, 2))  # (G, T, size)
+        x = x.reshape(len(x), -1, self.group_size).swapaxes(0, 1)  # (G, T, size)
         sums = x.sum(2)  # (G, T)
-        width = min(n, WIDTH)
-        some = max(1, PIECE // (self.group_size * width))
-        for a in range(0, n, width):
-            columns = slice(a, min(a + width, n))
-            total = -(sums.T @ (self.scales[:, columns] * self.zeros[:, columns]))
-            for first in range(0, groups, some):
-                part = slice(first, first + some)
-                codes = self.codes[part, :, columns]
-                shape = (len(codes), self.group_size, codes.shape[2])
-                unpacked = _buffer("dense", shape, x.dtype)
-                unpack_bytes(codes, self.bits, unpacked, _buffer("codes", codes.shape, np.uint8))
-                products = np.matmul(x[part], unpacked)  # (g, T, width)
-                products *= self.scales[part, None, columns]
-                total += products.sum(0)
-            out[:, columns] = total
+        x = x / run_sizes(self.bits, self.group_size).astype(x.dtype)
+        out = out.reshape(len(out), -1, self.width)
+        for blocks in self._pieces():
+            scales = self._scales[blocks]
+            products = x @ self._unpacked(blocks, x.dtype)  # (n, G, T, width)
+            products -= sums[..., None] * self._zeros[blocks, :, None]
+            products *= scales[:, :, None]
+            out[:, blocks] = products.sum(1).swapaxes(0, 1)
 
 
 class Int8Table(_Packed):
@@ -193,7 +235,7 @@ class Int8Table(_Packed):
     codes (out, in) int8, scales (out,) float32: W_oi = s_o q_oi, s_o = max_i |W_oi| / 127.
     """
 
-    bits = 8
+    bits, width = 8, 1
 
     def __init__(self, codes, scales):
         self.codes, self.scales = codes, scales
@@ -222,16 +264,39 @@ class Int8Table(_Packed):
         """The rows `ids`, of any shape (...) -> (..., in) float32."""
         return self.codes[ids] * self.scales[ids][..., None]
 
-    def dense(self, piece, dtype=np.float32):
+    def dense(self):
+        """All of it, unpacked, (out, in) float32."""
+        return self.codes * self.scales[:, None]
+
+    def _dense(self, piece, dtype):
         """The rows in `piece`, unpacked, (w, in)."""
         out = _buffer("dense", self.codes[piece].shape, dtype)
         return np.multiply(self.codes[piece], self.scales[piece, None], out=out)
 
+    def _pieces(self):
+        """Rows that are unpacked together."""
+        step = max(1, PIECE // self.shape[1])
+        return (slice(a, a + step) for a in range(0, len(self), step))
+
+    def product(self, rows):
+        """rows (T, in) -> (T, out)."""
+        out = np.empty((len(rows), len(self)), rows.dtype)
+        for piece in self._pieces():
+            np.matmul(rows, self._dense(piece, rows.dtype).T, out=out[:, piece])
+        return out
+
+    def transposed_product(self, g):
+        """g (T, out) -> g W (T, in)."""
+        total = np.zeros((len(g), self.shape[1]), g.dtype)
+        for piece in self._pieces():
+            total += g[:, piece] @ self._dense(piece, g.dtype)
+        return total
+
     def multiply(self, x, out):
         """out (T, n) = x Wᵀ for a few x (T, in)."""
-        for a in range(0, len(self), ROWS):
-            codes = self.codes[a : a + ROWS]
-            unpacked = _buffer("dense", codes.shape, x.dtype)
-            np.copyto(unpacked, codes, casting="unsafe")
-            np.vecdot(unpacked[:, None], x, out=out[:, a : a + ROWS].T)
+        for piece in self._pieces():
+            unpacked = _buffer("dense", self.codes[piece].shape, x.dtype)
+            np.copyto(unpacked, self.codes[piece], casting="unsafe")
+            for vector, products in zip(x, out):
+                np.dot(unpacked, vector, out=products[piece])
         out *= self.scales

@@ -124,22 +124,27 @@ def pack_bytes(codes, bits, group_size):
     return np.bitwise_or.reduce(parts << shifts, axis=1)
 
 
-def unpack_bytes(packed, bits, out=None, scratch=None):
-    """Codes out of bytes: (groups, group_size·bits/8, w) -> (groups, group_size, w).
+def unpack_bytes(packed, bits, out, scratch):
+    """What stands in bytes, not shifted: (..., rows, w) -> (..., rows · 8/bits, w).
 
-    out: where they are written, as floats for a product (uint8 by default); scratch: uint8, of
-    packed's shape.
+    A code of run i comes out 2^(bits · i) times too large: to divide its input by that is exact,
+    and spares a pass over all codes (`run_sizes`). out, scratch: where the result is written, as
+    floats for a product, and where it stands before, uint8, both of the result's shape.
+
+    >>> packed, scratch = np.array([[49], [66]], np.uint8), np.empty((4, 1), np.uint8)
+    >>> unpack_bytes(packed, 4, np.empty((4, 1)), scratch)[:, 0] / run_sizes(4, 4)
+    array([1., 2., 3., 4.])
     """
-    groups, rows, width = packed.shape
-    if out is None:
-        out = np.empty((groups, rows * 8 // bits, width), np.uint8)
     if bits == 8:
         np.copyto(out, packed, casting="unsafe")
         return out
-    scratch = np.empty_like(packed) if scratch is None else scratch
-    for i in range(8 // bits):
-        np.right_shift(packed, i * bits, out=scratch)
-        if (i + 1) * bits < 8:
-            np.bitwise_and(scratch, 2**bits - 1, out=scratch)
-        np.copyto(out[:, i * rows : (i + 1) * rows], scratch, casting="unsafe")
+    runs = (*packed.shape[:-2], 8 // bits, *packed.shape[-2:])
+    masks = np.array([(2**bits - 1) << i for i in range(0, 8, bits)], np.uint8)
+    np.bitwise_and(packed[..., None, :, :], masks[:, None, None], out=scratch.reshape(runs))
+    np.copyto(out, scratch, casting="unsafe")
     return out
+
+
+def run_sizes(bits, group_size):
+    """By how much `unpack_bytes` makes each input's code of a group too large, (group_size,)."""
+    return np.repeat(2.0 ** np.arange(0, 8, bits), group_size * bits // 8).astype(np.float32)

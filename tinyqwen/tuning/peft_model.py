@@ -177,20 +177,27 @@ class PeftModel(nn.Module):
     def save_merged(self, folder):
         """Write the base with the active adapter merged in; the model stays as it is, bit for bit.
 
+        A base in few bits is written in float32, for what is merged is no longer of so few numbers.
         Besides, the adapters alone go to the folder "adapter" inside.
         """
-        model, adapted = self.get_base_model(), self._adapted()
-        before = [layer.base_layer.weight.data for _, layer in adapted]
+        model = self.get_base_model()
+        layers = {path: layer.merged() for path, layer in self._adapted()}
+        for path, module in model.named_modules():
+            if hasattr(module, "plain") and path.removesuffix(".base_layer") not in layers:
+                layers[path] = module.plain()
+        before = {path: model.get_submodule(path) for path in layers}
+        settings = model.config.extra.pop("quantization_config", None)
         try:
-            for path, layer in adapted:
-                layer.base_layer.weight.data = layer.base_layer.weight.data.copy()
-                layer.merge()
-                model.set_submodule(path, layer.base_layer)
+            for path, layer in layers.items():
+                model.set_submodule(path, layer)
+            if settings and hasattr(model, "tie_weights"):
+                model.tie_weights()
             model.save_pretrained(folder)
         finally:
-            for (path, layer), weight in zip(adapted, before):
-                layer.base_layer.weight.data = weight
+            for path, layer in before.items():
                 model.set_submodule(path, layer)
+            if settings:
+                model.config.extra["quantization_config"] = settings
         self.save_pretrained(Path(folder) / "adapter")
 
     def unload(self):

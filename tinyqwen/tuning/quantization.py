@@ -41,7 +41,7 @@ class QuantizedLinear(nn.Module):
         if self._tied:
             return {}
         if isinstance(self.weight, Int8Table):
-            return {"weight": self.weight.dense(slice(None)).astype(np.float16)}
+            return {"weight": self.weight.dense().astype(np.float16)}
         codes, g_idx = self.weight.to_codes()
         bits = self.weight.bits
         # Zeros of 0 cannot be: `group_scales` begins at 1, and files hold zero - 1.
@@ -52,10 +52,18 @@ class QuantizedLinear(nn.Module):
             "g_idx": g_idx,
         }
 
+    def plain(self):
+        """A float32 layer that computes the same."""
+        with nn.empty_parameters():
+            layer = nn.Linear(self.in_features, self.out_features, bias=False)
+        layer.weight.data = self.weight.dense()
+        layer.bias = self.bias
+        return layer
+
     def extra_repr(self):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}, bits={self.weight.bits}"
+            f"bias={self.bias is not None}, {_kind(self.weight)}"
         )
 
 
@@ -71,10 +79,28 @@ class QuantizedEmbedding(nn.Module):
 
     def packed_arrays(self):
         """{name: array} as they are stored."""
-        return {"weight": self.weight.dense(slice(None)).astype(np.float16)}
+        return {"weight": self.weight.dense().astype(np.float16)}
+
+    def plain(self):
+        """A float32 table of the same numbers."""
+        with nn.empty_parameters():
+            table = nn.Embedding(self.num_embeddings, self.embedding_dim)
+        table.weight.data = self.weight.dense()
+        return table
 
     def extra_repr(self):
-        return f"{self.num_embeddings}, {self.embedding_dim}, bits=8"
+        return f"{self.num_embeddings}, {self.embedding_dim}, {_kind(self.weight)}"
+
+
+def _kind(weight):
+    """What `print(model)` says of a packed matrix."""
+    size = f", group_size={weight.group_size}" if isinstance(weight, GroupedMatrix) else ""
+    return f"bits={weight.bits}{size}, {weight.nbytes:,} bytes"
+
+
+def is_quantized(model):
+    """Whether any of a model's layers are in few bits."""
+    return any(isinstance(module, QuantizedLinear) for module in model.modules())
 
 
 def quantize(model, bits=4, group_size=128, method="rtn", calibration=None, sym=None):
@@ -94,7 +120,7 @@ def quantize(model, bits=4, group_size=128, method="rtn", calibration=None, sym=
     sym = bits == 8 if sym is None else sym
     if method not in ("rtn", "gptq"):
         raise ValueError(f"method must be 'rtn' or 'gptq', not {method!r}")
-    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+    if is_quantized(model):
         raise ValueError("the model is quantized already; start from its float32 checkpoint")
     tables = _tables(model)
     layers = {
@@ -189,6 +215,43 @@ def _replace_table(model, path, module, table, tied):
         model.set_submodule(path, QuantizedEmbedding(table))
     else:
         model.set_submodule(path, QuantizedLinear(table, module.bias, tied))
+
+
+def nbytes(model):
+    """Bytes of a model's weights in memory, packed ones as they are; what is shared counts once."""
+    weights = {id(p): p.data.nbytes for p in model.parameters()}
+    for module in model.modules():
+        packed = getattr(module, "weight", None)
+        if packed is not None and not isinstance(packed, nn.Parameter):
+            weights[id(packed)] = packed.nbytes
+    return sum(weights.values())
+
+
+def packed_shape(model, make=nn.no_memory):
+    """Give a model without weights the packed layers that its `quantization_config` tells of.
+
+    make: function (shape, dtype) that gives their arrays; by default these have no values either.
+    In place; returns the model.
+    """
+    settings = model.config.extra["quantization_config"]
+    bits, size, tables = settings.get("bits"), settings.get("group_size"), _tables(model)
+    check_bits(bits)
+    for path, layer in list(model.named_modules()):
+        if type(layer) is nn.Linear and path not in tables:
+            group = layer.in_features if size == -1 else size  # -1: one group
+            _check_groups({path: layer}, bits, group)
+            shape = layer.out_features, layer.in_features
+            matrix = GroupedMatrix.of_shape(shape, bits, group, make)
+            model.set_submodule(path, QuantizedLinear(matrix, layer.bias))
+    made = {}
+    for path, module in tables.items():
+        weight, tied = module.weight, id(module.weight) in made
+        if settings.get("embedding_bits") == 8 or weight.size >= LARGE:
+            if not tied:
+                rows = make(weight.shape[:1], np.float32)
+                made[id(weight)] = Int8Table(make(weight.shape, np.int8), rows)
+            _replace_table(model, path, module, made[id(weight)], tied)
+    return model
 
 
 # ---------------------------------------------------------------------------------------------

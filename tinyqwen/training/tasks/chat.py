@@ -18,6 +18,7 @@ from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import DATA, Task
 
 FIELDS = ("ids", "labels")
+OPEN = 64  # rows that the next conversation may still go to
 AT_ONCE = 500  # conversations that are rendered together
 ANSWERS = 256  # of the validation data, that are written and compared
 
@@ -219,14 +220,21 @@ def chat_labels(parts, ignore_index=-100):
 
 
 def packed(lengths, room):
-    """Lists of neighboring rows' numbers, in order, whose lengths fit into `room` together."""
-    rows, used = [[]], 0
+    """Lists of records' numbers whose lengths fit into `room` together.
+
+    Each record goes to the first row that has room for it, of the OPEN newest.
+    """
+    rows, free = [], []
     for i, length in enumerate(lengths):
-        if used + length > room and rows[-1]:
+        first = max(0, len(rows) - OPEN)
+        fitting = (row for row in range(first, len(rows)) if free[row] >= length)
+        row = next(fitting, None)
+        if row is None:
+            row = len(rows)
             rows.append([])
-            used = 0
-        rows[-1].append(i)
-        used += int(length)
+            free.append(room)
+        rows[row].append(i)
+        free[row] -= int(length)
     return rows
 
 

@@ -15,6 +15,7 @@ from tinyqwen.storage.files import read_json
 from tinyqwen.text.documents import json_lines
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import DATA, Task
+from tinyqwen.tuning.quantization import QuantizedEmbedding
 
 FIELDS = ("ids", "label")
 
@@ -67,7 +68,9 @@ class Classify(Task):
         return {}
 
     def adapt(self, model):
-        """Freeze the body, if only the head is to learn."""
+        """Name the labels as Hugging Face does; freeze the body, if only the head is to learn."""
+        model.config.extra["id2label"] = {str(i): name for i, name in enumerate(self.labels)}
+        model.config.extra["label2id"] = {name: i for i, name in enumerate(self.labels)}
         if self.config.freeze_body:
             for parameter in model.base_model.parameters():
                 parameter.requires_grad = False
@@ -107,7 +110,9 @@ class Classify(Task):
         out = model(ids, attention_mask=mask, **({"output_hidden_states": True} if weight else {}))
         if not weight:
             return F.cross_entropy(out.logits, batch["labels"], num_items=num_items[0])
-        table = next(m for m in model.modules() if isinstance(m, nn.Embedding)).weight
+        kinds = nn.Embedding, QuantizedEmbedding
+        table = next(m for m in model.modules() if isinstance(m, kinds)).weight
+        table = table if isinstance(table, nn.Parameter) else table.dense()  # it is in int8
         hidden, labels = out.hidden_states[-1], batch["labels"]
         return F.fine_tuning_loss(
             *(out.logits, hidden, table, labels, ids, mask), weight, num_items=num_items
