@@ -4,6 +4,7 @@
 gradient with differences; `test_parity_torch_ops.py` compares both with PyTorch.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -220,6 +221,7 @@ def torch_axis(name):
 
 
 FURTHER = [
+    Further("erf", wide, numpy=np.vectorize(math.erf, otypes=[float])),
     Further("log1p", one_positive, numpy=np.log1p),
     Further("expm1", one, numpy=np.expm1),
     Further("log2", one_positive, numpy=np.log2),
