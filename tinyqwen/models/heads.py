@@ -4,13 +4,13 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen import nn
-from tinyqwen.models.inputs import as_array, check_ids
+from tinyqwen.models.inputs import as_array, check_ids, check_labels
 from tinyqwen.models.pretrained import PreTrainedModel
 
 
 def shift_labels(labels):
     """labels (B, T) -> the labels of the next position, -100 (not counted) at the last."""
-    labels = as_array(labels)
+    labels = check_labels(labels)
     shifted = np.full_like(labels, -100)
     shifted[:, :-1] = labels[:, 1:]
     return shifted

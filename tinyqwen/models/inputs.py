@@ -19,6 +19,16 @@ def check_ids(input_ids):
     return input_ids
 
 
+def check_labels(labels):
+    """Labels (B, T) as signed integers, of which -100 is one; ValueError for another shape."""
+    labels = as_array(labels)
+    if labels.ndim != 2:
+        raise ValueError(
+            f"labels must be (batch, time), as input_ids are; they have shape {labels.shape}"
+        )
+    return labels.astype(np.int64) if labels.dtype.kind == "u" else labels
+
+
 def check_positions(position_ids, input_ids, past=0):
     """Positions (B, T) or (1, T) of input_ids (B, T); None: they are counted on from `past`."""
     B, T = input_ids.shape

@@ -18,7 +18,7 @@ from tinyqwen import functional as F
 from tinyqwen import nn
 from tinyqwen.models.cache import KVCache
 from tinyqwen.models.heads import shift_tokens_right
-from tinyqwen.models.inputs import as_array, check_ids, check_mask
+from tinyqwen.models.inputs import check_ids, check_labels, check_mask
 from tinyqwen.models.marian_config import MarianConfig
 from tinyqwen.models.marian_layers import MarianDecoderLayer, MarianEncoderLayer
 from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
@@ -256,7 +256,7 @@ class MarianMTModel(MarianPreTrainedModel):
         skip_logits: with labels, compute the loss without ever holding the logits.
         """
         if labels is not None:
-            labels = as_array(labels)
+            labels = check_labels(labels)
             if decoder_input_ids is None:
                 decoder_input_ids = shift_tokens_right(
                     labels, self.config.pad_token_id, self.config.decoder_start_token_id

@@ -1,0 +1,44 @@
+"""What a model is given: labels of every kind, shapes that are refused."""
+
+import numpy as np
+import pytest
+
+import tinyqwen as tq
+
+SIZES = dict(vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+             num_attention_heads=2)  # fmt: skip
+IDS = np.array([[1, 2, 3, 4], [5, 6, 7, 1]])
+
+
+@pytest.fixture(scope="module", params=["decoder", "encoder", "both"])
+def model(request):
+    if request.param == "decoder":
+        one = tq.Qwen2ForCausalLM(tq.Qwen2Config(**SIZES, num_key_value_heads=1))
+    elif request.param == "encoder":
+        one = tq.BertForMaskedLM(tq.BertConfig(**SIZES))
+    else:
+        config = tq.MarianConfig(**SIZES, pad_token_id=0, decoder_start_token_id=0)
+        one = tq.MarianMTModel(config)
+    return one.eval()
+
+
+def test_unsigned_labels_are_labels(model):
+    """As memory-mapped files of tokens have them: -100 is none of their numbers."""
+    expected = model(IDS, labels=IDS).loss.item()
+    for dtype in (np.uint8, np.uint16, np.uint64, np.int8):
+        assert model(IDS.astype(dtype), labels=IDS.astype(dtype)).loss.item() == expected
+
+
+def test_labels_of_one_axis_are_refused(model):
+    with pytest.raises(ValueError, match=r"labels (must be|have shape).*\(4,\)"):
+        model(IDS[:1], labels=IDS[0])
+
+
+def test_labels_that_are_no_integers_are_refused(model):
+    with pytest.raises(TypeError, match="integers"):
+        model(IDS, labels=IDS.astype(float))
+
+
+def test_float16_is_no_dtype_of_a_model(model):
+    with pytest.raises(ValueError, match="float32 or float64, not float16"):
+        model.astype(np.float16)
