@@ -25,7 +25,7 @@ from tinyqwen.course import clock, registry, runner
 from tinyqwen.course.authoring import diagnosis, mutants
 from tinyqwen.course.authoring.checks import Call
 from tinyqwen.course.authoring.mutants import self_test
-from tinyqwen.course.calls import Here, StudentError, StudentFunction, enclosing_loop
+from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enclosing_loop
 from tinyqwen.course.classroom import reports
 from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
@@ -276,6 +276,26 @@ def test_broken_code_is_explained(tmp_path, code, words):
 def test_what_is_not_written_is_to_do(tmp_path, code):
     test = "test_silu_vjp"
     assert graded(tmp_path, code, test).status == "todo"
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_raise_that_was_left_is_named_by_its_line(tmp_path, isolated):
+    code = "def silu(x):\n    y = 2 * x\n    raise NotImplementedError"
+    folder = student(tmp_path, "ch04", code)
+    submission = submitted(chapter("ch04"), folder, isolated=isolated)
+    try:
+        with pytest.raises(ToDo, match=r"^silu: line 6 still raises NotImplementedError; delete it"):
+            submission.silu(np.ones(2))
+        with pytest.raises(ToDo, match=r"^gelu$"):
+            submission.gelu(np.ones(2))
+    finally:
+        submission.close()
+
+
+def test_what_was_left_is_told_once(tmp_path):
+    student(tmp_path, "ch04", "def silu(x):\n    y = 2 * x\n    raise NotImplementedError")
+    code, printed = run_pytest(tmp_path, "-k", "ch4 and silu")
+    assert code == 0 and printed.count("silu: line 6 still raises NotImplementedError") == 1
 
 
 def test_a_file_that_never_finishes_loading_is_told(tmp_path):

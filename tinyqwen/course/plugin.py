@@ -208,6 +208,8 @@ def pytest_terminal_summary(terminalreporter, config):
     capstone = standing(grading.folder, results, grading.around is not None, sound)
     for line, color in scoreboard(results) + capstone:
         terminalreporter.write_line(line, **({color: True} if color else {}))
+    for left in dict.fromkeys(r.message for r in results if "still raises" in r.message):
+        terminalreporter.write_line(left)
     if grading.isolated:
         seed = f"--grading-seed {grading.seed}"
         terminalreporter.write_line(f"The inputs were drawn; the same ones come with {seed}")
