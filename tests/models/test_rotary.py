@@ -50,6 +50,15 @@ def test_the_last_position_and_the_one_after(rope, last, angle, size):
         model.rotary_emb(np.array([[last + 1]]), np.float64)
 
 
+@pytest.mark.parametrize("last, theta", [(9, 1e4), (10, 1e4 * 1.2**2), (19, 9e4)])
+def test_dynamic_scaling_begins_behind_the_original_length(last, theta):
+    """θ (2·n/10 - 1)^(4/2) for the n = last + 1 tokens there are, once they are more than ten."""
+    rope = {"rope_type": "dynamic", "factor": 2.0}
+    model = tq.Qwen2Model(tq.Qwen2Config(**TINY, rope_scaling=rope))
+    cos, _ = model.rotary_emb(np.array([[0, last]]), np.float64)
+    np.testing.assert_allclose(cos[0, 0, 1, 1], math.cos(last * theta**-0.5), rtol=1e-12)
+
+
 def test_rope_scaling_wins_and_a_lost_theta_is_told():
     new = {"model_type": "qwen2", **TINY, "rope_parameters": {"rope_theta": 5e5}}
     assert tq.AutoConfig.from_dict(new).rope_theta == 5e5
