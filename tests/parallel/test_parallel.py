@@ -115,6 +115,14 @@ def test_dropout_is_a_function_of_the_seed(model, rng):
     assert default_rng().bit_generator.state == state  # the caller's generator is left alone
 
 
+def test_each_part_of_a_batch_drops_others(model, rng):
+    """With the same masks two equal rows would cost what one of them does."""
+    model.config.attention_dropout = 0.5
+    ids = np.repeat(rng.integers(0, 50, (1, 9)), 2, axis=0)
+    both, one = (gradients(model, part, len(part), seed=(5,))[0] for part in (ids, ids[:1]))
+    assert abs(both - one) > 1e-4
+
+
 def test_workers_see_each_update(model, rng):
     ids = rng.integers(0, 50, (4, 9))
     with DataParallel(model, 2) as parallel:
