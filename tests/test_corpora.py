@@ -14,6 +14,7 @@ DATA = Path(__file__).parent.parent / "data"
 sys.path.insert(0, str(DATA))
 
 import make_pairs  # noqa: E402
+import make_reader  # noqa: E402
 import make_stories  # noqa: E402
 from grammar import Choice, Draw, derivations, draw, either, entropy, sample  # noqa: E402
 
@@ -83,7 +84,9 @@ def test_every_plot_enumerated(plot):
 # The stories
 
 
-@pytest.mark.parametrize("program", [make_stories, make_pairs])
+@pytest.mark.parametrize(
+    "program", [make_stories, make_pairs, pytest.param(make_reader, marks=pytest.mark.slow)]
+)
 def test_files_are_what_the_program_writes(program, tmp_path):
     files = program.build()
     for name, text in files.items():
@@ -189,3 +192,35 @@ def test_measure_words_and_articles():
         several = re.search(r"\b(?:two|three|four|five|ten)\b.* (\w+)$", pair["en"])
         assert not several or several[1] in ("fish", "sheep") or several[1].endswith("s"), pair
     assert counted > 1500
+
+
+# The reader of hidden words
+
+
+def test_what_a_reader_guesses_by_hand():
+    """Three texts it knows; names of a kind are one to it."""
+    known = ["Tom had a red cat", "Ben had a blue cat", "Tom saw a red dog"]
+    reader = make_reader.Reader([text.split() for text in known])
+
+    def right(text, *hidden):
+        words = text.split()
+        return reader.right(words, [place in hidden for place in range(len(words))])
+
+    assert right("Max had a pink cat", 1) == 1  # "had", for two of the three
+    assert right("Max had a pink cat", 0) == pytest.approx(1 / 6)  # one of six boys
+    assert right("Max had a pink cat", 3) == pytest.approx(1 / 8)  # one of eight colors
+    assert right("Max saw a pink dog", 1, 4) == pytest.approx(1 / 6)  # it says "had", and a pet
+    assert right("Lily had a pink cat", 1) is None  # no girl ever did
+    reader = make_reader.Reader(
+        [["Tom", "and", "Tom"], ["Tom", "and", "Ben"], ["Ben", "and", "Max"]]
+    )
+    assert reader.right(["Leo", "and", "Sam"], [False, False, True]) == pytest.approx(1 / 5)
+    assert reader.right(["Leo", "and", "Leo"], [False, False, True]) == 0
+
+
+def test_the_reader_is_told_of_all_things():
+    """Every name of the grammar that can change place with another one."""
+    named = {str(thing) for kind in (make_stories.PEOPLE, make_stories.TOYS) for thing in kind}
+    assert named <= set(make_reader.THINGS)
+    assert make_reader.THINGS["kite"][:2] == make_reader.THINGS["flew"][:2]
+    assert "had" not in make_reader.THINGS

@@ -11,7 +11,7 @@ from tinyqwen.analysis.budget import (
     rule_of_thumb,
     rule_of_thumb_corrections,
 )
-from tinyqwen.analysis.costs import flops_per_token, part_counts
+from tinyqwen.analysis.costs import attentions, flops_per_token, part_counts, training_memory
 from tinyqwen.cli import ArgumentParser, run
 from tinyqwen.models import auto
 from tinyqwen.tuning.quantization import nbytes, packed_shape
@@ -54,8 +54,7 @@ def packed(model):
 
 def sections(model, sequence_length):
     """The report on a model: (title, lines) pairs."""
-    config = model.config
-    one_stack = not hasattr(config, "decoder_layers")
+    config, of_texts = model.config, f"{sequence_length:,} tokens long"
     yield "Modules", repr(packed(model)).split("\n")
     yield "Config", _config_lines(config)
     yield "Parameters", _parameter_lines(model)
@@ -63,11 +62,15 @@ def sections(model, sequence_length):
         yield "Weights in memory", _packed_lines(model)
     if _is_as_the_formulas_say(model):
         yield "Rule of thumb", _rule_of_thumb_lines(model)
-    if one_stack:  # of an encoder and a decoder, each takes tokens of its own
-        title = f"Floating-point operations per token, {sequence_length:,} tokens long"
-        yield title, _flops_lines(model, sequence_length)
-    if hasattr(model, "lm_head") and one_stack:
+    if hasattr(config, "decoder_layers"):
+        token = "token of the source and one of the target, both texts"
+    else:
+        token = "token,"
+    yield f"Floating-point operations per {token} {of_texts}", _flops_lines(model, sequence_length)
+    if hasattr(model, "lm_head"):
         yield "KV cache, bytes per token", _cache_lines(config)
+    title = f"Memory of training in float32, one text {of_texts}"
+    yield title, _memory_lines(training_memory(model, 1, sequence_length))
 
 
 def _is_as_the_formulas_say(model):
@@ -134,11 +137,19 @@ def _flops_lines(model, sequence_length):
 
 def _cache_lines(config):
     lines = [f"{'':<6}{'K/V heads':>10}{'float32':>14}{'bfloat16':>14}"]
-    own = getattr(config, "num_key_value_heads", config.num_attention_heads)
-    for name, heads, size in kv_cache_table(config):
+    stack = attentions(config)[-1][0]
+    own = stack.get("num_key_value_heads") or stack["num_attention_heads"]
+    for name, heads, size in kv_cache_table(stack):
         mark = "   this model" if heads == own else ""
         lines.append(f"{name:<6}{heads:>10}{size:>14,}{size // 2:>14,}{mark}")
+    if len(attentions(config)) > 1:
+        lines.append("As much for each token of the target as, once for all beams, of the source.")
     return lines
+
+
+def _memory_lines(memory):
+    rows = {**memory, "total": sum(memory.values())}
+    return [f"{part:<24}{size:>20,}" for part, size in rows.items()]
 
 
 def main(arguments=None):

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyqwen import nn
-from tinyqwen.analysis.budget import training_memory
-from tinyqwen.analysis.costs import flops_per_token, part_counts
+from tinyqwen.analysis.costs import flops_per_token, part_counts, training_memory
 from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import MODELS, AutoConfig
 from tinyqwen.optim import AdamW
@@ -214,12 +213,12 @@ def dry_run(config):
         if count:
             print(f"  {part:<14}{count:>14,}{count / sum(counts.values()):8.1%}")
 
-    flops = flops_per_token(shape, config.seq_len, training=True, causal=task.causal)
+    flops = flops_per_token(shape, config.seq_len, training=True, causal=True)
     flops = sum(flops.values())
     rows = config.batch_size * config.grad_accumulation
     six_n = 6 * shape.num_active_parameters()
     print(f"\nfloating-point operations per token: {flops:,.0f} (6N: {six_n:,})")
-    memory = training_memory(model_config, config.batch_size, config.seq_len)
+    memory = training_memory(shape, config.batch_size, config.seq_len)
     parts = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in memory.items())
     print(f"memory: about {sum(memory.values()) / 1e6:,.0f} MB ({parts})")
 
@@ -273,7 +272,9 @@ def print_summary(trainer, summary):
         if value is not None:
             print(f"  {name:<16}{value:7.3f} nats per token" + (f"   {note}" if note else ""))
     for name, share in summary["shares"].items():
-        print(f"  {name.replace('_', ' '):<24}{share:7.1%}")
+        best = summary["best_shares"].get(name)
+        note = f"   the best that a reader of the grammar does: {best:.1%}" if best else ""
+        print(f"  {name.replace('_', ' '):<24}{share:7.1%}{note}")
     print("\nA sample:\n")
     print(_indented(trainer.task.sample(trainer.model, trainer.tokenizer)))
     print(f"\nFiles in {trainer.folder}: model.safetensors, best/, metrics.jsonl, loss.png")

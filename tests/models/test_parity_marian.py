@@ -1,4 +1,4 @@
-"""Marian against transformers: everything it computes, its files, and what it writes."""
+"""Marian against transformers: its files, and what it writes, by all settings of generation."""
 
 import numpy as np
 import pytest
@@ -83,49 +83,6 @@ def close(ours, theirs, what, atol=1e-10):
 
 
 @KIND
-def test_outputs_and_gradients(models, kind):
-    ours, theirs = models[kind]
-    given = batch(theirs.config.pad_token_id)
-    expected = theirs(
-        **{name: torch.from_numpy(array) for name, array in given.items()},
-        output_hidden_states=True,
-        output_attentions=True,
-    )
-    out = ours(**given, output_hidden_states=True, output_attentions=True)
-    for name in ("loss", "logits", "encoder_last_hidden_state"):
-        close(getattr(out, name), getattr(expected, name), name)
-    for name in (
-        *("encoder_hidden_states", "decoder_hidden_states"),
-        *("encoder_attentions", "decoder_attentions", "cross_attentions"),
-    ):
-        mine, others = getattr(out, name), getattr(expected, name)
-        assert len(mine) == len(others) > 1
-        for i, pair in enumerate(zip(mine, others)):
-            close(*pair, f"{name}.{i}")
-    theirs.zero_grad()
-    expected.loss.backward()
-    gradients = {n: p.grad for n, p in theirs.named_parameters() if p.grad is not None}
-    for checkpointing in (False, True):
-        ours.gradient_checkpointing_enable(checkpointing)
-        ours.zero_grad()
-        ours(**given).loss.backward()
-        own = {n: p.grad for n, p in ours.named_parameters() if p.grad is not None}
-        assert set(own) == set(gradients)
-        for name, gradient in gradients.items():
-            close(own[name], gradient, name)
-    ours.gradient_checkpointing_enable(False)
-
-
-@KIND
-def test_fused_attention_equals_eager(models, kind, monkeypatch):
-    ours, _ = models[kind]
-    given = batch(ours.config.pad_token_id)
-    fused = ours(**given).logits.data
-    monkeypatch.setattr(ours.config, "attn_implementation", "eager")
-    np.testing.assert_allclose(ours(**given).logits.data, fused, rtol=0, atol=1e-12)
-
-
-@KIND
 @pytest.mark.filterwarnings("ignore:.*not used by MarianModel. final_logits_bias")
 def test_files_and_print(folders, models, kind, tmp_path):
     ours, theirs = models[kind]
@@ -176,23 +133,3 @@ def test_what_it_writes(models, kind, options):
         result = ours.generate(**given, max_new_tokens=new, **options)
         np.testing.assert_array_equal(result, expected)
         assert (result[:, 0] == theirs.config.decoder_start_token_id).all()
-
-
-def test_five_steps_of_adamw(folders):
-    ours = tq.MarianMTModel.from_pretrained(folders["2017"], dtype=np.float64)
-    others = theirs(folders["2017"])
-    settings = {"lr": 1e-2, "weight_decay": 0.1}
-    step = tq.optim.AdamW([p for p in ours.parameters() if p.requires_grad], **settings)
-    their_step = torch.optim.AdamW([p for p in others.parameters() if p.requires_grad], **settings)
-    given = batch(others.config.pad_token_id)
-    tensors = {name: torch.from_numpy(x) for name, x in given.items()}
-    for _ in range(5):
-        for model, optimizer, inputs in ((ours, step, given), (others, their_step, tensors)):
-            optimizer.zero_grad()
-            loss = model(**inputs).loss
-            loss.backward()
-            optimizer.step()
-    states = others.state_dict()
-    for name, array in ours.state_dict().items():
-        # A key's bias has no gradient but what rounding leaves, and Adam divides that by itself.
-        close(array, states[name], name, 1e-8 if name.endswith("k_proj.bias") else 1e-10)

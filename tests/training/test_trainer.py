@@ -283,7 +283,7 @@ def test_a_folder_that_cannot_be_made(text, tmp_path):
 def test_rows_longer_than_the_model_can_read(text, tmp_path):
     run(text, tmp_path / "base", steps=1)
     base = str(tmp_path / "base")
-    with pytest.raises(ValueError, match="seq_len 513 is past max_position_embeddings 512"):
+    with pytest.raises(ValueError, match="seq_len 513 is past the 512 tokens"):
         run(text, tmp_path / "run", seq_len=513, init_from=base)
     assert not (tmp_path / "run").exists()
 

@@ -24,7 +24,7 @@ from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
 class BertConfig(PretrainedConfig):
     """BERT's hyperparameters, with Hugging Face's names and defaults: those of bert-base."""
 
-    model_type = "bert"
+    model_type, causal = "bert", False
     written_if_changed = (*PretrainedConfig.written_if_changed, "position_embedding_type")
     small: ClassVar = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -281,7 +281,7 @@ class BertLMPredictionHead(nn.Module):
     def __init__(self, config):
         self.transform = BertPredictionHeadTransform(config)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
-        self.bias = self.decoder.bias
+        self.bias = nn.new_parameter((config.vocab_size,), 0.0)
 
     def forward(self, x, chosen=None):
         """x (B, T, C) -> (B, T, V), or (N, V) of the N chosen places, (B, T) booleans."""
@@ -309,7 +309,9 @@ class _WithPredictions(BertPreTrainedModel):
     def tie_weights(self):
         """Let the head read the embedding table, if the config says so."""
         if self.config.tie_word_embeddings:
-            self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
+            head = self.cls.predictions
+            head.decoder.weight = self.bert.embeddings.word_embeddings.weight
+            head.decoder.bias = head.bias
 
 
 class BertForPreTraining(_WithPredictions):

@@ -32,6 +32,7 @@ class PretrainedConfig(metaclass=BothSpellings):
     """
 
     model_type: ClassVar[str] = ""
+    causal: ClassVar[bool] = True  # whether a token sees only those before it
     spellings: ClassVar[dict[str, str]] = {}
     written_if_changed: ClassVar[tuple[str, ...]] = ("num_labels", "attn_implementation")
     never_written: ClassVar[tuple[str, ...]] = ()  # fields that this family's files do not have

@@ -5,6 +5,7 @@ Yang et al. 2025, "Qwen3 technical report", section 2: QKV-bias is removed, QK-N
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tinyqwen import functional as F
 from tinyqwen.models import heads
@@ -26,6 +27,7 @@ class Qwen3Config(Qwen2Config):
     """Qwen3's hyperparameters, with Hugging Face's names and defaults."""
 
     model_type = "qwen3"
+    small: ClassVar = {"head_dim": None}  # hidden_size / num_attention_heads
 
     head_dim: Size | None = 128
     attention_bias: bool = False

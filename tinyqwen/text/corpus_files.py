@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 SUFFIXES = (".txt", ".md", ".text", ".jsonl")
-BESIDE = ("entropy.json",)  # what a corpus may bring along that is no text
+BESIDE = ("entropy.json", "reader.json")  # what a corpus may bring along that is no text
 
 
 def text_files(path):

@@ -69,7 +69,7 @@ def prepare_corpus(files, tokenizer, folder, seq_len):
             documents(held_out), tokenizer, folder / "validation.bin"
         )
         entropy_file = Path(held_out[0]).parent / "entropy.json"
-        entropy = _nats(entropy_file, "nats") if entropy_file.exists() else None
+        entropy = known_number(entropy_file, "nats") if entropy_file.exists() else None
     else:
         starts = _hold_out(folder, starts["train"], token_dtype(tokenizer.vocab_size), seq_len)
     for split, positions in starts.items():
@@ -136,7 +136,7 @@ def open_corpus(folder, vocab_size, seq_len):
         if starts[0] < 0 or starts[-1] > len(tokens) - 2 or np.any(np.diff(starts) <= 0):
             raise ValueError(f"{folder}: the documents' positions are damaged{AGAIN}")
         datasets.append(TokenDataset(tokens, starts, seq_len))
-    nats = _nats(folder / "index.json", "entropy_nats")
+    nats = known_number(folder / "index.json", "entropy_nats")
     return *datasets, nats / datasets[1].num_targets if nats else None
 
 
@@ -152,12 +152,12 @@ def map_array(folder, name, dtype, index):
     return np.memmap(path, dtype, mode="r")
 
 
-def _nats(path, name):
+def known_number(path, name):
     """A positive number out of a JSON file, or None if it has none of that name."""
-    nats = read_json(path).get(name)
-    if nats is not None and not (type(nats) in (int, float) and 0 < nats < 1e300):
-        raise ValueError(f"{path}: {name} is {nats!r:.100}, expected a positive number")
-    return nats
+    number = read_json(path).get(name)
+    if number is not None and not (type(number) in (int, float) and 0 < number < 1e300):
+        raise ValueError(f"{path}: {name} is {number!r:.100}, expected a positive number")
+    return number
 
 
 # ---------------------------------------------------------------------------------------------

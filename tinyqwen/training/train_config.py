@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass, fields
 
-from tinyqwen.analysis.budget import training_memory
+from tinyqwen import nn
+from tinyqwen.analysis.costs import training_memory
 from tinyqwen.models.auto import MODELS, AutoConfig, config_class
 from tinyqwen.parallel.resources import default_threads, physical_memory
 from tinyqwen.training.tasks import TASKS, tasks_of
@@ -165,7 +166,7 @@ class TrainConfig:
 
     def refuse_too_large(self, base=None):
         """Raise ValueError if training takes more memory than the machine has, by the estimate of
-        `analysis/budget.py`: the system would end the process, and perhaps others. And if a row is
+        `analysis/costs.py`: the system would end the process, and perhaps others. And if a row is
         longer than the model to start from can read.
 
         base: the checkpoint with the model's config, if it is not init_from
@@ -173,14 +174,18 @@ class TrainConfig:
         base = base or self.init_from
         batch = {"batch": 8 * self.batch_size * self.grad_accumulation * self.seq_len}
         if base is None:
-            model = self.model_config(self.vocab_size or 512)
+            model_config = self.model_config(self.vocab_size or 512)
         else:
-            model = AutoConfig.from_pretrained(base)
-        if self.seq_len > model.max_position_embeddings:
+            model_config = AutoConfig.from_pretrained(base)
+        longest = model_config.max_sequence_length
+        if self.seq_len > longest:
             raise ValueError(
-                f"seq_len {self.seq_len} is past max_position_embeddings "
-                f"{model.max_position_embeddings} of {base}; choose a smaller seq_len"
+                f"seq_len {self.seq_len} is past the {longest} tokens that the model in {base} "
+                "reads (max_position_embeddings); choose a smaller seq_len"
             )
+        task = TASKS[self.task]
+        with nn.empty_parameters():
+            model = task.auto.from_config(model_config)
         batch |= training_memory(model, self.batch_size, self.seq_len)
         need, have = sum(batch.values()), physical_memory()
         if need > have:

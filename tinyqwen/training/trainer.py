@@ -380,6 +380,7 @@ class Trainer:
             "train_loss": float(np.mean(losses)) if losses else None,
             "val_loss": validation,
             "shares": _shares(last),
+            "best_shares": self.task.best_shares(),
             "best_step": self.best_step,
             "floor": self.floor,
             "gap": validation - self.floor if validation is not None and self.floor else None,

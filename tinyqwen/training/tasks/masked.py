@@ -4,14 +4,16 @@ Devlin et al. 2019, "BERT: pre-training of deep bidirectional transformers", sec
 """
 
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen.models.auto import AutoModelForPreTraining
+from tinyqwen.storage.files import file_in
 from tinyqwen.text.documents import documents
-from tinyqwen.training.data import rows_of_step
+from tinyqwen.training.data import known_number, rows_of_step
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import Task
 
@@ -19,6 +21,7 @@ CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; what becomes of them; the 
 SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?=[\"“A-Z])|\n+")
 FIELDS = ("ids", "document")
 VALIDATION_PAIRS = 1024
+BEST_READER = "reader.json"  # what a corpus may bring along: how many hidden words can be guessed
 
 
 def mask_tokens(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
@@ -62,7 +65,7 @@ class Masked(Task):
     "next_sentence_accuracy".
     """
 
-    auto, causal = AutoModelForPreTraining, False
+    auto = AutoModelForPreTraining
     recipe: ClassVar = {
         **{"tokenizer": "wordpiece", "steps": 1500, "batch_size": 32, "learning_rate": 1e-3},
         **{"intermediate_size": 512, "seq_len": 64, "eval_interval": 300},
@@ -96,7 +99,10 @@ class Masked(Task):
                 for ids in tokenizer.encode_batch(sentences, add_special_tokens=False):
                     yield {"ids": ids[:room], "document": [number]}
 
-        prepare_records(files, read, folder, FIELDS)
+        best = None
+        if files[1] and (file := Path(files[1][0]).parent / BEST_READER).exists():
+            best = known_number(file, "masked_accuracy")
+        prepare_records(files, read, folder, FIELDS, {"masked_accuracy": best})
 
     def open(self, folder, tokenizer):
         """Map the sentences, and find those that another follows."""
@@ -104,6 +110,7 @@ class Masked(Task):
         self.pad = tokenizer.pad_token_id or 0
         self.size, self.special = tokenizer.vocab_size, [*tokenizer.special_tokens.values()]
         self.splits = [Sentences(data) for data in open_records(folder, FIELDS)]
+        self._best = known_number(file_in(folder, "index.json"), "masked_accuracy")
 
     def batch(self, seed, step, rows):
         """The rows of a step: which, what follows, and what is hidden are drawn from both."""
@@ -190,6 +197,10 @@ class Masked(Task):
             "masked_accuracy": sums["masked"] / items,
             "next_sentence_accuracy": sums["next"] / pairs,
         }
+
+    def best_shares(self):
+        """The masked accuracy of a reader who knows the grammar, if the corpus brings it."""
+        return {} if self._best is None else {"masked_accuracy": self._best}
 
     def sample(self, model, tokenizer):
         """Validation sentences with a word hidden, and what the model takes it for."""

@@ -22,7 +22,6 @@ class Task(Objective):
     """
 
     auto, recipe = None, MappingProxyType({})
-    causal = True  # whether a token sees only those before it
     flags = ""  # with which `python -m tinyqwen.generate` runs such a model
 
     def __init__(self, config):
@@ -92,6 +91,10 @@ class Task(Objective):
     # -- what is told of it -----------------------------------------------------------------------
 
     floor = None  # nats per item that no model can be below on the validation data, where known
+
+    def best_shares(self):
+        """{name of a share in `metrics`: what the best reader of the data reaches}, where known."""
+        return {}
 
     def metrics(self, sums):
         """What `measure` summed over all evaluation batches, as means: "val_loss" and others."""
