@@ -214,8 +214,9 @@ def test_what_a_reader_guesses_by_hand():
     reader = make_reader.Reader(
         [["Tom", "and", "Tom"], ["Tom", "and", "Ben"], ["Ben", "and", "Max"]]
     )
-    assert reader.right(["Leo", "and", "Sam"], [False, False, True]) == pytest.approx(1 / 5)
-    assert reader.right(["Leo", "and", "Leo"], [False, False, True]) == 0
+    # The same boy again, once of three times, is likelier than any of the five others.
+    assert reader.right(["Leo", "and", "Leo"], [False, False, True]) == 1
+    assert reader.right(["Leo", "and", "Sam"], [False, False, True]) == 0
 
 
 def test_the_reader_is_told_of_all_things():
