@@ -23,71 +23,64 @@ HAD = "(?:had a|got a|loved (?:his|her))"
 # A question, and where the reader looks for its answer, first things first; {0} and {1} are what
 # the question names, and a leading ".*" finds what the story says last.
 READER = [
-    (r"Where is the (.+) now\?", [(rf".*the {{0}} (?:and {PUT} it )?in the (\w+)", r"In the \1.")]),
-    (r"Where was the (.+) first\?", [(r"the {0} in the (\w+)", r"In the \1.")]),
+    (
+        r"Where is the (.+) now\?",
+        [(rf".*the {{0}} (?:and {PUT} it )?in the (\w+)", r"It is in the \1.")],
+    ),
     (
         r"Who put the (.+) in the (\w+)\?",
         [
-            (rf"(\w+) (?:took|saw) the {{0}} and {PUT} it in the {{1}}", r"\1."),
-            (r"(\w+) put a {0} in a {1}", r"\1."),
+            (rf"(\w+) (?:took|saw) the {{0}} and {PUT} it in the {{1}}", r"It was \1."),
+            (r"(\w+) put a {0} in a {1}", r"It was \1."),
         ],
     ),
     (r"Where did .+ go\?", [(rf"{WENT} to the (\w+)", r"To the \1.")]),
-    (r"What is in the (\w+)\?", [(r"the (\w+ \w+) in the {0}", r"The \1.")]),
-    (
-        r"What did (\w+) want\?",
-        [(r"wanted the (\w+ \w+)\.", r"The \1."), (r'"I want a (.+?)," said {0}', r"A \1.")],
-    ),
     (
         r"Who has the (.+) now\?",
         [
-            (rf"So (\w+) {WENT} to \w+ and got the {{0}} back", r"\1."),
-            (r"gave (\w+) the {0}", r"\1."),
-            (r".*gave the {0} to (\w+)", r"\1."),
-            (rf"(\w+) {SAW} a .*?{{0}}", r"\1."),
+            (rf"So (\w+) {WENT} to \w+ and got the {{0}} back", r"It is \1."),
+            (r"gave (\w+) the {0}", r"It is \1."),
+            (r".*gave the {0} to (\w+)", r"It is \1."),
+            (rf"(\w+) {SAW} a .*?\b{{0}}\b", r"It is \1."),
         ],
     ),
-    (r"What did (\w+) give to (\w+)\?", [(r"{0} gave {1} the (\w+ \w+)", r"The \1.")]),
     (
         r"What color is the (\w+) of (\w+)\?",
-        [(rf"{{1}} {HAD} (\w+) {{0}}", r"\1.")],
+        [(rf"{{1}} {HAD} (\w+) {{0}}", r"It is \1.")],
     ),
-    (r"What color is the (\w+)\?", [(r"(?:a|the|his|her) (\w+) {0}\b", r"\1.")]),
-    (r"What color does (\w+) love\?", [(r"{0} loved all (\w+) things", r"\1.")]),
-    (r"Where did (\w+) lose the (.+)\?", [(r"{0} lost the {1} (.+?)\.", r"\1.")]),
+    (r"What color is the (\w+)\?", [(r"(?:a|the|his|her) (\w+) {0}\b", r"It is \1.")]),
     (
-        r"Where did .+ find the (.+)\?",
+        r"Where was the (.+)\?",
         [
-            (r"The {0} was under the (\w+)", r"Under the \1."),
-            (r"looked under the (\w+) and found the {0}", r"Under the \1."),
-            (r"looked in the (\w+) and found the {0}", r"In the \1."),
-            (r"I saw a {0} (.+?),", r"\1."),
+            (r"The {0} was under the (\w+)", r"It was under the \1."),
+            (r"looked under the (\w+) and found the {0}", r"It was under the \1."),
+            (r"looked in the (\w+) and found the {0}", r"It was in the \1."),
+            (r"I saw a {0} (.+?),", r"It was \1."),
         ],
     ),
     (
         r"Who got (?:the|a) (.+) from (\w+)\?",
         [
-            (r"{1} gave (\w+) the {0}", r"\1."),
-            (r"{1} gave the (?:\w+ )?{0} to (\w+)", r"\1."),
+            (r"{1} gave (\w+) the {0}", r"It was \1."),
+            (r"{1} gave the (?:\w+ )?{0} to (\w+)", r"It was \1."),
         ],
     ),
-    (r"Whose (\w+) is (\w+)\?", [(rf"(\w+) {HAD} {{1}} {{0}}", r"\1.")]),
+    (r"Whose (\w+) is (\w+)\?", [(rf"(\w+) {HAD} {{1}} {{0}}", r"It is that of \1.")]),
     (
         r"Why did the (\w+) not cross the (\w+)\?",
         [
-            (r"The ({0}) did .* because it was too tired", r"The \1 was too tired."),
-            (r"cross the ({1}) because it was too (\w+)", r"The \1 was too \2."),
+            (r"The ({0}) did .* because it was too tired", r"Because the \1 was too tired."),
+            (r"cross the ({1}) because it was too (\w+)", r"Because the \1 was too \2."),
         ],
     ),
-    (r"Why did \w+ give the .+ to (\w+)\?", [(r"{0} loved all (\w+) things", r"\g<0>.")]),
+    (r"Why did \w+ give the .+ to (\w+)\?", [(r"{0} loved all (\w+) things", r"Because \g<0>.")]),
     (r"Did the (\w+) cross the (\w+)\?", [(r"The {0} did not cross the {1}", "No.")]),
-    (r"Who ate the (\w+)\?", [(r"(\w+) ate the {0}", r"\1.")]),
-    (r"What did (\w+) eat\?", [(r"{0} ate the (\w+)", r"The \1.")]),
-    (r"Who was hungry\?", [(r"(\w+) \w+ to \w+ and was hungry", r"\1.")]),
-    (r"Who saw the (.+)\?", [(r'"I saw a {0} [^"]*" said (\w+)', r"\1.")]),
+    (r"Who ate the (\w+)\?", [(r"(\w+) ate the {0}", r"It was \1.")]),
+    (r"Who was hungry\?", [(r"(\w+) \w+ to \w+ and was hungry", r"It was \1.")]),
+    (r"Who saw the (.+)\?", [(r'"I saw a {0} [^"]*" said (\w+)', r"It was \1.")]),
     (r"Was (\w+) first\?", [(r"{0} was first", "Yes."), (r"\w+ was first", "No.")]),
-    (r"Who was first\?", [(r"(\w+) was first", r"\1.")]),
-    (r"Who is the (\w+) of (\w+)\?", [(r"(\w+) was the {0} of {1}", r"\1.")]),
+    (r"Who was first\?", [(r"(\w+) was first", r"It was \1.")]),
+    (r"Who is the (\w+) of (\w+)\?", [(r"(\w+) was the {0} of {1}", r"It is \1.")]),
 ]
 
 
@@ -139,18 +132,18 @@ def test_a_reader_finds_the_same_answers(split):
             assert found == answer, (story, question)
             kinds[kind] += 1
             unanswered[kind] += answer == "The story does not say."
-    assert len(kinds) == len(READER)
+    assert len(kinds) == len(READER) >= 10
     total = sum(kinds.values())
     assert 0.1 < sum(unanswered.values()) / total < 0.2
     # What is unanswerable is not told by the kind of question: each of these is asked both ways.
     both_ways = [kind for kind in kinds if 0 < unanswered[kind] < kinds[kind]]
-    assert len(both_ways) >= 8
+    assert len(both_ways) >= 6
 
 
 def test_most_answers_are_not_the_commonest_one():
     answers = Counter(answer for _, pairs in conversations("train") for _, answer in pairs)
     assert answers.most_common(1)[0][1] < 0.2 * sum(answers.values())
-    assert len(answers) > 200
+    assert len(answers) > 100
 
 
 def test_no_story_is_in_two_places():

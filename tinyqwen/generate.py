@@ -269,10 +269,13 @@ class Writer:
 
 def chat(writer, messages):
     """Talk until the end of the input (Ctrl-D)."""
-    print("Your turn. Ctrl-D ends.", file=sys.stderr)
+    print("Your turn. A line that ends with \\ goes on in the next; Ctrl-D ends.", file=sys.stderr)
     while True:
         try:
-            said = input("> ").strip()
+            said = input("> ")
+            while said.endswith("\\"):
+                said = said[:-1].rstrip() + "\n" + input("  ")
+            said = said.strip()
         except EOFError:
             print()
             return

@@ -184,7 +184,7 @@ def test_chat_prompt(printed, parts):
 
 
 def test_conversation_remembers(printed, parts, monkeypatch):
-    typed = iter(["Hi", "", "And you?"])
+    typed = iter(["Hi", "", "And \\", "you?"])
 
     def read(prompt):
         try:
@@ -198,7 +198,7 @@ def test_conversation_remembers(printed, parts, monkeypatch):
     first = chat_reply(parts, messages)
     messages += [
         {"role": "assistant", "content": first},
-        {"role": "user", "content": "And you?"},
+        {"role": "user", "content": "And\nyou?"},
     ]
     assert out == f"{first}\n{chat_reply(parts, messages)}\n\n"
 

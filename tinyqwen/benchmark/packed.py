@@ -40,7 +40,9 @@ class Packed(Generation):
         keep_memory()
         self.size, self.ids = SIZE, ids_for(SIZE, (1, 8))
         config = models.AutoConfig.from_dict(SIZES[SIZE]["config"])
-        config.extra["quantization_config"] = {"bits": bits, "group_size": GROUP}
+        config.extra["quantization_config"] = {
+            **{"bits": bits, "group_size": GROUP, "embedding_bits": 8},
+        }
         with nn.empty_parameters():
             self.model = auto(SIZE, models).from_config(config)
         packed_shape(self.model, _random)
