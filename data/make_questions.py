@@ -46,14 +46,16 @@ WHO_IS = of_kind(
     "who is", ("Who is the {b.sibling} of {a}?", "it is {b}", "{b} was the {b.sibling}")
 )
 HAS_IT = of_kind(
-    "who has it", (f"Who has {TOY} now?", "it is {b}"), (f"Who has {TOY2} now?", "it is {a}")
+    "who has it",
+    (f"Who has {TOY} now?", f"{TOY} is with {{b}}"),
+    (f"Who has {TOY2} now?", f"{TOY2} is with {{a}}"),
 )
 
 WHERE_TO = of_kind("where to", ("Where did {a} go?", "to the {place}"))
 
 ABOUT = {
     "moved_behind_the_back": [
-        *of_kind("where is it", (f"Where is {TOY} now?", "it is in the {box2}")),
+        *of_kind("where is it", (f"Where is {TOY} now?", f"{TOY} is in the {{box2}}")),
         *of_kind("who put it there", (f"Who put {TOY} in the {{box2}}?", "it was {b}")),
         *WHERE_TO,
         *WHO_IS,
@@ -61,8 +63,8 @@ ABOUT = {
     "two_boxes": [
         *of_kind(
             "where is it",
-            (f"Where is {TOY} now?", "it is in the {box}"),
-            (f"Where is {TOY2} now?", "it is in the {box2}"),
+            (f"Where is {TOY} now?", f"{TOY} is in the {{box}}"),
+            (f"Where is {TOY2} now?", f"{TOY2} is in the {{box2}}"),
         ),
         *WHERE_TO,
     ],
@@ -71,13 +73,13 @@ ABOUT = {
         *of_kind("what color", ("What color is the {toy}?", "it is {color}")),
         *of_kind(
             "where was it found",
-            (f"Where was {TOY}?", "it was under the {spot}", "was under the {spot}"),
-            (f"Where was {TOY}?", "it was under the {spot2}", "not under the {spot}"),
+            (f"Where was {TOY}?", f"{TOY} was under the {{spot}}", "was under the {spot}"),
+            (f"Where was {TOY}?", f"{TOY} was under the {{spot2}}", "not under the {spot}"),
         ),
         *WHO_IS,
     ],
     "passed_on": [
-        *of_kind("who has it", (f"Who has {TOY} now?", "it is {a}")),
+        *of_kind("who has it", (f"Who has {TOY} now?", f"{TOY} is with {{a}}")),
         *of_kind(
             "who got it",
             (f"Who got {TOY} from {{a}}?", "it was {b}"),
@@ -88,8 +90,8 @@ ABOUT = {
     "whose_is_it": [
         *of_kind(
             "whose is it",
-            ("Whose {clothes} is {color}?", "it is that of {a}"),
-            ("Whose {clothes} is {color2}?", "it is that of {b}"),
+            ("Whose is the {color} {clothes}?", "the {color} {clothes} is that of {a}"),
+            ("Whose is the {color2} {clothes}?", "the {color2} {clothes} is that of {b}"),
         ),
         *of_kind(
             "who got it",
@@ -131,7 +133,7 @@ ABOUT = {
         *of_kind("who saw it", ("Who saw the {color} {pet}?", "it was {b}")),
         *of_kind(
             "where was it found",
-            ("Where was the {color} {pet}?", "it was {place.fact} the {place}"),
+            ("Where was the {color} {pet}?", "the {color} {pet} was {place.fact} the {place}"),
         ),
         *WHO_IS,
     ],
@@ -144,7 +146,7 @@ ABOUT = {
     ],
     "wish": [
         *of_kind("who put it there", (f"Who put {TOY} in the {{box}}?", "it was {b}")),
-        *of_kind("where was it found", (f"Where was {TOY}?", "it was in the {box}")),
+        *of_kind("where was it found", (f"Where was {TOY}?", f"{TOY} was in the {{box}}")),
         *WHO_IS,
     ],
     "race": [

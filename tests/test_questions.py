@@ -21,11 +21,11 @@ PUT, WENT, SAW = "(?:put|hid)", "(?:went|ran|walked)", "(?:saw|found)"
 HAD = "(?:had a|got a|loved (?:his|her))"
 
 # A question, and where the reader looks for its answer, first things first; {0} and {1} are what
-# the question names, and a leading ".*" finds what the story says last.
+# the question names, \1 what is found, and a leading ".*" finds what the story says last.
 READER = [
     (
         r"Where is the (.+) now\?",
-        [(rf".*the {{0}} (?:and {PUT} it )?in the (\w+)", r"It is in the \1.")],
+        [(rf".*the {{0}} (?:and {PUT} it )?in the (\w+)", r"The {0} is in the \1.")],
     ),
     (
         r"Who put the (.+) in the (\w+)\?",
@@ -38,10 +38,10 @@ READER = [
     (
         r"Who has the (.+) now\?",
         [
-            (rf"So (\w+) {WENT} to \w+ and got the {{0}} back", r"It is \1."),
-            (r"gave (\w+) the {0}", r"It is \1."),
-            (r".*gave the {0} to (\w+)", r"It is \1."),
-            (rf"(\w+) {SAW} a .*?\b{{0}}\b", r"It is \1."),
+            (rf"So (\w+) {WENT} to \w+ and got the {{0}} back", r"The {0} is with \1."),
+            (r"gave (\w+) the {0}", r"The {0} is with \1."),
+            (r".*gave the {0} to (\w+)", r"The {0} is with \1."),
+            (rf"(\w+) {SAW} a .*?\b{{0}}\b", r"The {0} is with \1."),
         ],
     ),
     (
@@ -52,10 +52,10 @@ READER = [
     (
         r"Where was the (.+)\?",
         [
-            (r"The {0} was under the (\w+)", r"It was under the \1."),
-            (r"looked under the (\w+) and found the {0}", r"It was under the \1."),
-            (r"looked in the (\w+) and found the {0}", r"It was in the \1."),
-            (r"I saw a {0} (.+?),", r"It was \1."),
+            (r"The {0} was under the (\w+)", r"The {0} was under the \1."),
+            (r"looked under the (\w+) and found the {0}", r"The {0} was under the \1."),
+            (r"looked in the (\w+) and found the {0}", r"The {0} was in the \1."),
+            (r"I saw a {0} (.+?),", r"The {0} was \1."),
         ],
     ),
     (
@@ -65,7 +65,7 @@ READER = [
             (r"{1} gave the (?:\w+ )?{0} to (\w+)", r"It was \1."),
         ],
     ),
-    (r"Whose (\w+) is (\w+)\?", [(rf"(\w+) {HAD} {{1}} {{0}}", r"It is that of \1.")]),
+    (r"Whose is the (\w+ \w+)\?", [(rf"(\w+) {HAD} {{0}}", r"The {0} is that of \1.")]),
     (
         r"Why did the (\w+) not cross the (\w+)\?",
         [
@@ -93,7 +93,7 @@ def read(story, question):
                 look = re.match if place.startswith(".*") else re.search  # from each place: slow
                 found = look(place.format(*asked.groups()), story)
                 if found:
-                    answer = found.expand(answer)
+                    answer = found.expand(answer.format(*asked.groups()))
                     return kind, answer[0].upper() + answer[1:]
             return kind, "The story does not say."
     raise AssertionError(f"a question that the reader does not understand: {question}")

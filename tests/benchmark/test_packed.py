@@ -20,7 +20,7 @@ def test_more_cores_help_what_waits_for_arithmetic():
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_packed_model_of_random_weights(monkeypatch, bits):
     monkeypatch.setattr(packed, "SIZE", "s")
-    model = packed.Packed(None, bits)
+    model = packed.Packed(bits)
     assert model.token(4) > 0 and model.core_rate() > 0
     config = tq.AutoConfig.from_dict(SIZES["s"]["config"])
     assert model.bytes() == nbytes(tq.quantize(tq.Qwen2ForCausalLM(config), bits))

@@ -61,7 +61,7 @@ def matrix(rng, bits, ordered, out=24, n=32, size=16):
 def test_products_are_the_dense_ones(rng, bits, ordered, monkeypatch):
     packed, dense, (codes, g_idx) = matrix(rng, bits, ordered)
     bias = rng.normal(size=24)
-    for piece in (1 << 18, 600):  # all at once; two blocks of 8 outputs and then one
+    for piece in (1 << 19, 600):  # all at once; two blocks of 8 outputs and then one
         monkeypatch.setattr("tinyqwen.tuning.packed_matrix.PIECE", piece)
         for rows in (1, 3, 11):
             x, g = rng.normal(size=(rows, 32)), rng.normal(size=(rows, 24))

@@ -8,7 +8,6 @@ arithmetic that unpacks it, of which every core brings its own. So with c cores 
 seconds; the rates are measured, and the rest is what is left of the token measured here.
 """
 
-import tempfile
 import time
 from contextlib import ExitStack
 from statistics import median
@@ -18,12 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from tinyqwen import nn
 from tinyqwen.benchmark.ours import Generation
-from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.sizes import SIZES, auto, ids_for
 from tinyqwen.benchmark.worker import Worker, take_turns
 from tinyqwen.functional.matvec import multiply
 from tinyqwen.models import auto as models
-from tinyqwen.parallel.resources import default_threads, keep_memory
+from tinyqwen.parallel.resources import default_threads
 from tinyqwen.tuning.quantization import QuantizedLinear, nbytes, packed_shape
 
 SIZE, GROUP = "0.5b", 128
@@ -31,13 +29,12 @@ MORE_CORES = (4, 8)
 
 
 class Packed(Generation):
-    """`Generation` with random weights in few bits; with bits = 32, those of the folder."""
+    """`Generation` with random weights in few bits, or, with bits = 32, in float32."""
 
-    def __init__(self, folder, bits):
+    def __init__(self, bits):
         if bits == 32:
-            super().__init__(folder, SIZE, prompt=8)
+            super().__init__(SIZE, prompt=8)
             return
-        keep_memory()
         self.size, self.ids = SIZE, ids_for(SIZE, (1, 8))
         config = models.AutoConfig.from_dict(SIZES[SIZE]["config"])
         config.extra["quantization_config"] = {
@@ -89,14 +86,14 @@ def predicted(weights, size, rest, core_rate, memory_rate, cores):
 
 def tokens(rounds=5):
     """A row for float32, int8 and int4: milliseconds of a token, and times those of float32."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        weights = write_random_checkpoint(folder, SIZE)  # tied: the table is the head's matrix too
+    with ExitStack() as stack:
         sides = {
-            name: stack.enter_context(Worker(f"{__name__}:Packed", folder=folder, bits=bits))
+            name: stack.enter_context(Worker(f"{__name__}:Packed", bits=bits))
             for name, bits in (("float32", 32), ("int8", 8), ("int4", 4))
         }
         rates = {name: side.ask("core_rate") for name, side in sides.items()}
         sizes = {name: side.ask("bytes") for name, side in sides.items()}
+        weights = sizes["float32"] // 4  # tied: the table is the head's matrix too
         times = take_turns(sides, 2 * rounds, "token", new=9)
     seconds = {name: 1e-3 * median(each) for name, each in times.items()}
     memory = sizes["float32"] / seconds["float32"]  # all cores of this machine wait for it

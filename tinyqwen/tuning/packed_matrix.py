@@ -20,7 +20,7 @@ from tinyqwen.functional.linear import check_ids, column_sums
 from tinyqwen.functional.matvec import FEW, LARGE, alone, matvec
 from tinyqwen.tuning.packing import pack_bytes, run_sizes, unpack_bytes
 
-PIECE = 1 << 18  # weights unpacked at a time
+PIECE = 1 << 19  # weights unpacked at a time; with fewer, the calls take longer than caches save
 WIDTH = 128  # outputs of a block, or as many of them as divide a layer's evenly
 
 _buffers = threading.local()
@@ -28,7 +28,7 @@ _buffers = threading.local()
 
 def _buffer(name, shape, dtype):
     """A piece of memory that this thread uses again and again: fresh pages cost a third more."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     whole = getattr(_buffers, name, None)
     if whole is None or whole.size < size or whole.dtype != dtype:
         whole = np.empty(max(size, PIECE), dtype)
@@ -218,15 +218,14 @@ class GroupedMatrix(_Packed):
         """out (T, n) = x Wᵀ for a few x (T, in)."""
         x = x if self.order is None else x[:, self.order]
         x = x.reshape(len(x), -1, self.group_size).swapaxes(0, 1)  # (G, T, size)
-        sums = x.sum(2)  # (G, T)
-        x = x / run_sizes(self.bits, self.group_size).astype(x.dtype)
+        sums = np.add.reduce(x, axis=2)[..., None]  # (G, T, 1)
+        x = x / run_sizes(self.bits, self.group_size).astype(x.dtype, copy=False)
         out = out.reshape(len(out), -1, self.width)
         for blocks in self._pieces():
-            scales = self._scales[blocks]
             products = x @ self._unpacked(blocks, x.dtype)  # (n, G, T, width)
-            products -= sums[..., None] * self._zeros[blocks, :, None]
-            products *= scales[:, :, None]
-            out[:, blocks] = products.sum(1).swapaxes(0, 1)
+            products -= sums * self._zeros[blocks, :, None]
+            products *= self._scales[blocks, :, None]
+            out[:, blocks] = np.add.reduce(products, axis=1).swapaxes(0, 1)
 
 
 class Int8Table(_Packed):

@@ -7,6 +7,8 @@ inputs. Arrays are laid out as in Hugging Face's GPTQ files: inputs first, (in, 
 (groups, out).
 """
 
+import functools
+
 import numpy as np
 
 BITS = (2, 4, 8)
@@ -139,12 +141,19 @@ def unpack_bytes(packed, bits, out, scratch):
         np.copyto(out, packed, casting="unsafe")
         return out
     runs = (*packed.shape[:-2], 8 // bits, *packed.shape[-2:])
-    masks = np.array([(2**bits - 1) << i for i in range(0, 8, bits)], np.uint8)
-    np.bitwise_and(packed[..., None, :, :], masks[:, None, None], out=scratch.reshape(runs))
+    np.bitwise_and(packed[..., None, :, :], _masks(bits), out=scratch.reshape(runs))
     np.copyto(out, scratch, casting="unsafe")
     return out
 
 
+@functools.lru_cache
+def _masks(bits):
+    """The bits of each run in a byte, (8 / bits, 1, 1)."""
+    masks = [(2**bits - 1) << i for i in range(0, 8, bits)]
+    return np.array(masks, np.uint8)[:, None, None]
+
+
+@functools.lru_cache
 def run_sizes(bits, group_size):
     """By how much `unpack_bytes` makes each input's code of a group too large, (group_size,)."""
     return np.repeat(2.0 ** np.arange(0, 8, bits), group_size * bits // 8).astype(np.float32)
