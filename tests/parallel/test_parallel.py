@@ -5,12 +5,13 @@ import signal
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import tinyqwen as tq
 from tinyqwen.autograd.random import default_rng
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel import workers
-from tinyqwen.parallel.data_parallel import DataParallel, _shares, clipped_gradients
+from tinyqwen.parallel.data_parallel import DataParallel, Objective, _shares, clipped_gradients
 
 
 @pytest.fixture(params=["processes", "threads"], autouse=True)
@@ -121,6 +122,42 @@ def test_each_part_of_a_batch_drops_others(model, rng):
     ids = np.repeat(rng.integers(0, 50, (1, 9)), 2, axis=0)
     both, one = (gradients(model, part, len(part), seed=(5,))[0] for part in (ids, ids[:1]))
     assert abs(both - one) > 1e-4
+
+
+def test_no_items_have_no_loss(model):
+    ids = np.ones((2, 5), int)
+    with DataParallel(model, 2) as parallel:
+        assert parallel.loss([rows(ids, np.full_like(ids, -100))] * 2) == 0
+
+
+class OneOfTwo(Objective):
+    """A loss of the number that a row names: of a, or of b."""
+
+    def loss(self, model, batch, num_items):
+        used = {int(n) for n in batch["which"]}
+        return sum((parameter * 1.0).sum() for i, parameter in enumerate(model.parameters())
+                   if i in used)  # fmt: skip
+
+
+def test_a_parameter_that_a_part_does_not_use_gets_nothing_of_it():
+    """Not what the part gave it in the step before."""
+    model = tq.nn.ModuleList([tq.nn.RMSNorm(3), tq.nn.RMSNorm(3)])
+    params = list(model.parameters())
+    out = [np.empty(3, np.float32) for _ in params]
+    with DataParallel(model, 2, objective=OneOfTwo()) as parallel:
+        for which, expected in (([0, 1], [1, 1]), ([0, 0], [2, 0]), ([1, 0], [1, 1])):
+            parallel.gradients({"which": np.array(which)}, params, out, num_items=1)
+            assert [array[0] for array in out] == expected
+
+
+def test_blas_has_its_cores_again(model):
+    def cores():
+        return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+    before = cores()
+    with DataParallel(model, 2):
+        assert set(cores()) <= {1}
+    assert cores() == before
 
 
 def test_workers_see_each_update(model, rng):
