@@ -1,0 +1,165 @@
+"""What `python -m tinyqwen.train` says and how it ends, with a trainer that does nothing."""
+
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tinyqwen import cli, train
+from tinyqwen.train import _free, _indented, main, parse_arguments, print_summary
+from tinyqwen.training.trainer import Stopped
+
+SUMMARY = {
+    **{"steps": 1200, "elapsed": 61.6, "tokens_per_second": 23456.7, "train_loss": 1.23456},
+    **{"val_loss": 1.5, "best_step": 900, "floor": 1.25, "gap": 0.25, "shares": {"of_all": 0.125}},
+}
+
+
+def trainer(folder="runs/x", **changes):
+    task = SimpleNamespace(sample=lambda model, tokenizer: "Once\n\nmore " + "and " * 30,
+                           prompt=lambda tokenizer: "It's me", flags="--chat")  # fmt: skip
+    made = dict(folder=folder, task=task, model=None, tokenizer=None, saved_ranks=1,
+                ranks=SimpleNamespace(rank=0, size=1), config=SimpleNamespace(steps=9))  # fmt: skip
+    return SimpleNamespace(**{**made, **changes})
+
+
+def test_the_summary_by_hand(capsys):
+    print_summary(trainer(), SUMMARY)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:7] == [
+        "",
+        "1200 steps in 62 s, 23,457 tokens/s",
+        "  training loss     1.235 nats per token   mean of the last 50 steps",
+        "  validation loss   1.500 nats per token   best at step 900",
+        "  floor             1.250 nats per token   entropy of the text: no model can be below",
+        "  above the floor   0.250 nats per token",
+        "  of all                    12.5%",
+    ]
+    assert lines[7:12] == ["", "A sample:", "", "    Once", "    "]
+    assert all(len(line) <= 4 + 88 for line in lines) and lines[12].startswith("    more and and")
+    assert lines[-2] == "Files in runs/x: model.safetensors, best/, metrics.jsonl, loss.png"
+    words = """Try:  python -m tinyqwen.generate runs/x --chat 'It'"'"'s me'"""
+    assert lines[-1] == words
+
+
+def test_what_is_not_known_is_left_out(capsys):
+    nothing = dict.fromkeys(SUMMARY) | {"steps": 0, "elapsed": 0.4, "shares": {}}
+    print_summary(trainer(), nothing)
+    out = capsys.readouterr().out
+    assert "0 steps in 0 s\n" in out and "nats" not in out and "tokens/s" not in out
+
+
+def test_a_folder_that_is_free(tmp_path):
+    folder = tmp_path / "mine"
+    assert _free(str(folder)) == str(folder)
+    folder.mkdir()
+    assert _free(str(folder)) == str(folder)  # empty
+    (folder / "x").touch()
+    assert _free(str(folder)) == f"{folder}-2"
+    (tmp_path / "mine-2").mkdir()
+    assert _free(str(folder)) == f"{folder}-2"
+    (tmp_path / "mine-2" / "x").touch()
+    assert _free(str(folder)) == f"{folder}-3"
+
+
+def test_lines_are_wrapped_and_empty_ones_kept():
+    assert _indented("a b\n\nc d", width=2) == "    a\n    b\n    \n    c\n    d"
+
+
+class Fake:
+    """A Trainer that ends as it is told; `made` keeps how it was called."""
+
+    made, ending, saved = None, None, 1
+
+    def __init__(self, config, resume, steps, ranks):
+        Fake.made = (config, resume, steps)
+        self.__dict__ |= vars(trainer(folder=config.out, config=config, saved_ranks=Fake.saved))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def train(self):
+        if Fake.ending is not None:
+            raise Stopped(Fake.ending, 4)
+        return SUMMARY
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(train, "Trainer", Fake)
+    monkeypatch.setattr(Fake, "ending", None)
+    monkeypatch.setattr(Fake, "saved", 1)
+    return Fake
+
+
+@pytest.mark.parametrize("signum, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (0, 130)])
+def test_a_stop_tells_how_to_go_on(fake, capsys, signum, status):
+    fake.ending = signum
+    assert main(["--out", "runs/y", "--steps", "9"]) == status
+    out, err = capsys.readouterr()
+    assert out == "" and err == (
+        "\nstopped after step 4 of 9, saved. Go on with:\n"
+        "    python -m tinyqwen.train --out runs/y --resume\n"
+    )
+
+
+def test_resumed_with_more_steps_and_other_ranks(fake, capsys, tmp_path):
+    fake.saved = 3
+    assert main(["--out", str(tmp_path), "--resume", "--steps", "7"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("The learning rate is now that of a run of 7 steps.\nSo far the run was ")
+    assert "that of 3 ranks; its losses with 1 agree" in out
+    assert fake.made[1:] == (True, 7)
+    fake.saved = 1
+    main(["--out", str(tmp_path), "--resume"])
+    out = capsys.readouterr().out
+    assert "learning rate" not in out and "ranks" not in out and fake.made[1:] == (True, None)
+
+
+def test_a_new_run_is_no_resumed_one(fake):
+    assert main(["--out", "runs/z", "--steps", "5"]) == 0
+    config, resume, steps = fake.made
+    assert (config.out, config.steps, resume, steps) == ("runs/z", 5, False, None)
+
+
+def test_the_first_setting_that_a_resumed_run_does_not_take(capsys):
+    for arguments in (["--steps", "3", "--out", "x"], ["--out", "x"], []):
+        assert parse_arguments(["--resume", *arguments])[1].resume
+    with pytest.raises(SystemExit):
+        parse_arguments(["--resume", "--threads", "2", "--grad-clip", "1", "--steps", "3"])
+    assert "leave out --grad-clip" in capsys.readouterr().err
+
+
+def test_a_students_run_has_a_folder_of_its_own():
+    assert parse_arguments(["--student", "code"])[0].out == train.MINE
+    assert parse_arguments(["--student", "code", "--out", "o"])[0].out == "o"
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (ValueError("two\n lines"), "two lines"),
+        (ValueError(), "ValueError"),
+        (OSError(28, "full", "a/b"), "a/b: full"),
+        (OSError("just words"), "just words"),
+        (FileNotFoundError("no file"), "no file"),
+        (MemoryError("too large"), "too large"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(error, said, monkeypatch, capsys):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["/x/train.py"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ending:
+            cli.run(fail)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ending.value.code == 2
+    assert capsys.readouterr() == ("", f"tinyqwen.train: {said}\n")
