@@ -267,11 +267,9 @@ def mlm_head(x, dense, activation, norm, decoder, chosen=None):
 
     x (B, T, C), hidden states. The parts are functions: dense, activation and norm take (..., C)
     and return (..., C); decoder returns (..., V). chosen (B, T) booleans, or None for all places.
-    Returns (B, T, V), or (N, V) for the N chosen places, row by row; for the others nothing is
-    computed. (The paper's section 3.1 has a softmax alone; the transform is in its code.)
+    Returns (B, T, V), or (N, V) for the N chosen places, row by row: no others are computed.
     """
-    if chosen is not None:
-        x = x[chosen]  # (B, T, C) -> (N, C)
+    x = x if chosen is None else x[chosen]  # (B, T, C) -> (N, C)
     return decoder(norm(activation(dense(x))))
 
 
@@ -323,18 +321,22 @@ class BertForPreTraining(_WithPredictions):
         self.post_init()
         self.tie_weights()
 
-    def forward(self, input_ids, *args, labels=None, next_sentence_label=None, **options):
+    def forward(
+        self, input_ids, *args, labels=None, next_sentence_label=None, chosen=None, **options
+    ):
         """As BertModel's forward -> prediction_logits (B, T, V), seq_relationship_logits (B, 2).
 
         labels: (B, T), the hidden tokens, and -100 elsewhere. next_sentence_label: (B,), 0 where
         the second sentence follows the first, else 1. With both, loss is the sum of the two means.
+        chosen: (B, T) booleans, at which N tokens to predict, -> prediction_logits (N, V).
         """
         out = self.bert(input_ids, *args, **options)
-        out.prediction_logits = self.cls.predictions(out.last_hidden_state)
+        out.prediction_logits = self.cls.predictions(out.last_hidden_state, chosen)
         out.seq_relationship_logits = self.cls.seq_relationship(out.pooler_output)
         out.last_hidden_state = out.pooler_output = None
         if labels is not None and next_sentence_label is not None:
-            tokens = F.cross_entropy(out.prediction_logits, as_array(labels))
+            labels = as_array(labels)[... if chosen is None else chosen]
+            tokens = F.cross_entropy(out.prediction_logits, labels)
             pairs = as_array(next_sentence_label).reshape(-1)
             out.loss = tokens + F.next_sentence_loss(out.seq_relationship_logits, pairs)
         return out

@@ -165,8 +165,10 @@ class Masked(Task):
 
     def _losses(self, model, batch, num_items):
         names = ("input_ids", "token_type_ids", "attention_mask")
-        out = model(**{name: batch[name] for name in names})
-        tokens = F.cross_entropy(out.prediction_logits, batch["labels"], num_items=num_items[0])
+        chosen = batch["labels"] != -100
+        out = model(**{name: batch[name] for name in names}, chosen=chosen)
+        labels = batch["labels"][chosen]
+        tokens = F.cross_entropy(out.prediction_logits, labels, num_items=num_items[0])
         pairs = F.next_sentence_loss(
             out.seq_relationship_logits, batch["next_sentence_label"], num_items=num_items[1]
         )
@@ -185,7 +187,7 @@ class Masked(Task):
         items, rows = self.num_items(batch)
         return {
             **{"loss": tokens.item(), "items": items, "pair_loss": pairs.item(), "pairs": rows},
-            "masked": int(np.count_nonzero(guesses == batch["labels"])),
+            "masked": int(np.count_nonzero(guesses == batch["labels"][batch["labels"] != -100])),
             "next": int(np.count_nonzero(answers == batch["next_sentence_label"])),
         }
 
