@@ -29,18 +29,18 @@ def test_another_stage_is_refused():
 def test_a_ring_by_hand():
     """Four ranks, 8 bytes: six messages of 2 bytes each way round."""
     assert ring_bytes(8, 4) == 12
-    assert ring_seconds(8, 4, Network(bandwidth=2.0, latency=0.5)) == 6 + 3
-    assert ring_seconds(8, 1, Network(bandwidth=2.0, latency=0.5)) == 0
+    assert ring_seconds(8, 4, bandwidth=2.0, latency=0.5) == 6 + 3
+    assert ring_seconds(8, 1, bandwidth=2.0, latency=0.5) == 0
 
 
 def test_a_step_waits_for_what_does_not_travel_meanwhile():
     network = Network(bandwidth=1.0, latency=0.0)
-    alone = step_seconds(100, 10, 2, speed=5.0, network=network)
+    alone = step_seconds(100, 10, 2, 5.0, *network)
     assert alone == {"arithmetic": 10.0, "communication": 10.0}
-    assert step_seconds(100, 10, 2, 5.0, network, overlap=0.6)["communication"] == 4.0
-    assert step_seconds(100, 10, 2, 5.0, network, overlap=1.0)["communication"] == 0.0
-    assert efficiency(100, 10, 2, 5.0, network) == 0.5
-    assert efficiency(100, 10, 1, 5.0, network) == 1.0
+    assert step_seconds(100, 10, 2, 5.0, *network, overlap=0.6)["communication"] == 4.0
+    assert step_seconds(100, 10, 2, 5.0, *network, overlap=1.0)["communication"] == 0.0
+    assert efficiency(100, 10, 2, 5.0, *network) == 0.5
+    assert efficiency(100, 10, 1, 5.0, *network) == 1.0
 
 
 def test_a_pipeline_of_one_stage_never_waits():

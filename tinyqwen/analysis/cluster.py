@@ -5,11 +5,10 @@ rank computes `speed` FLOP/s, sends `bandwidth` bytes/s, and a message takes `la
 the least, however short it is.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """What lies between ranks.  bandwidth: bytes/s each way;  latency: seconds a message."""
 
     bandwidth: float
@@ -24,32 +23,35 @@ def ring_bytes(nbytes, ranks):
     return 2 * (ranks - 1) / ranks * nbytes
 
 
-def ring_seconds(nbytes, ranks, network):
+def ring_seconds(nbytes, ranks, bandwidth, latency):
     """Time of that sum: 2 (N - 1) messages of 1/N of the array, one after another.
 
-    >>> ring_seconds(4e9, 4, Network(bandwidth=1e9, latency=0.0))
+    >>> ring_seconds(4e9, 4, bandwidth=1e9, latency=0.0)
     6.0
     """
     messages = 2 * (ranks - 1)
-    return ring_bytes(nbytes, ranks) / network.bandwidth + messages * network.latency
+    return ring_bytes(nbytes, ranks) / bandwidth + messages * latency
 
 
-def step_seconds(flops, nbytes, ranks, speed, network, overlap=0.0):
+def step_seconds(flops, nbytes, ranks, speed, bandwidth, latency, overlap=0.0):
     """{part: seconds} of a training step whose rows are shared out: C/(N·speed), and the sum.
 
     nbytes: of the gradients. overlap: the share of the arithmetic during which gradients that are
     ready travel already (0, none; the backward pass is two thirds); only what is left is waited
     for.
+
+    >>> step_seconds(flops=100, nbytes=8, ranks=2, speed=5, bandwidth=4, latency=0.5, overlap=0.1)
+    {'arithmetic': 10.0, 'communication': 2.0}
     """
     compute = flops / ranks / speed
-    travel = ring_seconds(nbytes, ranks, network)
+    travel = ring_seconds(nbytes, ranks, bandwidth, latency)
     return {"arithmetic": compute, "communication": max(0.0, travel - overlap * compute)}
 
 
-def efficiency(flops, nbytes, ranks, speed, network, overlap=0.0):
+def efficiency(flops, nbytes, ranks, speed, bandwidth, latency, overlap=0.0):
     """Speed-up over N: 1 if N ranks are N times as fast as one."""
-    seconds = sum(step_seconds(flops, nbytes, ranks, speed, network, overlap).values())
-    return flops / speed / (ranks * seconds)
+    parts = step_seconds(flops, nbytes, ranks, speed, bandwidth, latency, overlap)
+    return flops / speed / (ranks * sum(parts.values()))
 
 
 def zero_memory(parameters, ranks, stage, weight_bytes=2, gradient_bytes=2, optimizer_bytes=12):

@@ -260,7 +260,7 @@ def cluster(settings):
         here = Network(median(r["bandwidth"] for r in rounds), median(r["latency"] for r in rounds))
         note = (
             f"{first['sent'] / 1e6:.2f} MB sent, communication {share:.0%} of it; "
-            f"by the model {1e3 * ring_seconds(nbytes, ranks, here):.2f} ms"
+            f"by the model {1e3 * ring_seconds(nbytes, ranks, *here):.2f} ms"
         )
         times = {"ours": [r["step"] for r in rounds]}
         yield row("cluster", f"step at {size}, {ranks} ranks here", "ms", times, note=note)
@@ -278,7 +278,7 @@ def _projection(network, alone, size):
     """What machines like this one would take, one rank each, over a given network."""
     nbytes, seconds = 4 * alone["parameters"], alone["step"] / 1e3
     for ranks in (2, 4, 8, 16):
-        parts = step_seconds(1.0, nbytes, ranks, 1 / seconds, network)
+        parts = step_seconds(1.0, nbytes, ranks, 1 / seconds, *network)
         note = f"of these {1e3 * parts['communication']:.2f} ms on the wire"
         times = {"ours": [1e3 * sum(parts.values())]}
         yield row("cluster", f"step at {size}, {ranks} machines, projected", "ms", times, note=note)

@@ -33,7 +33,8 @@ MOST_LATE = 2  # tests that a function may keep waiting; to wait in the others a
 class Submission:
     """The functions of one chapter, as attributes.
 
-    functions: {name: function or StudentFunction}; names that are missing are to do
+    functions: {name: function or StudentFunction}; names that are missing are to do. What is asked
+               for twice is the same object, so that `submission.f.edited` is what f's last call did
     used:      the names a grader has asked for so far
     grace:     seconds after the time limit in which somebody else stops the function
     fences, restarts: what stands around a worker, and how often it was lost
@@ -75,7 +76,8 @@ class Submission:
             return function
         code = getattr(function, "__code__", None)
         file = code and code.co_filename
-        return StudentFunction(name, Here(function, file), file)
+        self._functions[name] = StudentFunction(name, Here(function, file), file)
+        return self._functions[name]
 
     def close(self):
         """Let go of what runs the functions."""
@@ -119,12 +121,13 @@ class InWorker(Submission):
     def __init__(self, chapter, file, names, **settings):
         super().__init__(dict.fromkeys(names), str(file))
         self._file, self._settings = file, settings
-        self.current, self._worker = None, None
+        self.current, self._worker, self._made = None, None, {}
         if "library" not in settings:
             self._settings["library"] = lent(chapter, lambda: self.current)
         self._start()
 
     def _start(self):
+        self._made = {}
         try:
             self._worker = Worker(self._file, self._functions, **self._settings)
             self.fences = self._worker.fences
@@ -140,8 +143,10 @@ class InWorker(Submission):
                 raise self._broken
         if name not in self._worker.functions:
             raise ToDo(name)
-        home = Named(self._worker.functions[name], name, self)
-        return StudentFunction(name, home, str(self._file))
+        if name not in self._made:
+            home = Named(self._worker.functions[name], name, self)
+            self._made[name] = StudentFunction(name, home, str(self._file))
+        return self._made[name]
 
     def close(self):
         if self._worker is not None:

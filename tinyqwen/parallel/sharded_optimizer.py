@@ -10,7 +10,23 @@ import math
 
 import numpy as np
 
-from tinyqwen.optim import AdamW
+from tinyqwen.optim import AdamW, adamw_step
+from tinyqwen.parallel.ring import chunk_bounds
+
+
+def sharded_adamw_step(parameter, gradient, m, v, step, rank, size, **settings):
+    """One rank's part of an update by AdamW, whose state is shared out over `size` ranks.
+
+    parameter (n,): all weights. gradient (n,): summed over the ranks in this rank's chunk, which is
+    all that is right after a reduce-scatter. m, v: the moments of that chunk alone, as long as it
+    is. step: t, 1 for the first update; settings: lr, betas, eps, weight_decay of `adamw_step`.
+    Returns the new (chunk of the weights, m, v); an all-gather then brings the others' chunks.
+
+    (Rajbhandari et al. 2020, "ZeRO", section 5.1.)
+    """
+    bounds = chunk_bounds(len(parameter), size)
+    own = slice(bounds[rank], bounds[rank + 1])
+    return adamw_step(parameter[own], gradient[own], m, v, step, **settings)
 
 
 class ShardedAdamW(AdamW):

@@ -124,6 +124,13 @@ def batch_from_a_lasting_generator(tokens, starts, seq_len, batch_size, seed, st
     return cut(tokens, starts, seq_len, rng.permutation(rows))
 
 
+@sampling_mutant("test_sample_batch_seed", "what sample_batch changed in place")
+def batch_moves_the_starts_back_for_good(tokens, starts, seq_len, batch_size, seed, step):
+    np.minimum(starts, len(tokens) - seq_len, out=starts)
+    starts -= 1
+    return sample_batch(tokens, starts + 1, seq_len, batch_size, seed, step)
+
+
 # ---------------------------------------------------------------------------------------------
 # power_law
 # ---------------------------------------------------------------------------------------------
