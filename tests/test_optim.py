@@ -143,3 +143,34 @@ def test_schedule():
     assert lr(110) == lr(1000) == pytest.approx(0.1)
     assert lr(35) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
     assert optim.cosine_with_warmup(0, 1.0, 0, 10) == 1.0
+
+
+def test_frozen_parameters_are_in_no_group():
+    model = nn.ModuleList([nn.Linear(2, 3), nn.Linear(3, 2)])
+    model[0].requires_grad_(False)
+    groups = optim.decay_groups(model, 0.1)
+    found = [[p.shape for p in group["params"]] for group in groups]
+    assert found == [[(2, 3)], [(2,)]]
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+
+
+def test_a_state_is_a_copy():
+    """What is saved at a step stays what it was, and what is loaded is nobody else's."""
+    parameter = nn.Parameter(np.ones(3))
+    optimizer = optim.AdamW([parameter], lr=0.1)
+
+    def step():
+        parameter.grad = np.arange(3.0)
+        optimizer.step()
+
+    step()
+    state = optimizer.state_dict()
+    kept = {name: array.copy() for name, array in state.items()}
+    step()
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, kept[name])
+    optimizer.load_state_dict(state)
+    step()
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, kept[name])
+    assert optimizer.state_dict()["steps"].tolist() == [2]
