@@ -139,3 +139,66 @@ def test_arrays_are_compared_to_their_last_byte(tmp_path, monkeypatch, length):
     same = {name for name in arrays if safetensors.same_bytes(entries["one"], entries[name])}
     assert same == {"one", "same"}
     assert safetensors.same_bytes(entries["same"], entries["one"])
+
+
+def handmade(path, stored, dtype, shape):
+    """A file with one array "a" of these raw numbers, written byte by byte."""
+    header = {"a": {"dtype": dtype, "shape": shape, "data_offsets": [0, stored.nbytes]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + stored.tobytes())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_bfloat16(tmp_path, dtype):
+    """All 65,536 of them: the upper half of a float32, whatever it is read into."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    handmade(tmp_path / "x", bits, "BF16", [256, 256])
+    (entry,) = safetensors.read_header(tmp_path / "x")[0].values()
+    out = np.empty((256, 256), dtype)
+    not_finite = safetensors.read_into([(entry, out)])
+    expected = (bits.astype(np.uint32) << 16).view(np.float32).reshape(256, 256).astype(dtype)
+    np.testing.assert_array_equal(out, expected)
+    assert np.array_equal(np.signbit(out), np.signbit(expected)) and not_finite == {"a"}
+
+
+@pytest.mark.parametrize("dtype, code", [("F16", "<f2"), ("F32", "<f4"), ("F64", "<f8")])
+def test_what_is_not_finite_is_named(tmp_path, dtype, code):
+    values = np.ones(6, code)
+    for place, value, names in ((0, 1.0, set()), (5, np.nan, {"a"}), (0, -np.inf, {"a"})):
+        values[place] = value
+        handmade(tmp_path / "x", values, dtype, [2, 3])
+        (entry,) = safetensors.read_header(tmp_path / "x")[0].values()
+        assert safetensors.read_into([(entry, np.empty((2, 3), np.float64))]) == names
+        values[place] = 1
+
+
+def test_pieces_are_read_to_their_places_and_told(tmp_path, monkeypatch, rng):
+    monkeypatch.setattr(safetensors, "PIECE", 7)
+    arrays = {"a": rng.standard_normal((3, 5)), "b": rng.standard_normal(7), "c": np.zeros((0, 2))}
+    safetensors.save(tmp_path / "x", arrays)
+    entries, told = safetensors.read_header(tmp_path / "x")[0], []
+    out = {name: np.empty_like(array) for name, array in arrays.items()}
+    safetensors.read_into([(entries[n], out[n]) for n in arrays], told.append)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(out[name], array)
+    assert sorted(told) == [8, 56, 56, 56]
+    part = np.empty((2, 5))
+    safetensors.read_into([(entries["a"].rows(1, 3), part)])
+    np.testing.assert_array_equal(part, arrays["a"][1:])
+
+
+def test_a_file_is_as_others_may_read_it(tmp_path):
+    """As any file that this process makes, and not for its owner alone."""
+    safetensors.save(tmp_path / "x", {"a": np.zeros(2)})
+    (tmp_path / "y").touch()
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
+@pytest.mark.parametrize("turn", [
+    lambda a: a.T, lambda a: a[::2], lambda a: a[:, ::-1], lambda a: a.astype(">f4"),
+    lambda a: np.broadcast_to(a[:1], a.shape), lambda a: np.asfortranarray(a),
+])  # fmt: skip
+def test_any_layout_is_written_right(tmp_path, turn, rng):
+    array = turn(rng.standard_normal((4, 6)).astype(np.float32))
+    safetensors.save(tmp_path / "x", {"a": array})
+    np.testing.assert_array_equal(safetensors.load(tmp_path / "x")[0]["a"], array)
