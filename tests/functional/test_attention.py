@@ -204,6 +204,22 @@ def test_scores_of_every_size(largest, dtype, tolerance, rng):
         assert all(np.isfinite(g).all() for g in found[1])
 
 
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("scale", [300.0, -300.0])
+@pytest.mark.parametrize("toward", [1.0, -1.0])
+def test_large_scores_of_any_sign_and_scale(queries, scale, toward):
+    """Also of a single query, which has a way of its own, and where all of them are negative."""
+    q = np.full((1, 1, queries, 1), toward, np.float32)
+    k = np.array([1, 1 + 1e-2, 1 - 1e-2], np.float32).reshape(1, 1, 3, 1)
+    v = np.array([1, 2, 4], np.float32).reshape(1, 1, 3, 1)
+    with np.errstate(all="raise", under="ignore"):
+        found = F.scaled_dot_product_attention(q, k, v, scale=scale).data
+    scores = np.float64(toward) * k.astype(np.float64).ravel() * scale
+    p = np.exp(scores - scores.max())
+    expected = (p @ [1, 2, 4]) / p.sum()
+    np.testing.assert_allclose(found, np.full((1, 1, queries, 1), expected), rtol=1e-4)
+
+
 def test_scores_of_ten_thousand(rng):
     with np.errstate(all="raise", under="ignore"):
         q = tq.Tensor(np.array([1e4, -1e4], np.float32).reshape(1, 1, 2, 1), True)

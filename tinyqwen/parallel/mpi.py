@@ -177,7 +177,7 @@ class Ranks(Alone):
             yield
         except BaseException as error:
             if not self._known and not isinstance(error, SystemExit):
-                text = f"rank {self.rank}: {error or type(error).__name__}"
+                text = f"rank {self.rank}: {str(error) or type(error).__name__}"
                 print(text, file=sys.__stderr__, flush=True)  # where no other rank speaks
                 self._comm.Abort(2)
             raise

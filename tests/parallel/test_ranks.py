@@ -1,0 +1,268 @@
+"""Ranks, and the optimizer that they share out, over an MPI that is made of threads."""
+
+import math
+import threading
+from queue import Queue
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tinyqwen import nn
+from tinyqwen.optim import AdamW
+from tinyqwen.parallel import mpi
+from tinyqwen.parallel.mpi import Alone, Ranks
+from tinyqwen.parallel.sharded_optimizer import ShardedAdamW
+
+
+class Comm:
+    """What `Ranks` asks of a communicator, for one of `size` threads."""
+
+    def __init__(self, rank, size, near, shared):
+        self.rank, self.size, self._near, self._shared = rank, size, near, shared
+        self.aborted = None
+
+    def _all(self, value):
+        self._shared.slots[self.rank] = np.array(value)
+        self._shared.barrier.wait(10)
+        found = list(self._shared.slots)
+        self._shared.barrier.wait(10)
+        return found
+
+    def Split_type(self, kind):
+        assert kind == "shared"
+        return SimpleNamespace(size=self._near)
+
+    def Allgather(self, own, into):
+        into[...] = np.concatenate(self._all(own))
+
+    def Allgatherv(self, own, into):
+        found = self._all(own)
+        assert [len(part) for part in found] == into[1].tolist()
+        into[0][...] = np.concatenate(found)
+
+    def Gatherv(self, own, into):
+        found = self._all(own)
+        assert (into is None) == (self.rank > 0)
+        if into is not None:
+            assert [len(part) for part in found] == into[1].tolist()
+            into[0][...] = np.concatenate(found)
+
+    def Sendrecv(self, out, dest, recvbuf, source):
+        self._shared.queues[self.rank, dest].put(out.copy())
+        recvbuf[...] = self._shared.queues[source, self.rank].get(timeout=10)
+
+    def Abort(self, code):
+        self.aborted = code
+
+
+def together(size, work, near=1):
+    """[work(ranks)] of so many ranks; an exception stands for itself."""
+    queues = {(a, b): Queue() for a in range(size) for b in range(size)}
+    barrier = threading.Barrier(size)
+    shared = SimpleNamespace(slots=[None] * size, barrier=barrier, queues=queues)
+    results = [None] * size
+
+    def run(rank):
+        comm = Comm(rank, size, near, shared)
+        try:
+            results[rank] = work(Ranks(SimpleNamespace(COMM_WORLD=comm, COMM_TYPE_SHARED="shared")))
+        except BaseException as error:
+            results[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return results
+
+
+def test_everybody_says_what_everybody_said():
+    values = [{"a": 1}, None, ["a much longer text", 0.5]]
+    assert together(3, lambda ranks: ranks.everybody(values[ranks.rank])) == [values] * 3
+
+
+def test_what_fails_somewhere_fails_everywhere():
+    def work(ranks):
+        def action():
+            if ranks.rank in (1, 2):
+                raise KeyError(f"of {ranks.rank}")
+            return "done"
+
+        return ranks.together(action)
+
+    first, second, third = together(3, work)
+    assert isinstance(first, ValueError) and str(first) == "rank 1: 'of 1'"
+    assert isinstance(second, KeyError) and isinstance(third, KeyError)
+    assert together(3, lambda ranks: ranks.together(lambda: ranks.rank)) == [0, 1, 2]
+
+
+def test_a_failure_without_words_is_named_by_its_kind():
+    def work(ranks):
+        return ranks.together(lambda: 1 / 0 if ranks.rank else 0)
+
+    def silent(ranks):
+        def action():
+            if ranks.rank:
+                raise MemoryError
+
+        return ranks.together(action)
+
+    assert str(together(2, work)[0]) == "rank 1: division by zero"
+    assert str(together(2, silent)[0]) == "rank 1: MemoryError"
+
+
+def test_ranks_that_differ_are_refused():
+    facts = [{"seed": 1, "steps": 9}, {"seed": 1, "steps": 9}, {"seed": 1, "steps": 8}]
+    for error in together(3, lambda ranks: ranks.refuse_differences(facts[ranks.rank])):
+        assert isinstance(error, ValueError)
+        assert str(error).startswith("rank 2 has steps 8, rank 0 9; start all ranks")
+    assert together(2, lambda ranks: ranks.refuse_differences({"seed": 1})) == [None, None]
+    assert Alone().refuse_differences({"seed": 1}) is None
+
+
+def test_rows_are_shared_out():
+    batch = {"ids": np.arange(10).reshape(5, 2), "which": np.arange(5)}
+    parts = together(3, lambda ranks: ranks.rows(batch))
+    assert [part["which"].tolist() for part in parts] == [[0, 1], [2, 3], [4]]
+    assert [part["ids"][:, 0].tolist() for part in parts] == [[0, 2], [4, 6], [8]]
+    assert together(3, lambda ranks: ranks.bounds(10)) == [(0, 4), (4, 7), (7, 10)]
+    assert all(len(p["which"]) == 1 for p in together(5, lambda ranks: ranks.rows(batch)))
+    for error in together(6, lambda ranks: ranks.rows(batch)):
+        assert isinstance(error, ValueError) and "5 rows cannot be shared out to 6" in str(error)
+    assert Alone().rows(batch) is batch and Alone().bounds(7) == (0, 7)
+
+
+def test_shares_are_collected_on_rank_0():
+    def work(ranks):
+        first, last = ranks.bounds(10)
+        return ranks.collect(np.arange(first, last, dtype=np.float32), 10)
+
+    whole, *others = together(3, work)
+    np.testing.assert_array_equal(whole, np.arange(10), strict=False)
+    assert [(x.size, x.dtype) for x in [*others, whole]] == [(0, whole.dtype)] * 2 + [
+        (10, np.dtype(np.float32))
+    ]
+
+
+def test_cores_are_shared_by_those_of_one_machine(monkeypatch):
+    monkeypatch.setattr(mpi, "default_threads", lambda: 7)
+    for near, cores in ((1, 7), (2, 3), (9, 1)):
+        assert together(2, lambda ranks: ranks.threads(), near) == [cores] * 2
+    assert together(2, lambda ranks: ranks.threads(5), 2) == [5, 5]
+
+
+@pytest.mark.parametrize(
+    "error, told, aborted",
+    [
+        (ValueError("mine"), "rank 1: mine\n", 2),
+        (MemoryError(), "rank 1: MemoryError\n", 2),
+        (KeyboardInterrupt(), "rank 1: KeyboardInterrupt\n", 2),
+        (SystemExit(3), "", None),
+    ],
+)
+def test_an_error_that_the_others_do_not_know_of_ends_them(error, told, aborted, monkeypatch):
+    said = []
+    monkeypatch.setattr(mpi.sys, "__stderr__", SimpleNamespace(write=said.append, flush=lambda: 0))
+
+    def work(ranks):
+        try:
+            with ranks.guard():
+                if ranks.rank == 1:
+                    raise error
+        except BaseException as caught:
+            assert caught is error
+        return ranks._comm.aborted
+
+    assert together(2, work) == [None, aborted]
+    assert "".join(said) == told
+
+
+def test_an_error_that_all_know_of_ends_nobody_else():
+    def work(ranks):
+        with pytest.raises(ValueError, match="broken"), ranks.guard():
+            ranks.together(lambda: int("broken"))
+        with pytest.raises(ValueError, match="rank 1 has"), ranks.guard():
+            ranks.refuse_differences({"rank": ranks.rank})
+        return ranks._comm.aborted
+
+    assert together(2, work) == [None, None]
+
+
+def test_what_is_sent_is_counted():
+    """A ring sends all chunks but one, and never its own share twice."""
+
+    def work(ranks):
+        flat = np.ones(12, np.float32)
+        ranks.reduce_scatter(flat)
+        after = ranks.sent
+        ranks.all_gather(flat)
+        return after, ranks.sent - after
+
+    assert together(3, work) == [(2 * 4 * 4, 2 * 4 * 4)] * 3
+
+
+SIZES = ((3, 2), (4,), (1, 3))
+
+
+def optimized(kind, gradients, norms, state=None, steps=2, **more):
+    """Parameters, norms and state after steps by these gradients, clipped to 1."""
+    rng = np.random.default_rng(1)
+    params = [nn.Parameter(rng.standard_normal(shape)) for shape in SIZES]
+    groups = [{"params": params[:1], "weight_decay": 0.3}, {"params": params[1:]}]
+    optimizer = kind(groups, lr=0.1, weight_decay=0.0, **more)
+    if state is not None:
+        optimizer.load_state_dict(state)
+    for step in range(steps):
+        for parameter, buffer, gradient in zip(
+            params, optimizer.gradient_buffers, gradients[step], strict=True
+        ):
+            buffer[...] = gradient
+            parameter.grad = buffer
+        norms.append(optimizer.clip_gradients(1.0))
+        optimizer.step()
+    return [p.data.copy() for p in params], optimizer.state_dict()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 14])
+def test_the_shared_out_optimizer_is_the_optimizer_of_the_sum(size, rng):
+    """Each rank its own gradients; some ranks have no numbers of their own."""
+    own = [[[rng.standard_normal(shape) for shape in SIZES] for _ in range(2)] for _ in range(size)]
+    summed = [[sum(own[r][s][i] for r in range(size)) for i in range(3)] for s in range(2)]
+    expected_norms = []
+    expected, state = optimized(AdamW, summed, expected_norms)
+    assert expected_norms[0] > 1  # so it is clipped
+
+    def work(ranks):
+        norms = []
+        return *optimized(ShardedAdamW, own[ranks.rank], norms, ranks=ranks), norms
+
+    results = together(size, work)
+    for found, _, norms in results:
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9)
+        np.testing.assert_allclose(norms, expected_norms, rtol=1e-9)
+    whole = results[0][1]
+    for name, array in state.items():
+        np.testing.assert_allclose(whole[name], array, rtol=1e-9, atol=1e-12)
+    assert all(other["m"].size == 0 for _, other, _ in results[1:])
+
+    more = [[g * 0.01 for g in step] for step in summed]  # small enough to be left as they are
+    expected, _ = optimized(AdamW, more, [], state)
+    shares = [[[g / size for g in step] for step in more] for _ in range(size)]
+    for found, _ in together(
+        size, lambda ranks: optimized(ShardedAdamW, shares[ranks.rank], [], whole, ranks=ranks)
+    ):
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+def test_a_norm_is_of_all_gradients():
+    def work(ranks):
+        parameter = nn.Parameter(np.zeros(4))
+        optimizer = ShardedAdamW([parameter], ranks)
+        optimizer.gradient_buffers[0][...] = 1.5
+        return optimizer.clip_gradients(math.inf)
+
+    assert together(2, work) == [6.0, 6.0]  # √(4 · 3²)
