@@ -17,13 +17,9 @@ def plain(W, H, bits, size, sym, desc_act):
     result, most = np.zeros_like(W), 2**bits - 1
     for i in range(n):
         if i % size == 0:
-            low = np.minimum(W[i : i + size].min(0), 0)
-            high = np.maximum(W[i : i + size].max(0), 0)
-            if sym:
-                high = np.maximum(high, -low)
-                low = -high
-            scale = ((high - low) / most).astype(np.float16).astype(float)
-            zero = np.full(out, 2 ** (bits - 1)) if sym else np.clip(np.rint(-low / scale), 1, most)
+            shares = np.linspace(1, 0.5, 11) if bits == 2 else [1]  # of the range
+            found = [[span(w, share, bits, sym) for share in shares] for w in W[i : i + size].T]
+            scale, zero = np.array([min(each)[1:] for each in found]).T
         for o in range(out):
             q = min(max(np.rint(W[i, o] / scale[o]) + zero[o], 0), most)
             result[i, o] = scale[o] * (q - zero[o])
@@ -31,6 +27,18 @@ def plain(W, H, bits, size, sym, desc_act):
             W[i + 1 :, o] -= e * inverse[i + 1 :, i]
         inverse -= np.outer(inverse[:, i], inverse[i]) / inverse[i, i]
     return result[np.argsort(order)]
+
+
+def span(w, share, bits, sym):
+    """(squared error, scale, zero) of one output's group, rounded in a share of its range."""
+    most = 2**bits - 1
+    low, high = min(share * w.min(), 0), max(share * w.max(), 0)
+    if sym:
+        low, high = -max(high, -low), max(high, -low)
+    scale = float(np.float16((high - low) / most))
+    zero = 2 ** (bits - 1) if sym else min(max(np.rint(-low / scale), 1), most)
+    rounded = [scale * (min(max(np.rint(x / scale) + zero, 0), most) - zero) for x in w]
+    return sum((rounded - w) ** 2), scale, zero
 
 
 @pytest.fixture

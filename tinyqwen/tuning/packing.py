@@ -46,6 +46,24 @@ def group_scales(weight, bits, sym=False):
     return scale, np.clip(np.rint(-low / scale.astype(low.dtype)), 1, most).astype(int)
 
 
+def narrowed_scales(weight, bits, sym=False):
+    """As `group_scales`, but of the range that is rounded best: narrowed by up to a half.
+
+    Of few codes each is dear: to cut off the few largest weights may cost less than wide steps for
+    all. Takes, for each output, the narrowing of least squared error.
+    """
+    best = None
+    for share in np.linspace(1, 0.5, 11):
+        scale, zero = group_scales(share * weight, bits, sym)
+        rounded = scale.astype(float) * (to_codes(weight, scale, zero, bits).astype(float) - zero)
+        found = [np.sum((rounded - weight) ** 2, axis=0), scale, zero]
+        better = slice(None) if best is None else found[0] < best[0]
+        best = best or found
+        for kept, new in zip(best, found):
+            kept[better] = new[better]
+    return best[1], best[2]
+
+
 def to_codes(weight, scale, zero, bits):
     """round(w / scale) + zero, kept within 0 … 2ᵇ - 1; arrays that broadcast. Returns uint8."""
     codes = np.rint(weight / scale.astype(weight.dtype)) + zero
