@@ -65,7 +65,7 @@ def parse_arguments(arguments=None):
         metavar="N",
         help="threads of the matrix products (0: all cores)",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # flags may stand between the words
     for name, least in (("num_samples", 1), ("threads", 0), ("seed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:

@@ -67,7 +67,7 @@ class Qwen2MoeConfig(Qwen2Config):
         super().__post_init__(rope_parameters)
         layers = self.mlp_only_layers
         if not isinstance(layers, (list, tuple)) or not all(
-            isinstance(i, int) and 0 <= i < self.num_hidden_layers for i in layers
+            type(i) is int and 0 <= i < self.num_hidden_layers for i in layers
         ):
             raise ValueError(
                 f"mlp_only_layers must be a list of layers from 0 to {self.num_hidden_layers - 1}, "
