@@ -348,7 +348,7 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x):
-        return F.dropout(x, self.p, self.training)
+        return F.dropout(x, self.p) if self.training else x
 
     def extra_repr(self):
         return f"p={self.p}, inplace=False"

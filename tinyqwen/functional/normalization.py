@@ -65,15 +65,21 @@ def layer_norm(x, weight, bias, eps=1e-5):
     """
     weight = np.ones(x.shape[-1], x.dtype) if weight is None else weight
     bias = np.zeros(x.shape[-1], x.dtype) if bias is None else bias
-    centered = x - x.mean(-1, keepdims=True)
-    r = 1 / np.sqrt(np.vecdot(centered, centered)[..., None] / x.shape[-1] + eps)
+    d = x.shape[-1]
+    alone = x.size == d  # a single row: its sums are numbers, as in rms_norm
+    centered = x - np.add.reduce(x, None if alone else -1, keepdims=not alone) / d
+    squares = np.vdot(centered, centered) if alone else np.vecdot(centered, centered)[..., None]
+    r = (d / (squares + d * eps)) ** 0.5
     xhat = centered * r
 
     def vjp(g):
-        h = g * weight
-        dx = h - h.mean(-1, keepdims=True)
-        dx -= xhat * (h * xhat).mean(-1, keepdims=True)
+        gx = g * xhat
+        dweight, dbias = column_sums(gx), column_sums(g)
+        means = (g @ weight / d)[..., None], (gx @ weight / d)[..., None]
+        dx = g * weight
+        dx -= means[0]
+        dx -= np.multiply(xhat, means[1], out=gx)
         dx *= r
-        return dx, column_sums(g * xhat), column_sums(g)
+        return dx, dweight, dbias
 
     return xhat * weight + bias, vjp
