@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from model_families import our_model
 
 import tinyqwen as tq
 from tinyqwen.analysis import interpret
@@ -25,6 +26,12 @@ def small_model(**options):
 
 def drawn_ids(rows=2, length=9, kinds=19):
     return np.random.default_rng(1).integers(0, kinds, (rows, length))
+
+
+def small_gpt2():
+    sizes = {"vocab_size": 19, "n_embd": 24, "n_layer": 3, "n_head": 4, "initializer_range": 0.3}
+    tq.manual_seed(0)
+    return tq.GPT2LMHeadModel(tq.GPT2Config(**sizes, bos_token_id=1, eos_token_id=1)).eval()
 
 
 # ---------------------------------------------------------------------------------------------
@@ -209,3 +216,52 @@ def test_principal_components_keep_distances_and_are_uncorrelated():
     np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-12)
     assert (np.diff(np.diag(covariance)) < 0).all()
     assert (flat[np.abs(flat).argmax(0), range(4)] > 0).all()
+
+
+# ---------------------------------------------------------------------------------------------
+# Other families
+# ---------------------------------------------------------------------------------------------
+
+
+def test_inside_gpt2():
+    """Its stream adds up, its lens ends in its logits, and a head that is cut adds nothing."""
+    model, ids = small_gpt2(), drawn_ids()
+    for name, parameter in model.named_parameters():
+        if "ln_" in name or name.endswith("bias"):
+            parameter.data += tq.manual_seed(1).normal(0, 0.3, parameter.shape)
+    parts = interpret.residual_stream(model, ids)
+    stream = parts["stream"]
+    np.testing.assert_allclose(
+        stream[1:], stream[:-1] + parts["attention"] + parts["mlp"], rtol=1e-5, atol=1e-5
+    )
+    body = model.transformer
+    embedded = body.wte(ids).numpy() + body.wpe(np.arange(9)).numpy()
+    np.testing.assert_allclose(stream[0], embedded, rtol=1e-6)
+    lens = interpret.layer_logits(model, ids)
+    np.testing.assert_allclose(lens[-1], model(ids).logits.numpy(), rtol=1e-5, atol=1e-5)
+    for i in range(3):
+        said = model.lm_head(body.ln_f(stream[i])).numpy()
+        np.testing.assert_allclose(lens[i], said, rtol=1e-5, atol=1e-5)
+    before = model.transformer.h[1].attn.c_proj.weight.data.copy()
+    losses = interpret.ablation_losses(model, ids)
+    np.testing.assert_array_equal(model.transformer.h[1].attn.c_proj.weight.data, before)
+    silent = small_gpt2()
+    silent.load_state_dict(model.state_dict())
+    values = silent.transformer.h[1].attn.c_attn
+    values.weight.data[:, 48 + 12 : 48 + 18] = 0  # of the third head: queries, keys, values of 24
+    values.bias.data[48 + 12 : 48 + 18] = 0
+    assert losses[1, 2] == pytest.approx(silent(ids, labels=ids).loss.item(), rel=1e-6)
+    assert {s.shape for s in interpret.head_scores(model, ids).values()} == {(3, 4)}
+
+
+@pytest.mark.parametrize("family", ["bert", "marian"])
+def test_who_has_no_stream(family):
+    model = our_model(family)
+    for look in (interpret.residual_stream, interpret.ablation_losses):
+        with pytest.raises(ValueError, match="is no decoder whose layers add to a stream"):
+            look(model, drawn_ids())
+
+
+def test_heads_of_a_reader_are_scored():
+    scores = interpret.head_scores(our_model("bert"), drawn_ids())
+    assert {s.shape for s in scores.values()} == {(3, 4)}

@@ -1,4 +1,4 @@
-"""What no family can do, or no model can be: refused in one line, status 2, nothing half-written."""
+"""What no family can do, or no model can be: refused in one line, with status 2, and no file."""
 
 import json
 import re

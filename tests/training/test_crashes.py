@@ -12,13 +12,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 import tinyqwen as tq
+from tinyqwen.models.auto import MODELS, architecture
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training import run_state
+from tinyqwen.training.tasks import tasks_of
 from tinyqwen.training.train_config import RUN_CONFIG, TrainConfig
 from tinyqwen.training.trainer import Trainer
 
@@ -110,7 +113,7 @@ def assert_readable(out):
     """Every checkpoint and the state can be read, whatever happened."""
     for folder in (out, out / "best"):
         if (folder / "model.safetensors").exists():
-            tq.Qwen2ForCausalLM.from_pretrained(folder)
+            architecture(tq.AutoConfig.from_pretrained(folder)).from_pretrained(folder)
             Tokenizer.from_pretrained(folder)
     if (out / run_state.STATE).exists():
         run_state.load_state(out)
@@ -204,6 +207,30 @@ def test_killed_at_random_moments(corpus, whole, tmp_path, kills, steps):
     assert_equal_runs(out, whole)
     assert all(left for kind, _, left in killed if kind == "write"), killed
     assert len({step for _, step, _ in killed}) > kills / 5, killed
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("model", "task"), [(model, task) for model in MODELS for task in tasks_of(model)]
+)
+@pytest.mark.timeout(1200)
+def test_killed_at_random_moments_whatever_is_trained(corpora, tmp_path, model, task):
+    """Every family and task: killed ten times, and once interrupted."""
+    settings = {"model": model.replace("_", "-"), "task": task, "vocab-size": 0, "seq-len": 64}
+    settings |= {"steps": 24, "eval-interval": 8}
+    begin = partial(start, corpora[task], **settings)
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert finish(begin(whole))[0] == 0
+    moments = Moments(out, seed=len(model + task))
+    for number in range(11):
+        process = begin(out)
+        moments.wait(process, KINDS[number % 5], about=3)
+        process.send_signal(signal.SIGKILL if number else signal.SIGINT)
+        finish(process)
+        assert_readable(out)
+    status, errors = finish(begin(out))
+    assert status == 0, errors
+    assert_equal_runs(out, whole)
 
 
 def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from tinyqwen import functional as F
+from tinyqwen.course.registry import library
+from tinyqwen.course.swapping import swap
 from tinyqwen.models.auto import MODELS
 from tinyqwen.parallel import data_parallel, workers
 from tinyqwen.training import trainer as trainer_module
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.run_state import STATE, load_state
-from tinyqwen.training.tasks import TASKS, tasks_of
+from tinyqwen.training.tasks import tasks_of
 from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Stopped, Trainer
 
@@ -29,52 +31,6 @@ TINY = {
     **{"intermediate_size": 24, "seq_len": 64, "vocab_size": 0, "steps": 6, "warmup_steps": 2},
     **{"eval_interval": 3, "save_interval": 2, "threads": 2},
 }
-ENGLISH = ["the", "cat", "sat", "on", "mat", "and", "saw", "one", "red", "hen", "in", "old"]
-CHINESE = "猫坐在垫子上看见一只红母鸡"
-
-
-@pytest.fixture(scope="module")
-def corpora(tmp_path_factory):
-    """{task: a small corpus with a split}."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("corpora")
-    for task in TASKS:
-        (folder / task).mkdir()
-
-    def sentence():
-        return " ".join(rng.choice(ENGLISH, 5)).capitalize() + "."
-
-    for split, count in (("train", 60), ("validation", 12)):
-        stories = [" ".join(sentence() for _ in range(3)) for _ in range(count)]
-        pairs = [{"zh": "".join(rng.choice(list(CHINESE), 4)), "en": sentence()} for _ in stories]
-        for task in ("causal", "masked"):
-            text = "\n<|endoftext|>\n".join(stories)
-            (folder / task / f"{split}.txt").write_text(text, encoding="utf-8")
-        for task, lines in {"translate": pairs, **_questions(stories, rng)}.items():
-            text = "\n".join(map(json.dumps, lines))
-            (folder / task / f"{split}.jsonl").write_text(text, encoding="utf-8")
-    return {task: folder / task for task in TASKS}
-
-
-def _questions(stories, rng):
-    """Who is named first: as a question, and as a label."""
-    firsts = [story.split()[0].lower() for story in stories]
-    chat = [
-        [
-            ("user", f"{story.split('.')[0]}. What is first?"),
-            ("assistant", first),
-            ("user", "Thanks."),
-        ]
-        + [("assistant", "Yes.")] * (n % 2)
-        for n, (story, first) in enumerate(zip(stories, firsts))
-    ]
-    return {
-        "chat": [{"messages": [{"role": r, "content": c} for r, c in turns]} for turns in chat],
-        "classify": [
-            {"text": f"{first} {first} {first}", "label": "early" if first < "o" else "late"}
-            for first in firsts
-        ],
-    }
 
 
 @pytest.fixture(params=CASES)
@@ -219,6 +175,32 @@ def test_a_run_larger_than_the_machine_is_refused(case):
         with pytest.raises(ValueError, match=r"needs about .* GB of memory, the machine has"):
             run(config)
         assert not trainer_folder(config).exists()
+
+
+def test_a_students_functions_are_run_on(case):
+    """By the loss, the model and the optimizer of every task; and what they train is the same."""
+    calls = dict.fromkeys(("cross_entropy", "linear", "embedding", "adamw_step"), 0)
+
+    def students(name):
+        original = library(name)
+        original = getattr(original, "raw", original)
+
+        def call(*args, **options):
+            calls[name] += 1
+            return original(*args, **options)
+
+        return call
+
+    ours, mine = (case(out, steps=2, threads=1, eval_interval=2) for out in ("ours", "mine"))
+    run(ours)
+    with swap({name: students(name) for name in calls}):
+        run(mine)
+    for a, b in zip(metrics(ours), metrics(mine)):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4)
+    if ours.label_smoothing:  # a loss of another name
+        del calls["cross_entropy"]
+    assert all(calls.values()), calls
 
 
 def test_a_sample_and_a_prompt(case):

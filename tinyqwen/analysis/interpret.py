@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinyqwen import functional as F
+from tinyqwen import nn
 from tinyqwen.autograd.grad_mode import no_grad
 
 # ---------------------------------------------------------------------------------------------
@@ -161,18 +162,18 @@ def residual_stream(model, ids, position_ids=None):
     stream[i + 1] = stream[i] + attention[i] + mlp[i].
     (Elhage et al. 2021, "High-Level Architecture".)
     """
-    body = model.model
-    modules = {"embedding": body.embed_tokens}
-    for i, layer in enumerate(body.layers):
-        modules |= {("attention", i): layer.self_attn, ("mlp", i): layer.mlp, ("layer", i): layer}
+    layers, _ = _stream(model)
+    modules = {}
+    for i, (layer, attention, mlp, _) in enumerate(layers):
+        modules |= {("attention", i): attention, ("mlp", i): mlp, ("layer", i): layer}
     with no_grad(), recorded(modules) as seen:
-        body(ids, position_ids=position_ids)
+        states = model.base_model(ids, position_ids=position_ids, output_hidden_states=True)
 
     def outputs(part):
-        found = (seen[part, i][0] for i in range(len(body.layers)))
+        found = (seen[part, i][0] for i in range(len(layers)))
         return np.stack([(x[0] if isinstance(x, tuple) else x).numpy() for x in found])
 
-    embedding = seen["embedding"][0].numpy()
+    embedding = states.hidden_states[0].numpy()
     return {
         "stream": np.concatenate([embedding[None], outputs("layer")]),
         "attention": outputs("attention"),
@@ -180,10 +181,20 @@ def residual_stream(model, ids, position_ids=None):
     }
 
 
+def _stream(model):
+    """The body's `stream`; ValueError for a model that has none, or whose norms stand in it."""
+    if not hasattr(model.base_model, "stream"):
+        raise ValueError(f"{type(model).__name__} is no decoder whose layers add to a stream")
+    return model.base_model.stream()
+
+
 def head_scores(model, ids):
     """{"previous token": (L, H), "induction": (L, H)}: both scores of all heads, for ids (B, T)."""
     with no_grad():
-        attentions = [w.numpy() for w in model(ids, output_attentions=True).attentions]
+        attentions = model(ids, output_attentions=True).attentions
+    if attentions is None:
+        raise ValueError(f"{type(model).__name__} has no one stack whose heads could be scored")
+    attentions = [w.numpy() for w in attentions]
     return {
         "previous token": np.stack([previous_token_score(w) for w in attentions]),
         "induction": np.stack([induction_score(w, ids) for w in attentions]),
@@ -194,9 +205,13 @@ def layer_logits(model, ids):
     """The logit lens on a causal language model: ids (B, T) -> (L + 1, B, T, V)."""
     with no_grad():
         states = model(ids, output_hidden_states=True).hidden_states
-    norm, head = model.model.norm, model.lm_head
+    norm, head = _stream(model)[1], model.lm_head.weight.data
     stacked = np.stack([h.numpy() for h in states])
-    return logit_lens(stacked, norm.weight.data, head.weight.data, norm.variance_epsilon)
+    if isinstance(norm, nn.RMSNorm):
+        return logit_lens(stacked, norm.weight.data, head, norm.variance_epsilon)
+    with no_grad():  # GPT-2's is a LayerNorm
+        normed = norm(stacked[:-1]).numpy()
+    return F.linear.raw(np.concatenate([normed, stacked[-1:]]), head)[0]
 
 
 def ablation_losses(model, ids, labels=None):
@@ -206,13 +221,15 @@ def ablation_losses(model, ids, labels=None):
     """
     config, labels = model.config, ids if labels is None else labels
     losses = np.empty((config.num_hidden_layers, config.num_attention_heads))
+    head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
     with no_grad():
-        for i, layer in enumerate(model.model.layers):
-            weight = layer.self_attn.o_proj.weight
-            whole = weight.data
+        for i, (_, _, _, projection) in enumerate(_stream(model)[0]):
+            weight = projection.weight
+            whole, turned = weight.data, not isinstance(projection, nn.Linear)  # GPT-2's (in, out)
             try:
                 for head in range(config.num_attention_heads):
-                    weight.data = ablate_head(whole, head, config.head_dim)
+                    without = ablate_head(whole.T if turned else whole, head, head_dim)
+                    weight.data = without.T if turned else without
                     losses[i, head] = model(ids, labels=labels).loss.item()
             finally:
                 weight.data = whole

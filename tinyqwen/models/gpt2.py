@@ -227,6 +227,10 @@ class GPT2Model(GPT2PreTrainedModel):
             attentions=tuple(attentions) if output_attentions else None,
         )
 
+    def stream(self):
+        """As Qwen2Model.stream."""
+        return [(block, block.attn, block.mlp, block.attn.c_proj) for block in self.h], self.ln_f
+
 
 class GPT2LMHeadModel(heads.ForCausalLM, GPT2PreTrainedModel):
     """The body and a linear head over the vocabulary: next-token logits."""

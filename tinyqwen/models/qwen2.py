@@ -308,6 +308,12 @@ class Qwen2Model(Qwen2PreTrainedModel):
             attentions=tuple(attentions) if output_attentions else None,
         )
 
+    def stream(self):
+        """What reads the residual stream and adds to it: [(layer, its attention, its MLP, the
+        attention's output projection) …], and the final norm."""
+        layers = [(one, one.self_attn, one.mlp, one.self_attn.o_proj) for one in self.layers]
+        return layers, self.norm
+
 
 class Qwen2ForCausalLM(heads.ForCausalLM, Qwen2PreTrainedModel):
     """The body and a linear head over the vocabulary: next-token logits."""
