@@ -285,6 +285,19 @@ def test_empty_parameters():
     assert nn.has_memory(nn.Linear(2, 2).weight)  # outside again
 
 
+def test_contexts_inside_each_other_end_one_by_one():
+    with nn.empty_parameters():
+        with nn.empty_parameters():
+            pass
+        assert not nn.has_memory(nn.Linear(2, 2).weight)
+        with pytest.raises(ZeroDivisionError), nn.empty_parameters():
+            raise ZeroDivisionError
+        assert not nn.has_memory(nn.Linear(2, 2).weight)
+    with pytest.raises(ZeroDivisionError), nn.empty_parameters():
+        raise ZeroDivisionError
+    assert nn.has_memory(nn.Linear(2, 2).weight)
+
+
 def test_empty_parameters_are_a_matter_of_one_thread():
     """A model that is built while another thread loads one has memory, and so have all later."""
     inside, leave = threading.Event(), threading.Event()

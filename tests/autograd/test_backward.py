@@ -327,6 +327,18 @@ def test_grad_mode_nests_and_survives_exceptions():
     assert is_grad_enabled()
 
 
+def test_inference_modes_inside_each_other_end_one_by_one():
+    x = leaf(1)
+    with tq.inference_mode():
+        with tq.inference_mode():
+            pass
+        assert isinstance(ops.exp(x), np.ndarray) and not is_grad_enabled()
+        with pytest.raises(ZeroDivisionError), tq.inference_mode():
+            raise ZeroDivisionError
+        assert isinstance(ops.exp(x), np.ndarray)
+    assert ops.exp(x).requires_grad and is_grad_enabled()
+
+
 def test_no_grad_as_a_decorator():
     @tq.no_grad()
     def double(x):
