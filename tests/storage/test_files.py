@@ -180,3 +180,25 @@ def test_a_folder_is_held_by_one(tmp_path):
     assert other()[0] == 0
     FolderLock(tmp_path).release()
     assert os.listdir(tmp_path) == []
+
+
+@posix
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_somebody_has_is_refused(tmp_path, monkeypatch, number):
+    def flock(descriptor, how):
+        raise OSError(number, "held")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with pytest.raises(OSError, match="is in use by another run"):
+        FolderLock(tmp_path)
+
+
+@posix
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+    def flock(descriptor, how):
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    lock = FolderLock(tmp_path)
+    assert lock._descriptor is None
+    lock.release()
