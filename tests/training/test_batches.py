@@ -278,6 +278,14 @@ def test_the_new_task_and_the_old_one(tmp_path):
     assert task.loss(model, batch, task.num_items(batch)).item() == pytest.approx(fine)
 
 
+def test_texts_that_are_cut_are_told(tmp_path):
+    long = [*TEXTS, {"text": "the cat sat on a mat", "label": "cat"}]
+    with pytest.warns(UserWarning, match=r"2 of 6 texts are cut off at --seq-len 15; .* 20 tokens"):
+        files = {"x.jsonl": lines(long)}
+        task, _ = prepared("classify", tmp_path, files, seq_len=15, tokenizer="char")
+    assert task.train_data.lengths("ids").max() == 15
+
+
 def test_a_frozen_body(tmp_path):
     task, tokenizer = prepared("classify", tmp_path, {"x.jsonl": lines(TEXTS)}, freeze_body=True)
     config = tq.Qwen2Config(

@@ -167,3 +167,12 @@ def test_what_is_packed_is_not_trained_in_silence(text, packed, tmp_path):
     with pytest.raises(ValueError, match=r"is quantized, and .* --lora-rank 8"):
         run(text, tmp_path / "a", init_from=str(packed))
     assert not (tmp_path / "a").exists()
+
+
+def test_a_recipe_has_rows_that_its_base_can_read(tmp_path):
+    sizes = dict(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    config = tq.BertConfig(**sizes, intermediate_size=8, max_position_embeddings=50)
+    tq.BertForPreTraining(config).save_pretrained(tmp_path)
+    settings = dict(task="classify", init_from=str(tmp_path))
+    assert TrainConfig.recipe(**settings).seq_len == 50
+    assert TrainConfig.recipe(**settings, seq_len=60).seq_len == 60  # refused by the trainer

@@ -34,7 +34,7 @@ def classifiers(folder, seeds=5, steps=None, bert=None):
     folder, base = Path(folder), str(BASE)
     if bert is None:
         bert = folder / "bert"
-        trained(bert, model="bert")
+        trained(bert, model="bert", seq_len=128)  # as long as the longest story
     ways = {
         "causal, all of it, λ = 0": {"init_from": base},
         "causal, all of it, λ = 0.5": {"init_from": base, "lm_weight": 0.5},

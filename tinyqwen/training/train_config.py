@@ -152,6 +152,9 @@ class TrainConfig:
         task = given.get("task", usual)
         settings = dict(TASKS[task].recipe) if task in TASKS else {}
         settings |= {n: v for n, v in _small(model).items() if n in SIZES}
+        if base is not None:
+            longest = AutoConfig.from_pretrained(base).max_sequence_length
+            settings["seq_len"] = min(settings.get("seq_len", cls.seq_len), longest)
         if (model, task) != (cls.model, cls.task):
             settings["out"] = f"runs/{model}" if task == usual else f"runs/{model}-{task}"
         return cls(**{**settings, **given, "model": model, "task": task})

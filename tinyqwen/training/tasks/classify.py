@@ -4,6 +4,7 @@ Radford et al. 2018, "Improving language understanding by generative pre-trainin
 new head on the last token, and the old task goes on beside the new one.
 """
 
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -46,10 +47,19 @@ class Classify(Task):
 
         def read(files):
             for _, record in _lines(files):
-                ids = tokenizer.encode(record["text"])[: self.config.seq_len]
-                yield {"ids": ids, "label": [labels.index(record["label"])]}
+                ids = tokenizer.encode(record["text"])
+                lengths.append(len(ids))
+                yield {"ids": ids[:most], "label": [labels.index(record["label"])]}
 
+        most, lengths = self.config.seq_len, []
         prepare_records(files, read, folder, FIELDS, {"labels": labels})
+        if max(lengths) > most:
+            cut = sum(length > most for length in lengths)
+            warnings.warn(
+                f"{cut} of {len(lengths)} texts are cut off at --seq-len {most}; the longest has "
+                f"{max(lengths)} tokens",
+                stacklevel=2,
+            )
 
     def open(self, folder, tokenizer):
         """Map the texts and their labels."""
