@@ -1,4 +1,4 @@
-"""What a model costs, from its config alone: parameters, arithmetic, KV cache.
+"""What a model costs, from its config alone: parameters, arithmetic, KV cache, training memory.
 
 Letters: h hidden size, i intermediate size, L layers, V vocabulary, H query heads, H_kv key/value
 heads, D head size, s sequence length. A config is a dict with config.json's fields, or an object
@@ -176,3 +176,31 @@ def kv_cache_table(config, bytes_per_number=4):
         for name, heads in rows
         if name != "GQA" or 1 < own < H
     ]
+
+
+def training_memory(config, batch_size, sequence_length, bytes_per_number=4):
+    """{part: bytes} that one training step holds at its peak, an estimate to within a third or so.
+
+    weights, gradients and the two moments of AdamW are exact: N numbers, N, and 2N. activations is
+    what the tape keeps of each layer for the backward pass: per token about 8h (the residual
+    stream twice, norms, projections), 2H·D + 3H_kv·D (q, k, v, the heads' output), 4i (gate, up,
+    and two products), and H·s/2 attention weights; plus one chunk of logits. It is Qwen2's formula,
+    for paper; `costs.training_memory` reads any family's off its modules.
+    """
+    config = as_dict(config)
+    parameters = sum(parameter_counts(config).values()) * bytes_per_number
+    D, H = _head_size(config), config["num_attention_heads"]
+    per_token = config["num_hidden_layers"] * (
+        8 * config["hidden_size"]
+        + 2 * H * D
+        + 3 * _key_value_heads(config) * D
+        + 4 * config["intermediate_size"]
+        + H * sequence_length / 2
+    )
+    tokens = batch_size * sequence_length
+    return {
+        "weights": parameters,
+        "gradients": parameters,
+        "moments of AdamW": 2 * parameters,
+        "activations": int(tokens * per_token) * bytes_per_number,
+    }
