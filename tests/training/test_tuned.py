@@ -71,12 +71,13 @@ def test_only_adapters_are_trained_and_kept(text, base, tmp_path, threads):
     assert losses(tmp_path / "a")[-1][1] < losses(tmp_path / "a")[2][1]
 
 
-@pytest.mark.parametrize("start", ["base", "packed"])
-def test_adapters_stopped_and_resumed_equal_the_undisturbed(
-    text, start, tmp_path, monkeypatch, request
-):
-    start = str(request.getfixturevalue(start))
-    settings = dict(init_from=start, lora_rank=2, lora_alpha=3.0, save_interval=2)
+@pytest.mark.parametrize("how", ["adapters", "adapters beside a packed base", "a teacher"])
+def test_stopped_and_resumed_equal_the_undisturbed(text, how, tmp_path, monkeypatch, request):
+    start = str(request.getfixturevalue("packed" if "packed" in how else "base"))
+    if how == "a teacher":
+        settings = dict(teacher=start, hidden_size=8, save_interval=2)
+    else:
+        settings = dict(init_from=start, lora_rank=2, lora_alpha=3.0, save_interval=2)
     run(text, tmp_path / "whole", **settings)
     original = Trainer._record
 

@@ -1,6 +1,6 @@
 """Matrices that stay in few bits and are multiplied as they are, a piece at a time.
 
-A piece is unpacked into a buffer that stays in a second-level cache, multiplied, and forgotten. For
+A piece is unpacked into a buffer that stays in the caches, multiplied, and forgotten. For
 one vector or a few, the codes are multiplied as integers and every group's sum gets its scale and
 zero afterwards:
 
