@@ -73,6 +73,28 @@ def packed_embedding(ids, weight):
     return weight.rows(np.asarray(ids)), lambda g: ()
 
 
+def packed_product(x, sums, codes, scales, zeros):
+    """y = x Wᵀ for a W in few bits: codes are multiplied, scale and zero come once a group.
+
+    x (groups, T, group_size): inputs, cut into groups; sums (groups, T): their sums; codes
+    (..., groups, group_size, out); scales, zeros (..., groups, out). With W_oi = s_go (q_io - z_go)
+    for the inputs i of a group g,
+
+        y_to = Σ_g s_go (Σ_{i in g} x_ti q_io - z_go Σ_{i in g} x_ti)
+
+    Returns (..., T, out). Sums are given, for they are the same for all outputs, and x may be
+    divided by what the codes are multiplied with.
+
+    >>> x, codes = np.array([[[1.0, 2.0]]]), np.array([[[3.0], [1.0]]])
+    >>> packed_product(x, x.sum(2), codes, np.array([[0.5]]), np.array([[2]]))
+    array([[-0.5]])
+    """
+    products = x @ codes  # (..., groups, T, out)
+    products -= sums[..., None] * zeros[..., None, :]
+    products *= scales[..., None, :]
+    return np.add.reduce(products, axis=-3)
+
+
 class _Packed:
     """What both kinds share: each multiplies, and gives pieces of its rows."""
 
@@ -218,14 +240,13 @@ class GroupedMatrix(_Packed):
         """out (T, n) = x Wᵀ for a few x (T, in)."""
         x = x if self.order is None else x[:, self.order]
         x = x.reshape(len(x), -1, self.group_size).swapaxes(0, 1)  # (G, T, size)
-        sums = np.add.reduce(x, axis=2)[..., None]  # (G, T, 1)
+        sums = np.add.reduce(x, axis=2)  # (G, T)
         x = x / run_sizes(self.bits, self.group_size).astype(x.dtype, copy=False)
         out = out.reshape(len(out), -1, self.width)
         for blocks in self._pieces():
-            products = x @ self._unpacked(blocks, x.dtype)  # (n, G, T, width)
-            products -= sums * self._zeros[blocks, :, None]
-            products *= self._scales[blocks, :, None]
-            out[:, blocks] = np.add.reduce(products, axis=1).swapaxes(0, 1)
+            codes = self._unpacked(blocks, x.dtype)
+            y = packed_product(x, sums, codes, self._scales[blocks], self._zeros[blocks])
+            out[:, blocks] = y.swapaxes(0, 1)  # (n, T, width)
 
 
 class Int8Table(_Packed):
