@@ -17,7 +17,7 @@ from tinyqwen.models.activations import GELUActivation
 from tinyqwen.models.attention import attention
 from tinyqwen.models.config import Number, PretrainedConfig, Share, Size
 from tinyqwen.models.inputs import as_array, check_ids, check_mask, check_positions
-from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
+from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel
 
 
 @dataclass(kw_only=True)
@@ -233,17 +233,17 @@ class BertModel(BertPreTrainedModel):
         mask = check_mask(attention_mask, input_ids.shape[1])
 
         x = self.embeddings(input_ids, kinds, position_ids)  # (B, T) -> (B, T, C)
-        hidden_states, attentions = [x], []
-        recompute = self.recomputes_layers() and not output_attentions
-        for layer in self.encoder.layer:
-            layer = recomputed(layer) if recompute else layer
-            x, weights = layer(x, mask, output_attentions)
-            hidden_states.append(x)
-            attentions.append(weights)
+        x, hidden_states, attentions = self.run_layers(
+            *(self.encoder.layer, x, mask),
+            **{
+                "output_hidden_states": output_hidden_states,
+                "output_attentions": output_attentions,
+            },
+        )
         return ModelOutput(
             last_hidden_state=x,
             pooler_output=None if self.pooler is None else self.pooler(x),
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            hidden_states=(*hidden_states, x) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
 

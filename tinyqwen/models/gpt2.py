@@ -23,7 +23,7 @@ from tinyqwen.models.inputs import (
     check_positions,
     for_cache,
 )
-from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
+from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel
 
 
 @dataclass(kw_only=True)
@@ -210,15 +210,13 @@ class GPT2Model(GPT2PreTrainedModel):
 
         x = F.add_positions(self.wte(input_ids), self.wpe.weight, position_ids)  # (B, T, C)
         x = self.drop(x)
-        hidden_states, attentions = [], []
-        # A recomputed block gives its output alone: no cache, no weights.
-        recompute = self.recomputes_layers() and past_key_values is None and not output_attentions
-        for block in self.h:
-            if output_hidden_states:
-                hidden_states.append(x)
-            block = recomputed(block) if recompute else block
-            x, weights = block(x, mask, past_key_values, output_attentions)
-            attentions.append(weights)
+        x, hidden_states, attentions = self.run_layers(
+            *(self.h, x, mask, past_key_values),
+            **{
+                "output_hidden_states": output_hidden_states,
+                "output_attentions": output_attentions,
+            },
+        )
         x = self.ln_f(x)
         return ModelOutput(
             last_hidden_state=x,

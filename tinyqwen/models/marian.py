@@ -21,7 +21,7 @@ from tinyqwen.models.heads import shift_tokens_right
 from tinyqwen.models.inputs import check_ids, check_labels, check_mask
 from tinyqwen.models.marian_config import MarianConfig
 from tinyqwen.models.marian_layers import MarianDecoderLayer, MarianEncoderLayer
-from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
+from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel
 
 # ---------------------------------------------------------------------------------------------
 # Embeddings and positions (sections 3.4 and 3.5)
@@ -90,16 +90,16 @@ class MarianEncoder(MarianPreTrainedModel):
         input_ids = check_ids(input_ids)
         mask = check_mask(attention_mask, input_ids.shape[1])
         x = self.embed(input_ids)
-        hidden_states, attentions = [x], []
-        for layer in self.layers:
-            if self.recomputes_layers() and not output_attentions:
-                layer = recomputed(layer)
-            x, weights = layer(x, mask, output_attentions)
-            hidden_states.append(x)
-            attentions.append(weights)
+        x, hidden_states, attentions = self.run_layers(
+            *(self.layers, x, mask),
+            **{
+                "output_hidden_states": output_hidden_states,
+                "output_attentions": output_attentions,
+            },
+        )
         return ModelOutput(
             last_hidden_state=x,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            hidden_states=(*hidden_states, x) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
 
@@ -136,18 +136,18 @@ class MarianDecoder(MarianPreTrainedModel):
         mask = check_mask(attention_mask, past + input_ids.shape[1])
         source_mask = check_mask(encoder_attention_mask, source.shape[1])
         x = self.embed(input_ids, past)
-        hidden_states, attentions = [x], []
-        recompute = self.recomputes_layers() and past_key_values is None and not output_attentions
-        for layer in self.layers:
-            layer = recomputed(layer) if recompute else layer
-            x, both = layer(x, source, mask, source_mask, past_key_values, output_attentions)
-            hidden_states.append(x)
-            attentions.append(both)
+        x, hidden_states, attentions = self.run_layers(
+            *(self.layers, x, source, mask, source_mask, past_key_values),
+            **{
+                "output_hidden_states": output_hidden_states,
+                "output_attentions": output_attentions,
+            },
+        )
         own, cross = zip(*attentions) if output_attentions else (None, None)
         return ModelOutput(
             last_hidden_state=x,
             past_key_values=past_key_values,
-            decoder_hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            decoder_hidden_states=(*hidden_states, x) if output_hidden_states else None,
             decoder_attentions=own,
             cross_attentions=cross,
         )

@@ -115,9 +115,23 @@ class PreTrainedModel(nn.Module):
             if isinstance(module, PreTrainedModel):
                 module.gradient_checkpointing = enabled
 
-    def recomputes_layers(self):
-        """Whether this pass through the body shall keep only the layers' inputs."""
-        return self.gradient_checkpointing and is_grad_enabled()
+    def run_layers(self, layers, x, *inputs, output_hidden_states, output_attentions, **more):
+        """x (B, T, C) through layers, each (x, *inputs, output_attentions, **more) -> (x, weights).
+
+        Returns what the last one gives, what goes into each (an empty list unless
+        output_hidden_states), and the weights of each. With gradient checkpointing the layers are
+        recomputed, where nothing but x comes out of them: no cache is filled, no weights wanted.
+        """
+        states, attentions = [], []
+        alone = not (output_attentions or more or any(isinstance(one, KVCache) for one in inputs))
+        recompute = self.gradient_checkpointing and is_grad_enabled() and alone
+        for layer in layers:
+            if output_hidden_states:
+                states.append(x)
+            layer = recomputed(layer) if recompute else layer
+            x, weights = layer(x, *inputs, output_attentions, **more)
+            attentions.append(weights)
+        return x, states, attentions
 
     def num_active_parameters(self):
         """How many numbers one token meets: all, but of a mixture's experts only those it goes to.

@@ -19,7 +19,7 @@ from tinyqwen.models.cache import KVCache
 from tinyqwen.models.config import Count, Number, PretrainedConfig, Share, Size
 from tinyqwen.models.inputs import check_ids, check_mask, check_positions, for_cache
 from tinyqwen.models.merged_linear import linears, merged_linear
-from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel, recomputed
+from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel
 from tinyqwen.models.rotary import (
     RotaryEmbedding,
     apply_rotary_pos_emb,
@@ -290,16 +290,14 @@ class Qwen2Model(Qwen2PreTrainedModel):
 
         x = self.embed_tokens(input_ids)  # (B, T) -> (B, T, C)
         rope = self.rotary_emb(position_ids, x.dtype)
-        hidden_states, attentions = [], []
-        # A recomputed layer gives its output alone: no cache, no weights.
-        alone = past_key_values is None and not output_attentions and not for_mlp
-        recompute = self.recomputes_layers() and alone
-        for layer in self.layers:
-            if output_hidden_states:
-                hidden_states.append(x)
-            layer = recomputed(layer) if recompute else layer
-            x, weights = layer(x, rope, mask, past_key_values, output_attentions, **for_mlp)
-            attentions.append(weights)
+        x, hidden_states, attentions = self.run_layers(
+            *(self.layers, x, rope, mask, past_key_values),
+            **{
+                "output_hidden_states": output_hidden_states,
+                "output_attentions": output_attentions,
+            },
+            **for_mlp,
+        )
         x = self.norm(x)
         return ModelOutput(
             last_hidden_state=x,
