@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,26 @@ def test_there_is_no_circle():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_is_read_in_one_sitting(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST
+
+
+# Data on families, and chapters about them; names of other libraries, and of a way to scale RoPE.
+ON_FAMILIES = (
+    *("analysis/decoders.py", "analysis/released_configs.py", "benchmark/sizes.py"),
+    *("course/faulty_models.py", "training/studies.py"),
+)
+NO_FAMILIES = ("BertNormalizer", "BertPreTokenizer", "llama3_scale")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_code_names_a_family(path):
+    """But in models/: what is called after a family is about that family."""
+    place = path.relative_to(PACKAGE).as_posix()
+    if place.startswith("models/") or place in ("__init__.py", *ON_FAMILIES):
+        return
+    with open(path, "rb") as file:
+        names = {t.string for t in tokenize.tokenize(file.readline) if t.type == tokenize.NAME}
+    found = {name for name in names if re.search(r"qwen\d|llama|gpt_?2|bert|marian", name, re.I)}
+    assert found <= {*NO_FAMILIES}, f"{place}: {found}"
 
 
 def test_prose_names_files_that_exist():

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tinyqwen.text import bpe
-from tinyqwen.text.tokenizer_training import QWEN2_PATTERN
+from tinyqwen.text.tokenizer_training import BPE_PATTERN
 
 # Characters that this Python's Unicode tables lack may be in the library's, so none of those.
 CHARACTERS = st.characters(exclude_categories=["Cs", "Cn"])
 TRICKY = st.sampled_from("aZ sS'tl.,!12²½\t\n\r\x0b\x1c\x85\xa0\u3000 é\u0301ſ中猫，🐈👩\u200d_")
 TEXTS = st.text(st.one_of(TRICKY, CHARACTERS), max_size=40)
-SPLIT = pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated")
+SPLIT = pre_tokenizers.Split(Regex(BPE_PATTERN), "isolated")
 
 STORY = """Once there was a cat. The cat's ball was red, and the dog's ball was blue.
 从前有一只猫。我有一只猫，你有一只狗。  I have 12 cats 🐈🐈🐈!

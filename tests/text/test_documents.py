@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from tinyqwen.text import tokenizer as face
 from tinyqwen.text.corpus_files import split_files, text_files
 from tinyqwen.text.documents import documents, in_pieces, read_text
-from tinyqwen.text.tokenizer_training import QWEN2_PATTERN, WORD_PATTERN
+from tinyqwen.text.tokenizer_training import BPE_PATTERN, WORD_PATTERN
 
 pytestmark = pytest.mark.filterwarnings("ignore:data .* left out")
 
@@ -200,8 +200,8 @@ def test_the_offset_of_a_bad_byte_is_that_in_the_file(tmp_path):
 # -- where it is cut ------------------------------------------------------------------------------
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = QWEN2_PATTERN.replace(r"\p{N}", r"\p{N}{1,3}", 1)
-PATTERNS = {"qwen2": QWEN2_PATTERN, "gpt2": GPT2, "llama3": LLAMA3, "word": WORD_PATTERN}
+LLAMA3 = BPE_PATTERN.replace(r"\p{N}", r"\p{N}{1,3}", 1)
+PATTERNS = {"qwen2": BPE_PATTERN, "gpt2": GPT2, "llama3": LLAMA3, "word": WORD_PATTERN}
 
 
 TRICKY = st.text(st.sampled_from("ab  \n\n\r\t'.s1_-猫。é\u0301\x1c\x85"), max_size=60)

@@ -18,7 +18,7 @@ import tinyqwen.text.tokenizer
 from tinyqwen.text import bpe
 from tinyqwen.text.documents import read_text
 from tinyqwen.text.tokenizer import Tokenizer
-from tinyqwen.text.tokenizer_training import CHAT_TOKENS, QWEN2_PATTERN
+from tinyqwen.text.tokenizer_training import BPE_PATTERN, CHAT_TOKENS
 
 STORY = """Once there was a cat. The cat's ball was red, and the dog's ball was blue.
 从前有一只猫。我有一只猫，你有一只狗。  I have 12 cats 🐈🐈🐈!
@@ -91,7 +91,7 @@ def qwen_like_folder(parent):
             "pretokenizers": [
                 {
                     "type": "Split",
-                    "pattern": {"Regex": QWEN2_PATTERN},
+                    "pattern": {"Regex": BPE_PATTERN},
                     "behavior": "Isolated",
                     "invert": False,
                 },

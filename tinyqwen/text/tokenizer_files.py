@@ -44,11 +44,11 @@ def read(path: str | os.PathLike):
     if (folder / "tokenizer.json").exists():
         backend = _tokenizer_json(file_in(folder, "tokenizer.json"), config)
     elif (folder / "source.spm").exists():
-        config = {**_MARIAN_ROLES, **config}
+        config = {**_SENTENCEPIECE_ROLES, **config}
         backend = SentencePieceBackend.read(folder, config)
     elif (folder / "vocab.txt").exists():
-        config = {**_BERT_ROLES, **config}
-        backend = _bert(file_in(folder, "vocab.txt"), config)
+        config = {**_WORDPIECE_ROLES, **config}
+        backend = _wordpiece(file_in(folder, "vocab.txt"), config)
     else:
         backend = _tokenizer_json(file_in(folder, "tokenizer.json"), config)  # says it is missing
     return backend, config
@@ -116,8 +116,8 @@ def _set_prefix_space(part, value: bool) -> None:
         _set_prefix_space(inner, value)
 
 
-_MARIAN_ROLES = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-_BERT_ROLES = {
+_SENTENCEPIECE_ROLES = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+_WORDPIECE_ROLES = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
     "pad_token": "[PAD]",
@@ -127,7 +127,7 @@ _BERT_ROLES = {
 }
 
 
-def _bert(file: Path, config: dict) -> tokenizers.Tokenizer:
+def _wordpiece(file: Path, config: dict) -> tokenizers.Tokenizer:
     """BERT's tokenizer from its vocab.txt: the id of a piece is the number of its line."""
     pieces = [line.strip() for line in read_whole(file).splitlines()]
     vocabulary = {piece: i for i, piece in enumerate(pieces)}

@@ -23,7 +23,7 @@ from tinyqwen.text.chat_template import CHATML
 from tinyqwen.text.documents import read_text
 
 # Qwen2's pre-tokenization; `tinyqwen.text.bpe.pretokenize` explains it part by part.
-QWEN2_PATTERN = (
+BPE_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -34,11 +34,11 @@ WORD_PATTERN = (
     r"|\p{N}| ?[^\s\p{L}\p{M}\p{N}]|\s"
 )
 CHAT_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-BERT_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDPIECE_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TRANSLATION_TOKENS = ["<pad>", "</s>", "<unk>"]
 MARKS = {
     "bpe": CHAT_TOKENS,
-    "wordpiece": BERT_TOKENS,
+    "wordpiece": WORDPIECE_TOKENS,
     "word": TRANSLATION_TOKENS,
     "char": ["<unk>", *CHAT_TOKENS],
 }
@@ -173,7 +173,7 @@ def _train_bpe(texts, vocab_size, min_frequency, progress):
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
+            pre_tokenizers.Split(Regex(BPE_PATTERN), "isolated"),
             pre_tokenizers.ByteLevel(trim_offsets=False, **byte_level),
         ]
     )
@@ -208,13 +208,13 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
         words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
     # Every character can begin a word, seen there or not: the library has it so.
     pieces = set().union(*words) | {"##" + char for word in words for char in word[1:]}
-    start = BERT_TOKENS + sorted(pieces)
+    start = WORDPIECE_TOKENS + sorted(pieces)
     asked = vocab_size is not None
     vocab_size = vocab_size if asked else max(USUAL_SIZE["wordpiece"], len(start))
     if vocab_size < len(start):
         raise ValueError(
             f"vocab_size is {vocab_size}; this text's {len(pieces)} pieces of one character and "
-            f"{len(BERT_TOKENS)} special tokens need at least {len(start)}"
+            f"{len(WORDPIECE_TOKENS)} special tokens need at least {len(start)}"
         )
     options = {
         "vocab_size": vocab_size,
@@ -228,7 +228,9 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
     vocabulary = learner.get_vocab()
     if asked and len(vocabulary) < vocab_size:
         _refuse_size(vocab_size, len(vocabulary))
-    backend.post_processor = between_marks(*((m, BERT_TOKENS.index(m)) for m in ("[CLS]", "[SEP]")))
+    backend.post_processor = between_marks(
+        *((m, WORDPIECE_TOKENS.index(m)) for m in ("[CLS]", "[SEP]"))
+    )
     roles = {
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "bos_token": "[CLS]",
