@@ -110,6 +110,13 @@ def test_a_link_is_nobodys(tmp_path):
     assert "symbolic link" in found["eve"].notes[0]
 
 
+def test_a_link_bears_its_own_whole_name(tmp_path):
+    """It is not taken for the file of somebody whose name is in it."""
+    (tmp_path / "work.py").write_text(SILU)
+    (tmp_path / "ada_ch04.py").symlink_to(tmp_path / "work.py")
+    assert room.student_of(tmp_path / "ada_ch04.py") == "ada_ch04.py"
+
+
 @pytest.mark.parametrize(
     "names, chosen",
     [

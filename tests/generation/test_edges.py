@@ -197,3 +197,12 @@ def test_a_model_that_trains_drops_out_in_one_process(model, monkeypatch):
     finally:
         model.eval()
     assert len(texts) > 1
+
+
+def test_rows_that_stop_early_need_padding(model):
+    tokenizer = tq.Tokenizer.train(["abcdefgh"], kind="char")
+    options = {"stop_strings": ["a"], "tokenizer": tokenizer, "max_new_tokens": 2}
+    assert model.generate([[3, 1]], **options).shape[0] == 1
+    with pytest.raises(ValueError, match="rows that stop early are filled with pad_token_id"):
+        model.generate([[3, 1], [4, 1]], **options)
+    assert model.generate([[3, 1], [4, 1]], pad_token_id=0, **options).shape[0] == 2
