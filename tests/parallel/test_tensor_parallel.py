@@ -16,6 +16,7 @@ from tinyqwen.functional.matvec import FEW, matvec
 from tinyqwen.parallel import tensor_parallel as module
 from tinyqwen.parallel.tensor_parallel import TensorParallel
 from tinyqwen.parallel.workers import FORK
+from tinyqwen.tuning.packed_matrix import GroupedMatrix
 
 
 def blas_threads():
@@ -91,6 +92,24 @@ def test_the_numbers(threads, vectors):
     kept.clear()
     for i, one in enumerate(found):
         np.testing.assert_allclose(one, step(np.array([[i, 3]])), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("outputs", [640, 264])  # five blocks of 128; 33 of 8
+def test_a_packed_matrix_is_parted_between_its_blocks(outputs):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 16, (64, outputs)).astype(np.uint8)
+    ones = np.ones((2, outputs))
+    packed = GroupedMatrix.from_codes(codes, ones, 8 * ones, 4)
+    x = rng.standard_normal((1, 64)).astype(np.float32)
+
+    def step(ids):
+        matvec(WEIGHT, X)  # so that processes are worth it
+        return matvec(packed, x)
+
+    with threadpool_limits(2, user_api="blas"), TensorParallel(step) as shared:
+        found = [shared(np.zeros(1, int)) for _ in range(3)]
+    for one in found:
+        np.testing.assert_allclose(one, x @ (codes - 8.0), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

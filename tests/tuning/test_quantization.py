@@ -71,6 +71,8 @@ def test_products_are_the_dense_ones(rng, bits, ordered, monkeypatch):
             part = np.empty((rows, 30))[:, 4:20]  # as it is handed to a process: a strided view
             packed[8:24].multiply(x, part)
             np.testing.assert_allclose(part, x @ dense[8:24].T, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="multiples of 8"):
+        packed[3:8]
     tq.gradcheck(lambda x, b: packed_linear(x, packed, b), rng.normal(size=(2, 3, 32)), bias)
     for found, expected in zip(packed.to_codes(), (codes, g_idx)):
         np.testing.assert_array_equal(found, expected)

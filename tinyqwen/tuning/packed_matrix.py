@@ -172,7 +172,9 @@ class GroupedMatrix(_Packed):
         return sum(a.nbytes for a in own) + (0 if self.order is None else self.order.nbytes)
 
     def __getitem__(self, piece):
-        """Some of the rows, from a block's first to a block's last."""
+        """Some of the rows, from a block's first to a block's last; ValueError for parts of one."""
+        if piece.start % self.width or piece.stop % self.width:
+            raise ValueError(f"rows are parted at multiples of {self.width}, not at {piece}")
         blocks = slice(piece.start // self.width, piece.stop // self.width)
         parts = (a[blocks] for a in (self.codes, self._scales, self._zeros))
         return GroupedMatrix(*parts, self.bits, self.order)
