@@ -100,6 +100,12 @@ def test_unbroadcast_stretched(submission):
             "one of the copies is taken; their sum is wanted": lambda g, shape: g[
                 tuple(slice(0, 1) if n == 1 else slice(None) for n in shape)
             ],
+            "the largest copy is taken; their sum is wanted": lambda g, shape: g.max(
+                tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True
+            ),
+            "everything is summed to one number; only copies are": lambda g, shape: np.full(
+                shape, g.sum()
+            ),
         },
     )
 
@@ -407,6 +413,8 @@ def sums():
         case(normal(2, 5, 3), axis=-2),
         case(normal(2, 5, 3), axis=(0, 2)),
         case(normal(2, 2, 2), axis=(0, -1)),
+        case(normal(2, 5, 3), axis=(-1, 0)),
+        case(normal(2, 3, 2, 3), axis=(-2, 1)),
         case(normal(2, 5, 3), axis=(1, 2), keepdims=True),
         case(normal(0, 3), axis=0),
         case(normal(5), axis=0),

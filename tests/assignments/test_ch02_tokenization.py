@@ -51,7 +51,9 @@ def as_list(result, name, kind="ids"):
     check(
         isinstance(result, list | tuple),
         f"{name} returned a {type(result).__name__}; a list of {kind} was expected.",
-        "a return statement is missing" if result is None else None,
+        "a return statement is missing"
+        if result is None
+        else f"a {type(result).__name__} is no list: put what it holds into one",
     )
     return list(result)
 
@@ -60,7 +62,9 @@ def as_dict(result, name):
     check(
         isinstance(result, dict),
         f"{name} returned a {type(result).__name__}; a dict was expected.",
-        "a return statement is missing" if result is None else None,
+        "a return statement is missing"
+        if result is None
+        else f"a {type(result).__name__} is no dict: {{pair: number}} is asked for",
     )
     return dict(result)
 
@@ -70,9 +74,14 @@ def check_refused(fn, arguments, why, mistake=None):
     try:
         result = fn(*arguments)
     except StudentError as error:
-        check("raised ValueError" in str(error), f"{why}: ValueError was expected.\n{error}")
+        check(
+            "raised ValueError" in str(error),
+            f"{why}: ValueError was expected.\n{error}",
+            "another exception came than the ValueError that is asked for: look before you compute",
+        )
     else:
-        check(False, f"{why}: ValueError was expected; it returned {result!r:.80}", mistake)
+        told = mistake or "what cannot be answered is answered in silence: raise ValueError"
+        check(False, f"{why}: ValueError was expected; it returned {result!r:.80}", told)
 
 
 def check_unchanged(fn, what):
@@ -201,6 +210,11 @@ def merged_with_the_next_kept(word, pair, new):
     return tuple(new if starts[i] else token for i, token in enumerate(word))
 
 
+def joined_as_text(word):
+    text = " ".join(map(str, word)).replace("1 2", "9")
+    return tuple(map(int, text.split()))
+
+
 def merge_again(word, pair, new):
     for _ in word:
         word = merged(word, pair, new, most=1)
@@ -217,6 +231,7 @@ def test_merge_pair_example(submission):
 def test_merge_pair_value(submission):
     """Every occurrence, in this order only; everything else stays."""
     words = [(1, 2, 3, 1, 2, 3, 1, 2), (2, 1, 1, 2, 2, 3, 2, 1), (3, 3), (1, 2), (2, 1), (1,), ()]
+    words += [(11, 2, 1, 2), (1, 22, 1, 2, 21)]  # joined as text, "11 2" holds "1 2"
     words += [random_word((1, 2, 3), 6, 12) for _ in range(6)]
     for word in words:
         check_equal(
@@ -240,6 +255,9 @@ def test_merge_pair_value(submission):
                 ),
                 "the pair is merged in both orders; (2, 1) is another pair": tuple(
                     merged(merged(word, (1, 2), 9), (2, 1), 9)
+                ),
+                "the word is joined as text, in which 11 2 holds 1 2: compare tokens": (
+                    joined_as_text(word)
                 ),
                 "the word's last token is lost": lambda word=word: merged(word, (1, 2), 9)[:-1],
             },
@@ -489,6 +507,18 @@ def test_encode_word_edges(submission):
         yours = as_list(fn(word, merges), "encode_word")
         check_equal(yours, list(word), "encode_word: nothing to merge", case=f"{word}, {merges}")
     check_equal(as_list(fn((1, 2), {}), "encode_word"), [1, 2], "encode_word without merges")
+    check_equal(
+        as_list(fn((17, 3, 7, 3), {(7, 3): 256}), "encode_word"),
+        [17, 3, 256],
+        "encode_word of (17, 3, 7, 3)",
+        mistakes={"ids are joined as text, in which 17 3 holds 7 3": [1256, 256]},
+    )
+    check_equal(
+        as_list(fn((1, 2), {(1, 2): 256}), "encode_word"),
+        [256],
+        "encode_word of two ids that are a pair",
+        mistakes={"a word of two ids is given back as it is": [1, 2]},
+    )
     check_equal(as_list(fn([1, 2], {(1, 2): 256}), "encode_word"), [256], "encode_word of a list")
     check_unchanged(fn, "ids")
 
@@ -538,6 +568,9 @@ def check_encoded(fn, text, merges):
             "the text is taken apart (NFD); NFC puts it together": lambda: encoded(
                 text, merges, form="NFD"
             ),
+            "capital letters have become small ones; text is encoded as it is": lambda: reference(
+                "encode"
+            )(text.lower(), merges),
             "NFKC changes characters, ² becomes 2; NFC only composes": lambda: encoded(
                 text, merges, form="NFKC"
             ),
@@ -822,6 +855,13 @@ def test_encode_wordpiece_unknown(submission):
         ["<unk>"],
         "encode_wordpiece with unk_token='<unk>'",
         mistakes={"[UNK] is written into the code; unk_token is an argument": ["[UNK]"]},
+    )
+    check_pieces(fn, "Ab")
+    check_equal(
+        as_list(fn("猫" * 40, {"猫", "##猫"}), "encode_wordpiece", "pieces"),
+        ["猫", *["##猫"] * 39],
+        "encode_wordpiece of forty times 猫",
+        mistakes={"a word's length is counted in bytes; it is characters that count": ["[UNK]"]},
     )
     for length, limit in [(100, 100), (101, 100), (4, 3), (3, 3)]:
         expected = ["[UNK]"] if length > limit else ["a", *["##a"] * (length - 1)]

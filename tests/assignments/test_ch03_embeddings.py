@@ -110,13 +110,18 @@ def test_embedding_outside(submission):
             check(
                 "raised ValueError" in str(error),
                 f"embedding of ids {wrong} with 5 rows: ValueError was expected.\n{error}",
+                "NumPy's IndexError is not the ValueError that is asked for: look at the ids first"
+                if "raised IndexError" in str(error)
+                else None,
             )
         else:
             negative = np.min(wrong) < 0
             check(
                 False,
                 f"embedding of ids {wrong} with 5 rows: ValueError was expected; none came.",
-                "a negative id counts from the end of the table" if negative else None,
+                "a negative id counts from the end of the table"
+                if negative
+                else "an id beyond the last row is bent to one that is there",
             )
 
 
@@ -217,6 +222,11 @@ def length(x, axis=-1, keepdims=False):
     return np.sqrt((x * x).sum(axis, keepdims=keepdims))
 
 
+def centered(x, y):
+    x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+    return dot(x, y) / (length(x) * length(y))
+
+
 @points(1, "cosine_similarity: the example")
 def test_cosine_similarity_example(submission):
     """The example in the docstring: lengths 5 and 10, then right angle, opposite, 3/5."""
@@ -240,6 +250,9 @@ def test_cosine_similarity_value(submission):
             ),
             "this is the angle; its cosine is asked for": lambda x, y: np.arccos(
                 np.clip(dot(x, y) / (length(x) * length(y)), -1, 1)
+            ),
+            "the mean of each vector is subtracted: that is a correlation": lambda x, y: (
+                centered(x, y) if x.shape[-1] > 1 else None
             ),
             "this is 1 - cosine, a distance": lambda x, y: 1 - dot(x, y) / (length(x) * length(y)),
             "the lengths are taken over all axes; each vector has its own": lambda x, y: (

@@ -11,6 +11,7 @@ from tinyqwen.course import (
     check_manners,
     check_value,
     check_vjp,
+    likely,
     normal,
     points,
 )
@@ -89,6 +90,8 @@ def test_linear_without_bias(submission):
     cases = [case(normal(2, 5), normal(3, 5)), case(normal(2, 2, 3), normal(1, 3), bias=None)]
     check_value(submission.linear, cases, axes=LINEAR_AXES)
     check_vjp(submission.linear, cases, axes=LINEAR_AXES)
+    with likely("a bias of zeros is taken for none: ask `if bias is None`"):
+        check_vjp(submission.linear, [case(normal(2, 5), normal(3, 5), np.zeros(3))])
 
 
 @points(4, "linear: gradients")
@@ -156,6 +159,7 @@ def test_silu_value(submission):
                 lambda x: x * sigmoid(-x)
             ),
             "this is x * tanh(x): the gate must be the sigmoid": lambda x: x * np.tanh(x),
+            "this is ReLU, which cuts off what is below 0": lambda x: np.maximum(x, 0),
         },
     )
 
@@ -176,6 +180,12 @@ def test_silu_vjp(submission):
     check_vjp(
         submission.silu,
         shapes=ELEMENTWISE,
+        terms={
+            "x": {
+                "the term σ": lambda x, g: g * sigmoid(x),
+                "the term x σ (1 - σ)": lambda x, g: g * x * sigmoid(x) * (1 - sigmoid(x)),
+            }
+        },
         mistakes={
             "the product rule's second term is missing": lambda x, g: (g * sigmoid(x),),
             "the product rule's first term is missing": lambda x, g: (
@@ -184,6 +194,19 @@ def test_silu_vjp(submission):
             "this is the slope of the sigmoid alone": lambda x, g: (
                 g * sigmoid(x) * (1 - sigmoid(x)),
             ),
+            "the sigmoid's slope is σ (1 - σ); here it is σ": lambda x, g: (
+                g * sigmoid(x) * (1 + x),
+            ),
+            "the sigmoid's slope is σ (1 - σ); here it is σ²": lambda x, g: (
+                g * sigmoid(x) * (1 + x * sigmoid(x)),
+            ),
+            "this is g times silu(x) itself; its slope is asked for": lambda x, g: (
+                g * x * sigmoid(x),
+            ),
+            "a bracket is misplaced: the slope is σ (1 + x (1 - σ))": lambda x, g: (
+                g * sigmoid(x) * (1 + x - sigmoid(x)),
+            ),
+            "this is the slope of ReLU, 0 or 1": lambda x, g: (g * (x > 0),),
         },
     )
 
@@ -239,6 +262,12 @@ def test_gelu_vjp(submission):
     check_vjp(
         submission.gelu,
         shapes=ELEMENTWISE,
+        terms={
+            "x": {
+                "the term Φ": lambda x, g: g * normal_cdf(x),
+                "the term x φ": lambda x, g: g * x * normal_density(x),
+            }
+        },
         mistakes={
             "the product rule's second term, x times the density, is missing": lambda x, g: (
                 g * normal_cdf(x),
@@ -285,6 +314,11 @@ def test_swiglu_value(submission):
                 sigmoid(a) * b
             ),
             "silu is applied to the product of both": lambda a, b: a * b * sigmoid(a * b),
+            "silu is applied to both; up stays as it is": lambda a, b: (
+                a * b * sigmoid(a) * sigmoid(b)
+            ),
+            "the gate is ReLU here; it is SiLU": lambda a, b: np.maximum(a, 0) * b,
+            "the gate is GELU here, as in GEGLU; it is SiLU": lambda a, b: a * normal_cdf(a) * b,
         },
     )
 
@@ -303,6 +337,14 @@ def test_swiglu_vjp(submission):
     check_vjp(
         submission.swiglu,
         shapes=[(shape, shape) for shape in ELEMENTWISE],
+        terms={
+            "gate": {
+                "the term up · σ": lambda a, b, g: g * b * sigmoid(a),
+                "the term up · gate · σ (1 - σ)": lambda a, b, g: (
+                    g * b * a * sigmoid(a) * (1 - sigmoid(a))
+                ),
+            }
+        },
         mistakes={
             "the slope of silu(gate) lacks its second term": lambda a, b, g: (
                 g * b * sigmoid(a),

@@ -86,6 +86,15 @@ def test_rms_norm_value(submission):
             "x is multiplied by the root; it must be divided": (
                 lambda x, w, eps: w * x * rms(x, eps=eps)
             ),
+            "x is divided by the deviation: np.var subtracts the mean, mean(x²) does not": (
+                lambda x, w, eps: w * x / np.sqrt(x.var(-1, keepdims=True) + eps)
+            ),
+            "the mean of |x| stands where the root of mean(x²) belongs": (
+                lambda x, w, eps: w * x / (np.abs(x).mean(-1, keepdims=True) + eps)
+            ),
+            "x is divided by its largest entry; it is the root of mean(x²)": (
+                lambda x, w, eps: w * x / (np.abs(x).max(-1, keepdims=True) + eps)
+            ),
         },
     )
 
@@ -132,55 +141,65 @@ def test_rms_norm_vjp(submission):
     def hat(x, eps):
         return x / rms(x, eps=eps)
 
-    check_vjp(
-        submission.rms_norm,
-        shapes=RMS + EDGES,
-        axes=AXES,
-        eps=0.1,
-        mistakes={
-            "the root is held constant: its own gradient is missing": lambda x, w, g, eps: (
-                g * w / rms(x, eps=eps),
-                None,
-            ),
-            "dx lacks the weight": lambda x, w, g, eps: (
-                (g - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
-                None,
-            ),
-            "dx has a sum where the mean over the features belongs": lambda x, w, g, eps: (
-                (g * w - hat(x, eps) * (g * w * hat(x, eps)).sum(-1, keepdims=True))
-                / rms(x, eps=eps),
-                None,
-            ),
-            "the second term of dx has the wrong sign": lambda x, w, g, eps: (
-                (g * w + hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
-                None,
-            ),
-            "the second term of dx takes x; it is the normalized x̂, in both places": (
-                lambda x, w, g, eps: ((g * w - x * mean(g * w * x)) / rms(x, eps=eps), None)
-            ),
-            "the second term of dx takes x once; it is the normalized x̂, in both places": (
-                lambda x, w, g, eps: (
-                    (g * w - x * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+    def through_the_root(x, w, g, eps):
+        return -hat(x, eps) * mean(g * w * hat(x, eps)) / rms(x, eps=eps)
+
+    with likely("a mean over the features needs keepdims=True"):
+        check_vjp(
+            submission.rms_norm,
+            shapes=RMS + EDGES,
+            axes=AXES,
+            eps=0.1,
+            terms={
+                "x": {
+                    "the direct term, g γ / rms,": lambda x, w, g, eps: g * w / rms(x, eps=eps),
+                    "the term through the root": through_the_root,
+                }
+            },
+            mistakes={
+                "the root is held constant: its own gradient is missing": lambda x, w, g, eps: (
+                    g * w / rms(x, eps=eps),
                     None,
-                )
-            ),
-            "the weight's gradient takes x; it is the normalized x̂": lambda x, w, g, eps: (
-                None,
-                rows(g * x).sum(0),
-            ),
-            "the weight's gradient is not summed over the rows": lambda x, w, g, eps: (
-                None,
-                g * hat(x, eps),
-            ),
-            "the weight's gradient is summed over the first axis only": lambda x, w, g, eps: (
-                None,
-                (g * hat(x, eps)).sum(0),
-            ),
-            "the weight's gradient is a mean over the rows, where the sum belongs": (
-                lambda x, w, g, eps: (None, rows(g * hat(x, eps)).mean(0))
-            ),
-        },
-    )
+                ),
+                "dx lacks the weight": lambda x, w, g, eps: (
+                    (g - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
+                    None,
+                ),
+                "dx has a sum where the mean over the features belongs": lambda x, w, g, eps: (
+                    (g * w - hat(x, eps) * (g * w * hat(x, eps)).sum(-1, keepdims=True))
+                    / rms(x, eps=eps),
+                    None,
+                ),
+                "the second term of dx has the wrong sign": lambda x, w, g, eps: (
+                    (g * w + hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+                    None,
+                ),
+                "the second term of dx takes x; it is the normalized x̂, in both places": (
+                    lambda x, w, g, eps: ((g * w - x * mean(g * w * x)) / rms(x, eps=eps), None)
+                ),
+                "the second term of dx takes x once; it is the normalized x̂, in both places": (
+                    lambda x, w, g, eps: (
+                        (g * w - x * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+                        None,
+                    )
+                ),
+                "the weight's gradient takes x; it is the normalized x̂": lambda x, w, g, eps: (
+                    None,
+                    rows(g * x).sum(0),
+                ),
+                "the weight's gradient is not summed over the rows": lambda x, w, g, eps: (
+                    None,
+                    g * hat(x, eps),
+                ),
+                "the weight's gradient is summed over the first axis only": lambda x, w, g, eps: (
+                    None,
+                    (g * hat(x, eps)).sum(0),
+                ),
+                "the weight's gradient is a mean over the rows, where the sum belongs": (
+                    lambda x, w, g, eps: (None, rows(g * hat(x, eps)).mean(0))
+                ),
+            },
+        )
 
 
 @points(1, "rms_norm: fit for the model")
@@ -228,6 +247,9 @@ def test_layer_norm_value(submission):
             "mean and variance are taken over all axes": lambda x, w, b, eps: (
                 w * (x - x.mean()) / np.sqrt(x.var() + eps) + b
             ),
+            "mean and variance are taken over the rows: that is batch normalization": (
+                lambda x, w, b, eps: w * (x - rows(x).mean(0)) / np.sqrt(rows(x).var(0) + eps) + b
+            ),
             "x is divided by the variance: the square root is missing": lambda x, w, b, eps: (
                 w * (x - mean(x)) / (x.var(-1, keepdims=True) + eps) + b
             ),
@@ -270,8 +292,11 @@ def test_layer_norm_shift(submission):
     out = output(submission.layer_norm, x, weight, bias)
     shifted = output(submission.layer_norm, x + 300, weight, bias)
     check_close(shifted, out, "layer_norm(x + 300), compared with your layer_norm(x),", rtol=1e-6)
+    in_short = (a.astype(np.float32) for a in (x + 300, weight, bias))
+    short = output(submission.layer_norm, *in_short).astype(np.float64)
     with likely("mean(x²) - mean(x)² loses its digits: subtract the mean first"):
-        check_manners(submission.layer_norm, [case(x + 300, weight, bias)], rtol=1e-3)
+        what = "layer_norm(x + 300) in float32, compared with yours in float64,"
+        check_close(short, shifted, what, rtol=1e-3)
 
 
 @points(4, "layer_norm: gradients")
@@ -289,6 +314,15 @@ def test_layer_norm_vjp(submission):
         shapes=LAYER + [(x, w, w) for x, w in EDGES],
         axes={**AXES, "bias": "feature"},
         eps=0.1,
+        terms={
+            "x": {
+                "the direct term": lambda x, w, b, g, eps: g * w * r(x, eps),
+                "the term through the mean": lambda x, w, b, g, eps: -mean(g * w) * r(x, eps),
+                "the term through the variance": lambda x, w, b, g, eps: (
+                    -hat(x, eps) * mean(g * w * hat(x, eps)) * r(x, eps)
+                ),
+            }
+        },
         mistakes={
             "mean and variance are held constant": lambda x, w, b, g, eps: (
                 g * w * r(x, eps),

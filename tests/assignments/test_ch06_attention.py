@@ -142,6 +142,12 @@ def test_softmax_vjp(submission):
             "the factor p is missing": lambda x, g, axis=-1: (
                 g - (g * weights_of(x, axis)).sum(axis, keepdims=True),
             ),
+            "this is the gradient of log-softmax, g - p Σ g": lambda x, g, axis=-1: (
+                g - weights_of(x, axis) * g.sum(axis, keepdims=True),
+            ),
+            "the mean stands where the sum Σ g p belongs": lambda x, g, axis=-1: (
+                weights_of(x, axis) * (g - (g * weights_of(x, axis)).mean(axis, keepdims=True)),
+            ),
         },
     )
 
@@ -329,7 +335,11 @@ def test_attention_value(submission):
     root = {"scale": None}
     check_value(
         submission.scaled_dot_product_attention,
-        [*plain_cases(), heads_case(1, 2, 3, 4, 5, scale=0.3)],
+        [
+            *plain_cases(),
+            heads_case(1, 2, 3, 4, 5, scale=0.3),
+            heads_case(1, 2, 3, 4, 5, scale=0.0, label="all scores are 0"),
+        ],
         axes=AXES,
         mistakes={
             "the scores are not divided by √D": lambda q, k, v, **_: attention(q, k, v, scale=1),
@@ -348,6 +358,27 @@ def test_attention_value(submission):
             ),
             "the softmax is missing": lambda q, k, v, **o: scores_of(q, k, **o) @ v,
             "keys and values are exchanged": lambda q, k, v, **o: attention(q, v, k, **o),
+            "the queries are compared with the values; keys are what they are compared with": (
+                lambda q, k, v, **o: attention(q, v, v, **o)
+            ),
+            "the scores are divided by √(H·D); D is the size of one head": lambda q, k, v, **_: (
+                attention(q, k, v, scale=(q.shape[1] * q.shape[-1]) ** -0.5)
+            ),
+            "the scores are divided by the root of the number of queries; it is √D": (
+                lambda q, k, v, **_: attention(q, k, v, scale=q.shape[-2] ** -0.5)
+            ),
+            "the scores are divided by the root of the number of keys; it is √D": (
+                lambda q, k, v, **_: attention(q, k, v, scale=k.shape[-2] ** -0.5)
+            ),
+            "the scores are divided by √D_v, of the values; D is the size of query and key": (
+                lambda q, k, v, **_: attention(q, k, v, scale=v.shape[-1] ** -0.5)
+            ),
+            "the causal mask is always there; it is an option": lambda q, k, v, **o: attention(
+                q, k, v, causal=True, **o
+            ),
+            "scale = 0 is taken for None: ask `if scale is None`": lambda q, k, v, **o: attention(
+                q, k, v, scale=o.get("scale") or None
+            ),
         },
     )
 
@@ -490,6 +521,10 @@ def test_attention_vjp(submission):
         scale = o.get("scale") or q.shape[-1] ** -0.5
         return p, dp, p * (dp - (p * dp).sum(-1, keepdims=True)), scale
 
+    def backwards(q, k, v, g, o):
+        p, _, ds, scale = parts(q, k, v, g, o)
+        return ds @ k * scale, ds.swapaxes(-1, -2) @ q * scale, p.swapaxes(-1, -2) @ g
+
     def third(q, k, v, g, o):
         p = parts(q, k, v, g, o)[0]
         return p @ g if p.shape[-1] == p.shape[-2] else None
@@ -555,10 +590,11 @@ def test_attention_vjp(submission):
                 None,
                 third(q, k, v, g, o),
             ),
+            "the argument scale is not used": lambda q, k, v, g, **o: (
+                backwards(q, k, v, g, {**o, "scale": None}) if "scale" in o else (None,) * 3
+            ),
             "the mask is forgotten on the way back": lambda q, k, v, g, **o: (
-                (lambda p, dp, ds, s: ds @ k * s)(*parts(q, k, v, g, {})),
-                (lambda p, dp, ds, s: ds.swapaxes(-1, -2) @ q * s)(*parts(q, k, v, g, {})),
-                parts(q, k, v, g, {})[0].swapaxes(-1, -2) @ g,
+                backwards(q, k, v, g, {}) if "scale" not in o else (None,) * 3
             ),
         },
     )

@@ -366,6 +366,15 @@ def test_apply_rope_value(submission):
                 )
             ),
             "cos and sin are exchanged": lambda x, cos, sin: turned(x, sin, cos),
+            "all entries are in reverse order beside sin; the two halves change places": (
+                lambda x, cos, sin: x * cos + x[..., ::-1] * sin
+            ),
+            "only the first half is turned": lambda x, cos, sin: np.concatenate(
+                [halves(turned(x, cos, sin))[0], halves(x)[1]], -1
+            ),
+            "only the second half is turned": lambda x, cos, sin: np.concatenate(
+                [halves(x)[0], halves(turned(x, cos, sin))[1]], -1
+            ),
             "the second half is computed from the first one after that was turned": (
                 lambda x, cos, sin: np.concatenate(
                     [

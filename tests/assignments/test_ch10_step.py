@@ -268,6 +268,9 @@ def test_cross_entropy_vjp(submission):
                 lambda p, y, n: (p - y) * y / n
             ),
             "this is y - p; the gradient is p - y": rows(lambda p, y, n: (y - p) / n),
+            "p - y has gone through the softmax's gradient again: it is the whole of it": rows(
+                lambda p, y, n: p * ((p - y) - (p * (p - y)).sum(-1, keepdims=True)) / n
+            ),
             "num_items is not used on the way back": rows(
                 lambda p, y, n: (p - y) / (y.size // y.shape[-1])
             ),
@@ -377,6 +380,7 @@ def test_adamw_step_moments(submission):
                 "β₁ and 1 - β₁ are exchanged": (1 - b1) * m + b1 * g,
                 "1 - β₁ is missing: m sums the gradients up": b1 * m + g,
                 "β₂ stands where β₁ belongs": b2 * m + (1 - b2) * g,
+                "m and v are returned in each other's place": expected_v,
                 "the corrected m̂ is returned; it serves this step alone": expected_m / (1 - b1**3),
                 "the argument betas is not used": 0.9 * m + 0.1 * g,
                 "weight decay is added to the gradient: that is L2, which AdamW keeps apart": (
@@ -391,6 +395,7 @@ def test_adamw_step_moments(submission):
             case=f"betas {betas}, step 3",
             mistakes={
                 "v averages the gradients; it is their squares": b2 * v + (1 - b2) * g,
+                "v averages the sizes |g|; it is the squares": b2 * v + (1 - b2) * np.abs(g),
                 "β₁ stands where β₂ belongs": b1 * v + (1 - b1) * g * g,
                 "β₂ and 1 - β₂ are exchanged": (1 - b2) * v + b2 * g * g,
                 "1 - β₂ is squared with the gradient": b2 * v + ((1 - b2) * g) ** 2,
@@ -554,6 +559,25 @@ def test_cosine_with_warmup_cosine(submission):
             "x is divided by total_steps; from the warmup's end there are fewer": (
                 lambda s, rate, w, total, min_ratio=0.1: cosine(s - w, rate, 0, total, min_ratio)
             ),
+            "min_ratio is taken for a rate; it is a share of learning_rate": (
+                lambda s, rate, w, total, min_ratio=0.1: (
+                    min_ratio + (rate - min_ratio) * cosine(s, 1.0, w, total, 0.0)
+                )
+            ),
+            "1 + cos is not halved: it goes from 2 to 0": (
+                lambda s, rate, w, total, min_ratio=0.1: (
+                    rate * (min_ratio + (1 - min_ratio) * 2 * cosine(s, 1.0, w, total, 0.0))
+                )
+            ),
+            "the angle is in degrees: cos takes radians, π for half a turn": (
+                lambda s, rate, w, total, min_ratio=0.1: (
+                    rate
+                    * (
+                        min_ratio
+                        + (1 - min_ratio) * (1 + math.cos(180 * (s - w) / (total - w))) / 2
+                    )
+                )
+            ),
             "the rate falls to 0: min_ratio is missing": (
                 lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total, 0.0)
             ),
@@ -597,25 +621,26 @@ def test_cosine_with_warmup_cosine(submission):
 @points(2, "cosine_with_warmup: edges")
 def test_cosine_with_warmup_edges(submission):
     """No warmup, nothing but warmup, and steps after the last."""
-    check_value(
-        submission.cosine_with_warmup,
-        [
-            case(0, 0.5, 0, 10, label="no warmup"),
-            case(3, 0.5, 0, 10, label="no warmup"),
-            case(4, 0.5, 5, 5, label="nothing but warmup"),
-            case(6, 0.5, 5, 5, label="after a run of nothing but warmup"),
-            case(41, 0.5, 7, 40, label="after the last step"),
-            case(80, 0.5, 7, 40, label="long after the last step"),
-        ],
-        mistakes={
-            "after total_steps the rate rises again: x must not grow beyond 1": (
-                lambda s, rate, w, total: cosine(s, rate, w, total) if total > w else None
-            ),
-            "after total_steps the rate is 0; it stays at the minimum": (
-                lambda s, rate, w, total: 0.0 if s > total else None
-            ),
-        },
-    )
+    with likely("total_steps may equal warmup_steps: then x is 1, with nothing to divide by"):
+        check_value(
+            submission.cosine_with_warmup,
+            [
+                case(0, 0.5, 0, 10, label="no warmup"),
+                case(3, 0.5, 0, 10, label="no warmup"),
+                case(4, 0.5, 5, 5, label="nothing but warmup"),
+                case(6, 0.5, 5, 5, label="after a run of nothing but warmup"),
+                case(41, 0.5, 7, 40, label="after the last step"),
+                case(80, 0.5, 7, 40, label="long after the last step"),
+            ],
+            mistakes={
+                "after total_steps the rate rises again: x must not grow beyond 1": (
+                    lambda s, rate, w, total: cosine(s, rate, w, total) if total > w else None
+                ),
+                "after total_steps the rate is 0; it stays at the minimum": (
+                    lambda s, rate, w, total: 0.0 if s > total else None
+                ),
+            },
+        )
 
 
 # ---------------------------------------------------------------------------------------------

@@ -93,6 +93,12 @@ def test_temperature_value(submission):
             "these are probabilities; logits are wanted": lambda x, t: softmax(x / t),
             "these are log-probabilities; logits stay logits": lambda x, t: np.log(softmax(x / t)),
             "the logits are divided by the square of the temperature": lambda x, t: x / t**2,
+            "probabilities are divided by the temperature; divide the logits": lambda x, t: (
+                softmax(x) / t
+            ),
+            "probabilities are divided by the temperature, then logarithms taken": lambda x, t: (
+                np.log(softmax(x) / t)
+            ),
             "the temperature is subtracted: that changes no distribution": lambda x, t: x - t,
         },
     )

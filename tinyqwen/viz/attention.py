@@ -21,7 +21,7 @@ def kernel_regression(keys, values, queries, weights):
             weights, cmap=SEQUENTIAL, aspect="auto", extent=extent, interpolation="nearest"
         )
         right.set(xlabel="key, from left to right", ylabel="query x", title="the weights")
-        fig.colorbar(image, ax=right)
+        fig.colorbar(image, ax=right, label="weight")
     return fig
 
 
@@ -49,7 +49,7 @@ def weight_maps(maps, rows=None, columns=None, numbers=True, axes=("query", "key
                 _write(ax, np.asarray(matrix, float), least + 0.6 * (most - least))
             ax.set(title=title, xlabel=axes[1], ylabel=axes[0])
         if not numbers:
-            fig.colorbar(image, ax=panels[0], shrink=0.8)
+            fig.colorbar(image, ax=panels[0], shrink=0.8, label="weight")
     return fig
 
 

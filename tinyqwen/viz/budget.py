@@ -1,20 +1,21 @@
 """Where a model's parameters are, and where its arithmetic is."""
 
 from tinyqwen.analysis.budget import as_dict, flops_per_token, parameter_counts
-from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PURPLE, figure, style
+from tinyqwen.viz import style as colors
+from tinyqwen.viz.style import figure, style
 
 PARTS = {  # name -> (parameters' parts, color)
-    "embedding": (("embed_tokens",), PURPLE),
-    "attention": (("q_proj", "k_proj", "v_proj", "o_proj"), BLUE),
-    "mlp": (("gate_proj", "up_proj", "down_proj"), ORANGE),
-    "norms": (("norms",), GRAY),
-    "lm_head": (("lm_head",), GREEN),
+    "embedding": (("embed_tokens",), colors.PARTS["embedding"]),
+    "attention": (("q_proj", "k_proj", "v_proj", "o_proj"), colors.PARTS["attention"]),
+    "mlp": (("gate_proj", "up_proj", "down_proj"), colors.PARTS["mlp"]),
+    "norms": (("norms",), colors.PARTS["norms"]),
+    "lm_head": (("lm_head",), colors.PARTS["lm_head"]),
 }
 OPERATIONS = {
-    "attention projections": BLUE,
-    "attention scores": BLUE,
-    "mlp": ORANGE,
-    "lm_head": GREEN,
+    "attention projections": colors.PARTS["attention"],
+    "attention scores": colors.PARTS["attention"],
+    "mlp": colors.PARTS["mlp"],
+    "lm_head": colors.PARTS["lm_head"],
 }
 
 

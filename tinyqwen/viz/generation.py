@@ -12,10 +12,12 @@ def processed(pieces, before, panels):
     pieces: the tokens as text, (n,); before: their probabilities, (n,);
     panels: {title: probabilities afterwards, (n,)}, a panel for each, three in a row
     """
-    rows, places = -(-len(panels) // 3), np.arange(len(pieces))
+    columns = min(3, len(panels))
+    rows, places = -(-len(panels) // columns), np.arange(len(pieces))
     top = 1.12 * max(np.max(before), *(np.max(after) for after in panels.values()))
     with style():
-        fig, axes = figure(rows, 3, size=(10.4, 2.5 * rows + 0.4), squeeze=False, sharey=True)
+        size = (3.5 * columns, 2.5 * rows + 0.4)
+        fig, axes = figure(rows, columns, size=size, squeeze=False, sharey=True)
         for ax in axes.flat[len(panels) :]:
             ax.axis("off")
         for ax, (title, after) in zip(axes.flat, panels.items()):
@@ -158,4 +160,38 @@ def costs(lengths, panels):
                 ax.plot(lengths, values, "o-", color=color, markersize=3, label=name)
             ax.set(xlabel="tokens in the text", ylabel=label, ylim=(0, None), xlim=(0, None))
         axes[0, 0].legend()
+    return fig
+
+
+def beams(steps, kept, greedy=()):
+    """Beam search as a tree: the best continuations of each step, over all beams together.
+
+    steps: a list of (scores (n,), beams continued (n,), tokens as text), the best first;
+    kept: how many of each step go on; greedy: what greedy decoding takes, token by token
+    """
+    most = max(len(tokens) for *_, tokens in steps)
+    with style():
+        fig, ax = figure(size=(1.9 * len(steps) + 0.6, 0.62 * most + 0.6))
+        follows = 0  # the rank of greedy's text in the step before; None once it has left the tree
+        for column, (scores, parents, tokens) in enumerate(steps):
+            ranks = [
+                rank
+                for rank, (parent, token) in enumerate(zip(parents, tokens))
+                if parent == follows and [token] == list(greedy[column : column + 1])
+            ]
+            follows = ranks[0] if ranks else None
+            for rank, (score, parent, token) in enumerate(zip(scores, parents, tokens)):
+                color = BLUE if rank < kept else GRAY
+                at = (column + 0.3, -float(parent)) if column else (0.25, -(kept - 1) / 2)
+                ax.plot([at[0], column + 0.7], [at[1], -rank], color=color, lw=1.2, zorder=1)
+                frame = {"edgecolor": ORANGE, "linewidth": 2.2} if rank == follows else {}
+                box = {"boxstyle": "round", "facecolor": "white", "edgecolor": color, **frame}
+                words = f"{shown(token)}  {np.exp(score):.3f}"
+                where = {"ha": "center", "va": "center", "fontsize": 9}
+                ax.text(column + 1, -rank, words, color=color, bbox=box, **where)
+        ax.set_xticks(range(1, len(steps) + 1), [f"step {i + 1}" for i in range(len(steps))])
+        ax.set(xlim=(0.2, len(steps) + 0.45), ylim=(0.5 - most, 0.5), yticks=[])
+        ax.tick_params(length=0)
+        for side in ("left", "bottom"):
+            ax.spines[side].set_visible(False)
     return fig

@@ -10,6 +10,7 @@ from tinyqwen.viz.style import (
     PALETTE,
     RED,
     SEQUENTIAL,
+    color_of,
     figure,
     style,
 )
@@ -148,7 +149,7 @@ def by_layer(parts, ylabel):
         fig, ax = figure(size=(6.4, 3.0))
         for i, (name, values) in enumerate(parts.items()):
             x = np.arange(len(values)) + (i + 0.5) * width - 0.4
-            ax.bar(x, values, width, color=PALETTE[i], label=name)
+            ax.bar(x, values, width, color=color_of(name, PALETTE[i]), label=name)
         ax.set_xticks(range(len(values)), [f"layer {i}" for i in range(len(values))])
         ax.set(ylabel=ylabel)
         ax.legend(loc="best")
@@ -166,8 +167,9 @@ def through_layers(panels, ylabel):
         )
         for ax, (title, curves) in zip(axes[0], panels.items()):
             for label, values in curves.items():
+                color = color_of(label, "black")
                 x = [i for i, value in enumerate(values) if value is not None]
-                ax.plot(x, [values[i] for i in x], "o-", markersize=4, label=label)
+                ax.plot(x, [values[i] for i in x], "o-", markersize=4, label=label, color=color)
             names = ["embedding", *(f"layer {i}" for i in range(len(values) - 1))]
             ax.set_xticks(range(len(values)), names)
             ax.set(title=title)

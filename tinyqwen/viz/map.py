@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from tinyqwen.viz.style import BLUE, GRAY, ORANGE, figure, style
+from tinyqwen.viz.style import BLUE, GRAY, YELLOW, figure, style
 
 # name: (label, x of the middle, y of the middle, width)
 _STREAM = {
@@ -67,7 +67,7 @@ def _box(ax, x, y, width, label, lit):
             width,
             _HEIGHT,
             boxstyle="round,pad=0.02,rounding_size=0.12",
-            facecolor=ORANGE if lit else "white",
+            facecolor=YELLOW if lit else "white",
             edgecolor="black" if lit else GRAY,
             linewidth=1.6 if lit else 1.0,
             zorder=3,

@@ -42,13 +42,13 @@ def blueprint(config):
             ],
         ),
         (5.0, [("RoPE", GRAY), ("RoPE", GRAY), None]),
-        (6.7, [(f"attention\n{heads} heads of {depth}\non {kv_heads} K/V heads", GREEN)]),
+        (6.7, [(f"attention\n{heads} heads of {depth}\non {kv_heads} K/V heads", BLUE)]),
         (8.5, [(linear("o_proj", heads * depth, h), BLUE)]),
     ]
     mlp = [
         (1.4, [(f"RMSNorm\n{h}", GRAY)]),
         (3.2, [(linear("gate_proj", h, i), ORANGE), (linear("up_proj", h, i), ORANGE)]),
-        (5.85, [("silu(gate) · up", GREEN)]),
+        (5.85, [("silu(gate) · up", ORANGE)]),
         (8.5, [(linear("down_proj", i, h), ORANGE)]),
     ]
     with style():

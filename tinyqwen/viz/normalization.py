@@ -26,7 +26,7 @@ def depth(curves, ylabel, limit=1e12):
                 ax.plot(len(shown) - 1, shown[-1], "X", color=color, ms=9)
         ax.set_yscale("log")
         ax.grid(axis="y", color=GRAY, alpha=0.2)
-        ax.set(xlabel="after layer", ylabel=ylabel)
+        ax.set(xlabel="layers passed", ylabel=ylabel)
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 

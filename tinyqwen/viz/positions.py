@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen.viz.style import DIVERGING, GRAY, PALETTE, figure, style
+from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, PALETTE, figure, style
 
 
 def vectors_by_word(sentences):
@@ -31,7 +31,7 @@ def sinusoids(num_positions, dim, theta=10000.0):
             table, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest"
         )
         left.set(title="the table, a row for each position", xlabel="feature", ylabel="position")
-        fig.colorbar(image, ax=left)
+        fig.colorbar(image, ax=left, label="value")
         for row, column in enumerate(2 * round(dim / 16 * i) for i in range(4)):
             right.plot(table[:, column] - 2.5 * row, color=PALETTE[row])
             right.annotate(
@@ -173,7 +173,7 @@ def shift_matrix(matrix):
             color = "white" if abs(value) > 0.7 else "black"
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=9)
         ax.set(xlabel="feature of PE[p]", ylabel="feature of PE[p + k]")
-        fig.colorbar(image, ax=ax)
+        fig.colorbar(image, ax=ax, label="entry of the matrix")
     return fig
 
 
@@ -198,4 +198,27 @@ def learning(curves, floor, floor_name):
         )
         ax.set(xlabel="training step", ylabel="loss in nats", ylim=(0, None))
         ax.legend(loc="center right")
+    return fig
+
+
+def clock(position, dim, theta):
+    """The pairs of a head as hands of clocks: where RoPE has turned them at a position.
+
+    Pair i has turned by position · theta^(-2i/dim) radians; gray is position 0.
+    """
+    with style():
+        fig, axes = figure(1, dim // 2, size=(1.45 * (dim // 2), 2.0), squeeze=False)
+        around = np.linspace(0, 2 * np.pi, 200)
+        for i, ax in enumerate(axes[0]):
+            angle = position * theta ** (-2 * i / dim)
+            ax.plot(np.cos(around), np.sin(around), color=GRAY, linewidth=0.6)
+            ax.plot([0, 1], [0, 0], color=GRAY, linewidth=1.0)
+            ax.plot([0, np.cos(angle)], [0, np.sin(angle)], color=BLUE, linewidth=2.4)
+            ax.set_title(f"pair {i}", fontsize=9)
+            ax.set_xlabel(f"{angle / (2 * np.pi):.3g} turns", fontsize=8)
+            ax.set(xticks=[], yticks=[], xlim=(-1.15, 1.15), ylim=(-1.15, 1.15))
+            ax.set_aspect("equal")
+            for spine in ax.spines.values():
+                spine.set_visible(False)
+        fig.suptitle(f"position {position}, θ = {theta:,.0f}", x=0.02, ha="left", fontsize=11)
     return fig

@@ -16,6 +16,8 @@ from tinyqwen.storage.files import atomic_write
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GRAY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GRAY)
+# A part of the model has one color in all chapters.
+PARTS = {"embedding": PURPLE, "attention": BLUE, "mlp": ORANGE, "norms": GRAY, "lm_head": GREEN}
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
 _RC = {
@@ -43,6 +45,11 @@ FONTS = (
     "Hiragino Sans GB",
     "Microsoft YaHei",
 )
+
+
+def color_of(label, otherwise):
+    """The color of the part of the model that a label names, "attention adds" for one."""
+    return next((color for part, color in PARTS.items() if part in label.lower()), otherwise)
 
 
 @contextmanager

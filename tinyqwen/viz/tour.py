@@ -10,7 +10,7 @@ def vectors(states, pieces, dims=48):
     """The vectors of a sentence's tokens at several depths of the model.
 
     states: {title: array (tokens, dim)};  pieces: the tokens as text;  dims: how many of the
-    numbers of each vector are shown.  Each map has its own scale. Returns a Figure.
+    numbers of each vector are shown.  Each map has its own scale, beside it. Returns a Figure.
     """
     with style():
         fig, axes = figure(
@@ -19,7 +19,8 @@ def vectors(states, pieces, dims=48):
         for ax, (title, values) in zip(axes[0], states.items()):
             values = values[:, :dims]
             limit = np.abs(values).max(initial=1e-12)
-            ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+            image = ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+            fig.colorbar(image, ax=ax, pad=0.02, aspect=30).ax.tick_params(labelsize=7)
             ax.set_title(title)
             ax.set_xlabel(f"first {values.shape[1]} numbers")
             ax.set_xticks([])

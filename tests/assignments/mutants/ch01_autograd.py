@@ -707,3 +707,467 @@ def cumsum_vjp_last_axis_only(x, axis=-1):
 @mutant(of="cumsum", killed_by="test_cumsum_manners", named="float64 comes out")
 def cumsum_in_float64(x, axis=-1):
     return np.cumsum(x, axis, dtype=np.float64), cumsum(x, axis)[1]
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_stretched",
+    named="everything is summed to one number; only copies",
+)
+def unbroadcast_reshape(g, shape):
+    return np.broadcast_to(g.sum(), shape).copy()
+
+
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_stretched",
+    named="the sum over axis 1, of length 1, is missing",
+)
+def unbroadcast_lead_only(g, shape):
+    while g.ndim > len(shape):
+        g = g.sum(0)
+    return g
+
+
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_added",
+    named="the last axes are summed; the axes added by",
+)
+def unbroadcast_trailing(g, shape):
+    while g.ndim > len(shape):
+        g = g.sum(-1)
+    for i, n in enumerate(shape):
+        if n == 1:
+            g = g.sum(i, keepdims=True)
+    return g
+
+
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_stretched",
+    named="the numbers are right; only the shape is not",
+)
+def unbroadcast_no_keepdims(g, shape):
+    while g.ndim > len(shape):
+        g = g.sum(0)
+    for i, n in enumerate(shape):
+        if n == 1:
+            g = g.sum(i)
+    return g
+
+
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_stretched",
+    named="the largest copy is taken; their sum is wanted",
+)
+def unbroadcast_max(g, shape):
+    while g.ndim > len(shape):
+        g = g.max(0) if g.size else g.sum(0)
+    for i, n in enumerate(shape):
+        if n == 1:
+            g = g.max(i, keepdims=True) if g.size else g.sum(i, keepdims=True)
+    return g
+
+
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_added",
+    named="one of the copies is taken; their sum is wanted",
+)
+def unbroadcast_first(g, shape):
+    while g.ndim > len(shape):
+        g = g[0]
+    for i, n in enumerate(shape):
+        if n == 1:
+            g = g[tuple(slice(0, 1) if k == i else slice(None) for k in range(g.ndim))]
+    return g
+
+
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_added",
+    named="the sum over the leading axes is missing",
+)
+def unbroadcast_none(g, shape):
+    return g
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_parents_first",
+    named="a vertex may be listed only when all of its",
+)
+def topological_order_pre(root, parents):
+    seen = []
+    stack = [root]
+    while stack:
+        v = stack.pop()
+        if v in seen:
+            continue
+        seen.append(v)
+        stack += list(parents(v))
+    return seen[::-1]
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_parents_first",
+    named="a vertex may be listed only when all of its",
+)
+def topological_order_bfs(root, parents):
+    seen = [root]
+    for v in seen:
+        for p in parents(v):
+            if p not in seen:
+                seen.append(p)
+    return seen[::-1]
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_deep",
+    named="a recursion without an end, or deeper than",
+)
+def topological_order_identity(root, parents):
+    order, seen = [], set()
+
+    def visit(v):
+        if id(v) in seen:
+            return
+        seen.add(id(v))
+        for p in parents(v):
+            visit(p)
+        order.append(v)
+
+    visit(root)
+    return order
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_parents_first",
+    named="a vertex with several children is visited once",
+)
+def topological_order_no_seen(root, parents):
+    order = []
+
+    def visit(v):
+        for p in parents(v):
+            visit(p)
+        order.append(v)
+
+    visit(root)
+    return order
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_parents_first",
+    named="this is the reverse order: parents come first",
+)
+def topological_order_reversed(root, parents):
+    return topological_order(root, parents)[::-1]
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_parents_first",
+    named="leaves, which have no parents, belong in the",
+)
+def topological_order_without_root(root, parents):
+    return topological_order(root, parents)[:-1]
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_again",
+    named="something is kept from one call to the next: a",
+)
+def topological_order_set(root, parents):
+    return set(topological_order(root, parents))
+
+
+@mutant(
+    of="topological_order",
+    killed_by="test_topological_order_many_paths",
+    named="leaves, which have no parents, belong in the",
+)
+def topological_order_truthy(root, parents):
+    return [v for v in topological_order(root, parents) if v]
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="each operand gets g times itself; it should be")
+def mul_swapped(x, y):
+    o, v = mul(x, y)
+    return o, lambda g: v(g)[::-1]
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="each operand gets g times itself; it should be")
+def mul_own(x, y):
+    return x * y, lambda g: (unbroadcast(g * x, np.shape(x)), unbroadcast(g * y, np.shape(y)))
+
+
+@mutant(of="mul", killed_by="test_mul_broadcast", named="the sum over the leading axes is missing")
+def mul_no_unbroadcast(x, y):
+    return x * y, lambda g: (g * y, g * x)
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="this is g alone, the gradient of a sum")
+def mul_add(x, y):
+    return x * y, lambda g: (unbroadcast(g, np.shape(x)), unbroadcast(g, np.shape(y)))
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="the upstream gradient g is not used")
+def mul_no_g(x, y):
+    o, v = mul(x, y)
+    return o, lambda g: v(np.ones_like(g))
+
+
+@mutant(of="mul", killed_by="test_mul_vjp", named="a gradient is missing: there is one for each")
+def mul_only_x(x, y):
+    o, v = mul(x, y)
+    return o, lambda g: (v(g)[0],)
+
+
+@mutant(
+    of="mul", killed_by="test_mul_broadcast", named="+= cannot enlarge an array by broadcasting"
+)
+def mul_out_in_place(x, y):
+    _o, v = mul(x, y)
+    x *= y
+    return x, v
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="this is g * x")
+def exp_no_out(x):
+    return np.exp(x), lambda g: (g * x,)
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="this is g alone")
+def exp_just_g(x):
+    return np.exp(x), lambda g: (g,)
+
+
+@mutant(of="exp", killed_by="test_exp_value", named="the base is e, not 2")
+def exp_two(x):
+    return 2.0**x, lambda g: (g * 2.0**x,)
+
+
+@mutant(of="exp", killed_by="test_exp_value", named="this is eˣ - 1")
+def exp_expm1(x):
+    return np.expm1(x), lambda g: (g * np.exp(x),)
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="this is g divided by the slope")
+def exp_log(x):
+    return np.exp(x), lambda g: (g / np.exp(x),)
+
+
+@mutant(of="exp", killed_by="test_exp_value", named="x is clipped")
+def exp_clip(x):
+    return np.exp(np.clip(x, -50, 50)), exp(x)[1]
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="two shapes do not broadcast: is an axis")
+def sum_no_spread(x, axis=None, keepdims=False):
+    o, _ = total(x, axis, keepdims)
+    return o, lambda g: (np.ones_like(x) * g,)
+
+
+@mutant(of="sum", killed_by="test_sum_value", named="this is the mean")
+def sum_mean(x, axis=None, keepdims=False):
+    o, v = total(x, axis, keepdims)
+    n = x.size / max(1, np.size(o))
+    return o / n if n else o, lambda g: (v(g)[0] / n if n else v(g)[0],)
+
+
+@mutant(of="sum", killed_by="test_sum_value", named="axis is not used")
+def sum_all(x, axis=None, keepdims=False):
+    return total(x, None, keepdims)
+
+
+@mutant(
+    of="sum", killed_by="test_sum_value", named="keepdims is not used: this is what its default"
+)
+def sum_keepdims_ignored(x, axis=None, keepdims=False):
+    return total(x, axis)
+
+
+@mutant(of="sum", killed_by="test_sum_value", named="axis is not used")
+def sum_axis0_falsy(x, axis=None, keepdims=False):
+    return total(x, axis or None, keepdims)
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="two shapes do not broadcast: is an axis")
+def sum_int_axis_only(x, axis=None, keepdims=False):
+    o, _ = total(x, axis, keepdims)
+    return o, lambda g: (
+        (
+            np.broadcast_to(g, x.shape)
+            if axis is None or keepdims
+            else np.broadcast_to(
+                np.expand_dims(g, axis if isinstance(axis, int) else axis[0]), x.shape
+            )
+        ),
+    )
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="this is the upstream gradient g as it came")
+def sum_g_shape(x, axis=None, keepdims=False):
+    return total(x, axis, keepdims)[0], lambda g: (g,)
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="the upstream gradient g is not used")
+def sum_ones(x, axis=None, keepdims=False):
+    return total(x, axis, keepdims)[0], lambda g: (np.ones_like(x),)
+
+
+@mutant(
+    of="matmul", killed_by="test_matmul_vjp", named="two matrices do not fit: must one of them be"
+)
+def matmul_not_transposed(x, y):
+    o, _v = matmul(x, y)
+    return o, lambda g: (g @ y, x @ g)
+
+
+@mutant(
+    of="matmul",
+    killed_by="test_matmul_stacks",
+    named="two matrices do not fit: must one of them be",
+)
+def matmul_all_axes_transposed(x, y):
+    return x @ y, lambda g: (g @ y.T, x.T @ g)
+
+
+@mutant(
+    of="matmul", killed_by="test_matmul_vjp", named="this is the gradient of y: gradients go in the"
+)
+def matmul_swapped(x, y):
+    o, v = matmul(x, y)
+    return o, lambda g: v(g)[::-1]
+
+
+@mutant(
+    of="matmul", killed_by="test_matmul_stacks", named="the sum over the leading axes is missing"
+)
+def matmul_not_unbroadcast(x, y):
+    return x @ y, lambda g: (g @ np.swapaxes(y, -1, -2), np.swapaxes(x, -1, -2) @ g)
+
+
+@mutant(
+    of="matmul", killed_by="test_matmul_vectors", named="this is the upstream gradient g as it came"
+)
+def matmul_outer_forgot(x, y):
+    o, v = matmul(x, y)
+    if x.ndim == 1 and y.ndim == 1:
+        return o, lambda g: (g, g)
+    return o, v
+
+
+@mutant(
+    of="matmul", killed_by="test_matmul_vjp", named="dy is transposed: (gᵀ x) where xᵀ g belongs"
+)
+def matmul_dy_order(x, y):
+    o, v = matmul(x, y)
+
+    def w(g):
+        if x.ndim > 1 and y.ndim > 1:
+            return v(g)[0], unbroadcast(
+                np.swapaxes(np.swapaxes(x, -1, -2) @ g, -1, -2),
+                np.shape(y)[:-2] + np.shape(y)[:-3:-1],
+            )
+        return v(g)
+
+    return o, w
+
+
+@mutant(
+    of="getitem",
+    killed_by="test_getitem_repeats",
+    named="equal ids overwrite each other, so one counts",
+)
+def getitem_assign(x, i):
+    def v(g):
+        d = np.zeros_like(x)
+        d[i] = g
+        return (d,)
+
+    return x[i], v
+
+
+@mutant(
+    of="getitem",
+    killed_by="test_getitem_repeats",
+    named="equal ids overwrite each other, so one counts",
+)
+def getitem_added_with_iadd(x, i):
+    def v(g):
+        d = np.zeros_like(x)
+        d[i] += g
+        return (d,)
+
+    return x[i], v
+
+
+@mutant(
+    of="getitem", killed_by="test_getitem_vjp", named="this is the upstream gradient g as it came"
+)
+def getitem_just_g(x, i):
+    return x[i], lambda g: (g,)
+
+
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="the upstream gradient g is not used")
+def getitem_ones(x, i):
+    def v(g):
+        d = np.zeros_like(x)
+        np.add.at(d, i, 1)
+        return (d,)
+
+    return x[i], v
+
+
+@mutant(
+    of="getitem",
+    killed_by="test_getitem_repeats",
+    named="this is the mean over equal ids; the sum is",
+)
+def getitem_mean(x, i):
+    def v(g):
+        d = np.zeros_like(x)
+        n = np.zeros_like(x)
+        np.add.at(d, i, g)
+        np.add.at(n, i, 1)
+        return (d / np.maximum(n, 1),)
+
+    return x[i], v
+
+
+@mutant(
+    of="getitem",
+    killed_by="test_getitem_manners",
+    named="float64 comes out where float32 went in: an",
+)
+def getitem_in_float64(x, i):
+    def v(g):
+        d = np.zeros(x.shape)
+        np.add.at(d, i, g)
+        return (d,)
+
+    return x[i], v
+
+
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="every entry is off by +0.5")
+def getitem_empty(x, i):
+    def v(g):
+        d = np.ones_like(x)
+        np.add.at(d, i, g)
+        return (d - 0.5,)
+
+    return x[i], v

@@ -615,3 +615,515 @@ def bpe_vocabulary_without_merges(merges):
 @mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_merges", named="last merge is missing")
 def bpe_vocabulary_one_short(merges):
     return bpe.bpe_vocabulary(merges)[: 255 + len(merges)] if merges else bpe.bpe_vocabulary({})
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    of="count_pairs",
+    killed_by="test_count_pairs_overlaps",
+    named="overlapping pairs are not counted: (7, 7)",
+)
+def count_pairs_non_overlapping(words):
+    c = {}
+    for w, n in words.items():
+        i = 0
+        while i < len(w) - 1:
+            p = (w[i], w[i + 1])
+            c[p] = c.get(p, 0) + n
+            i += 2 if len(w) > i + 2 and w[i] == w[i + 1] == w[i + 2] else 1
+    return c
+
+
+@mutant(
+    of="count_pairs",
+    killed_by="test_count_pairs_value",
+    named="pairs are counted without their order",
+)
+def count_pairs_unordered(words):
+    c = {}
+    for w, n in words.items():
+        for p in pairwise(w):
+            p = tuple(sorted(p))
+            c[p] = c.get(p, 0) + n
+    return c
+
+
+@mutant(
+    of="count_pairs",
+    killed_by="test_count_pairs_value",
+    named="the keys are of type str; tuple is asked for",
+)
+def count_pairs_strings(words):
+    c = {}
+    for w, n in words.items():
+        for a, b in pairwise(w):
+            c[str(a) + str(b)] = c.get(str(a) + str(b), 0) + n
+    return c
+
+
+@mutant(
+    of="count_pairs",
+    killed_by="test_count_pairs_value",
+    named="a list is no dict: {pair: number} is asked for",
+)
+def count_pairs_lists(words):
+    return list(count_pairs(words).items())
+
+
+@mutant(
+    of="merge_pair",
+    killed_by="test_merge_pair_value",
+    named="the word is joined as text, in which 11 2 holds",
+)
+def merge_pair_joined_text(word, pair, new):
+    s = " ".join(map(str, word)).replace(" ".join(map(str, pair)), str(new))
+    return tuple(type(new)(x) for x in s.split())
+
+
+@mutant(
+    of="merge_pair",
+    killed_by="test_merge_pair_value",
+    named="the last token is lost where it is in no pair",
+)
+def merge_pair_drops_end(word, pair, new):
+    o, i = [], 0
+    while i < len(word) - 1:
+        if (word[i], word[i + 1]) == tuple(pair):
+            o.append(new)
+            i += 2
+        else:
+            o.append(word[i])
+            i += 1
+    return tuple(o)
+
+
+@mutant(
+    of="merge_pair",
+    killed_by="test_merge_pair_value",
+    named="the pair is merged in both orders; (2, 1) is",
+)
+def merge_pair_either_order(word, pair, new):
+    return merge_pair(merge_pair(word, pair, new), tuple(pair[::-1]), new)
+
+
+@mutant(
+    of="merge_pair",
+    killed_by="test_merge_pair_value",
+    named="the pair's right token stays where it was",
+)
+def merge_pair_only_left(word, pair, new):
+    return tuple(new if t == pair[0] else t for t in word)
+
+
+@mutant(
+    of="train_bpe",
+    killed_by="test_train_bpe_ties",
+    named="of equal counts the largest ids win; the",
+)
+def train_bpe_largest_tie(word_counts, vocab_size, min_frequency=1):
+    words = {bpe.byte_ids(w): c for w, c in word_counts.items()}
+    m = {}
+    if vocab_size < 256:
+        raise ValueError("small")
+    for n in range(256, vocab_size):
+        c = count_pairs(words)
+        c = {p: k for p, k in c.items() if k >= min_frequency}
+        if not c:
+            raise ValueError("none")
+        p = max(c, key=lambda q: (c[q], q))
+        m[p] = n
+        words = {merge_pair(w, p, n): k for w, k in words.items()}
+    return m
+
+
+@mutant(
+    of="train_bpe",
+    killed_by="test_train_bpe_ties",
+    named="of equal counts the pair seen first wins; the",
+)
+def train_bpe_first_seen_tie(word_counts, vocab_size, min_frequency=1):
+    words = {bpe.byte_ids(w): c for w, c in word_counts.items()}
+    m = {}
+    if vocab_size < 256:
+        raise ValueError("small")
+    for n in range(256, vocab_size):
+        c = count_pairs(words)
+        c = {p: k for p, k in c.items() if k >= min_frequency}
+        if not c:
+            raise ValueError("none")
+        p = max(c, key=c.get)
+        m[p] = n
+        words = {merge_pair(w, p, n): k for w, k in words.items()}
+    return m
+
+
+@mutant(
+    of="train_bpe",
+    killed_by="test_train_bpe_merges",
+    named="there is one merge too many: vocab_size tokens",
+)
+def train_bpe_vocab_more(word_counts, vocab_size, min_frequency=1):
+    return train_bpe(word_counts, vocab_size + 1, min_frequency)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="min_frequency is not looked at")
+def train_bpe_min_ignored(word_counts, vocab_size, min_frequency=1):
+    return train_bpe(word_counts, vocab_size)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="every number is off by -256")
+def train_bpe_ids_from_0(word_counts, vocab_size, min_frequency=1):
+    return {p: i - 256 for p, i in train_bpe(word_counts, vocab_size, min_frequency).items()}
+
+
+@mutant(
+    of="encode_word",
+    killed_by="test_encode_word_order",
+    named="the latest learned pair is merged first; the",
+)
+def encode_word_dict_order(ids, merges):
+    ids = tuple(ids)
+    for q, n in reversed(list(merges.items())):
+        ids = merge_pair(ids, q, n)
+    return ids
+
+
+@mutant(
+    of="encode_word",
+    killed_by="test_encode_word_edges",
+    named="a word of two ids is given back as it is",
+)
+def encode_word_two_token_words(ids, merges):
+    return encode_word(ids, merges) if len(ids) > 2 else tuple(ids)
+
+
+@mutant(
+    of="encode_word",
+    killed_by="test_encode_word_edges",
+    named="ids are joined as text, in which 17 3 holds 7 3",
+)
+def encode_word_joined(ids, merges):
+    s = " ".join(map(str, ids))
+    for (a, b), n in merges.items():
+        s = s.replace(f"{a} {b}", str(n))
+    return tuple(int(x) for x in s.split())
+
+
+@mutant(of="encode", killed_by="test_encode_unicode", named="the text is not brought to NFC first")
+def encode_no_nfc(text, merges):
+    return [i for w in bpe.pretokenize(text) for i in encode_word(bpe.byte_ids(w), merges)]
+
+
+@mutant(
+    of="encode", killed_by="test_encode_unicode", named="the text is taken apart (NFD); NFC puts it"
+)
+def encode_nfd(text, merges):
+    return [
+        i
+        for w in bpe.pretokenize(unicodedata.normalize("NFD", text))
+        for i in encode_word(bpe.byte_ids(w), merges)
+    ]
+
+
+@mutant(
+    of="encode",
+    killed_by="test_encode_text",
+    named="the text is not cut into words, so merges reach",
+)
+def encode_no_cut(text, merges):
+    return list(encode_word(bpe.byte_ids(unicodedata.normalize("NFC", text)), merges))
+
+
+@mutant(
+    of="encode",
+    killed_by="test_encode_text",
+    named="these are raw byte values; byte_ids(word) gives",
+)
+def encode_utf8(text, merges):
+    return [
+        i
+        for w in bpe.pretokenize(unicodedata.normalize("NFC", text))
+        for i in encode_word(tuple(w.encode()), merges)
+    ]
+
+
+@mutant(
+    of="encode",
+    killed_by="test_encode_text",
+    named="a list of lists came: join them, with extend or",
+)
+def encode_nested(text, merges):
+    return [
+        list(encode_word(bpe.byte_ids(w), merges))
+        for w in bpe.pretokenize(unicodedata.normalize("NFC", text))
+    ]
+
+
+@mutant(
+    of="encode",
+    killed_by="test_encode_text",
+    named="capital letters have become small ones; text is",
+)
+def encode_lower(text, merges):
+    return encode(text.lower(), merges)
+
+
+@mutant(
+    of="encode", killed_by="test_encode_text", named="the end is missing: the items up to there are"
+)
+def encode_strip(text, merges):
+    return encode(text.strip(), merges)
+
+
+@mutant(
+    of="decode",
+    killed_by="test_decode_split_characters",
+    named="bytes that are no UTF-8 are dropped; they",
+)
+def decode_ignore(ids, vocabulary):
+    if any(not 0 <= i < len(vocabulary) for i in ids):
+        raise ValueError
+    return b"".join(vocabulary[i] for i in ids).decode("utf-8", "ignore")
+
+
+@mutant(
+    of="decode",
+    killed_by="test_decode_split_characters",
+    named="the bytes are read as Latin-1, one character a",
+)
+def decode_latin(ids, vocabulary):
+    if any(not 0 <= i < len(vocabulary) for i in ids):
+        raise ValueError
+    return b"".join(vocabulary[i] for i in ids).decode("latin-1")
+
+
+@mutant(
+    of="decode",
+    killed_by="test_decode_outside",
+    named="a negative id counts from the end of the list",
+)
+def decode_negative(ids, vocabulary):
+    if any(i >= len(vocabulary) for i in ids):
+        raise ValueError
+    return b"".join(vocabulary[i] for i in ids).decode("utf-8", "replace")
+
+
+@mutant(of="decode", killed_by="test_decode_text", named="spaces are put between the tokens")
+def decode_spaces(ids, vocabulary):
+    if any(not 0 <= i < len(vocabulary) for i in ids):
+        raise ValueError
+    return b" ".join(vocabulary[i] for i in ids).decode("utf-8", "replace")
+
+
+@mutant(
+    of="decode",
+    killed_by="test_decode_outside",
+    named="another exception came than the ValueError that",
+)
+def decode_indexerror(ids, vocabulary):
+    return b"".join(vocabulary[i] for i in ids).decode("utf-8", "replace")
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="these are the pairs' counts, not divided by",
+)
+def wordpiece_scores_counts(words):
+    return count_pairs(words)
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="the counts of the pieces are added; they belong",
+)
+def wordpiece_scores_no_product(words):
+    c = count_pairs(words)
+    f = Counter()
+    for w, n in words.items():
+        for t in w:
+            f[t] += n
+    return {(a, b): k / (f[a] + f[b]) for (a, b), k in c.items()}
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="the pair's count is divided by the first",
+)
+def wordpiece_scores_only_left(words):
+    c = count_pairs(words)
+    f = Counter()
+    for w, n in words.items():
+        for t in w:
+            f[t] += n
+    return {(a, b): k / f[a] for (a, b), k in c.items()}
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="the words' counts are left out of the pieces'",
+)
+def wordpiece_scores_unweighted_freq(words):
+    c = count_pairs(words)
+    f = Counter()
+    for w, _n in words.items():
+        for t in w:
+            f[t] += 1
+    return {(a, b): k / (f[a] * f[b]) for (a, b), k in c.items()}
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_pieces",
+    named="a piece that stands twice in a word is counted",
+)
+def wordpiece_scores_once_a_word(words):
+    c = count_pairs(words)
+    f = Counter()
+    for w, n in words.items():
+        for t in set(w):
+            f[t] += n
+    return {(a, b): k / (f[a] * f[b]) for (a, b), k in c.items()}
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="// throws away what is behind the point; the",
+)
+def wordpiece_scores_int(words):
+    return {p: int(s) for p, s in wordpiece_scores(words).items()}
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="the right numbers, rounded to 4 digits: return",
+)
+def wordpiece_scores_rounded(words):
+    return {p: round(s, 4) for p, s in wordpiece_scores(words).items()}
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_longest",
+    named='the "##" is taken off the pieces; it belongs to',
+)
+def encode_wordpiece_no_marks(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return [
+        p.removeprefix("##") for p in encode_wordpiece(word, vocabulary, unk_token, max_characters)
+    ]
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_unknown",
+    named="the pieces found before the gap are kept; the",
+)
+def encode_wordpiece_partial(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    o, i = [], 0
+    if len(word) > max_characters:
+        return [unk_token]
+    while i < len(word):
+        for j in range(len(word), i, -1):
+            p = ("##" if i else "") + word[i:j]
+            if p in vocabulary:
+                o.append(p)
+                i = j
+                break
+        else:
+            o.append(unk_token)
+            return o
+    return o
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_unknown",
+    named="only the part that has no piece is unknown; the",
+)
+def encode_wordpiece_skip(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    o, i = [], 0
+    if len(word) > max_characters:
+        return [unk_token]
+    while i < len(word):
+        for j in range(len(word), i, -1):
+            p = ("##" if i else "") + word[i:j]
+            if p in vocabulary:
+                o.append(p)
+                i = j
+                break
+        else:
+            o.append(unk_token)
+            i += 1
+    return o
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_unknown",
+    named="a word's length is counted in bytes; it is",
+)
+def encode_wordpiece_bytes_long(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return (
+        [unk_token]
+        if len(word.encode()) > max_characters
+        else encode_wordpiece(word, vocabulary, unk_token, 10**9)
+    )
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_unknown",
+    named="max_characters itself is still allowed",
+)
+def encode_wordpiece_max_strict(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return (
+        [unk_token]
+        if len(word) >= max_characters
+        else encode_wordpiece(word, vocabulary, unk_token, max_characters)
+    )
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_unknown",
+    named="max_characters is not looked at",
+)
+def encode_wordpiece_max_ignored(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return encode_wordpiece(word, vocabulary, unk_token, 10**9)
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_unknown",
+    named="[UNK] is written into the code; unk_token is an",
+)
+def encode_wordpiece_unk_fixed(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return encode_wordpiece(word, vocabulary, "[UNK]", max_characters)
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_unknown",
+    named="a str is no list: put what it holds into one",
+)
+def encode_wordpiece_unk_string(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    r = encode_wordpiece(word, vocabulary, unk_token, max_characters)
+    return unk_token if r == [unk_token] else r
+
+
+@mutant(
+    of="encode_wordpiece",
+    killed_by="test_encode_wordpiece_longest",
+    named="there is too much at the end: the items up to",
+)
+def encode_wordpiece_empty(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    return encode_wordpiece(word, vocabulary, unk_token, max_characters) or [unk_token]

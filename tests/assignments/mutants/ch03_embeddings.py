@@ -284,3 +284,297 @@ def principal_components_always_two(vectors, k=2):
 @mutant(of="principal_components", killed_by="test_principal_components_manners", named="as svd")
 def principal_components_sign_as_it_comes(vectors, k=2):
     return -principal_components(vectors, k)
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_vjp",
+    named="where an id repeats, its gradients must be",
+)
+def embedding_assign(ids, weight, padding_idx=None):
+    o, _v = embedding(ids, weight, padding_idx)
+
+    def w(g):
+        d = np.zeros_like(weight)
+        d[ids] = g
+        if padding_idx is not None:
+            d[padding_idx] = 0
+        return None, d
+
+    return o, w
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_vjp",
+    named="where an id repeats, its gradients must be",
+)
+def embedding_added_with_iadd(ids, weight, padding_idx=None):
+    o, _v = embedding(ids, weight, padding_idx)
+
+    def w(g):
+        d = np.zeros_like(weight)
+        d[ids] += g
+        if padding_idx is not None:
+            d[padding_idx] = 0
+        return None, d
+
+    return o, w
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_padding",
+    named="padding is looked up like any other id; only",
+)
+def embedding_pad_out_zero(ids, weight, padding_idx=None):
+    o, v = embedding(ids, weight, padding_idx)
+    o = o.copy()
+    if padding_idx is not None:
+        o[ids == padding_idx] = 0
+    return o, v
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_padding",
+    named="the padding row gets a gradient; it must be zero",
+)
+def embedding_pad_ignored(ids, weight, padding_idx=None):
+    return embedding(ids, weight)
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_padding",
+    named="the padding row gets a gradient; it must be",
+)
+def embedding_pad_falsy(ids, weight, padding_idx=None):
+    return embedding(ids, weight, padding_idx or None)
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_outside",
+    named="an id beyond the last row is bent to one that",
+)
+def embedding_negative_ok(ids, weight, padding_idx=None):
+    return embedding(ids % len(weight), weight, padding_idx)
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_outside",
+    named="NumPy's IndexError is not the ValueError that",
+)
+def embedding_no_check(ids, weight, padding_idx=None):
+    o = weight[ids]
+
+    def v(g):
+        d = np.zeros_like(weight)
+        np.add.at(d, ids, g)
+        if padding_idx is not None:
+            d[padding_idx] = 0
+        return None, d
+
+    return o, v
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_vjp",
+    named="an input without a gradient gets None in its",
+)
+def embedding_only_dw(ids, weight, padding_idx=None):
+    o, v = embedding(ids, weight, padding_idx)
+    return o, lambda g: (v(g)[1],)
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_value",
+    named="axis 2 has the length 5, where 3 is asked for",
+)
+def embedding_columns(ids, weight, padding_idx=None):
+    return weight.T[ids % weight.shape[1]], embedding(ids, weight)[1]
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_vjp",
+    named="the mean over an id's places stands where their",
+)
+def embedding_mean_grad(ids, weight, padding_idx=None):
+    o, v = embedding(ids, weight, padding_idx)
+
+    def w(g):
+        n = np.bincount(ids.ravel(), minlength=len(weight))
+        return None, v(g)[1] / np.maximum(n, 1)[:, None]
+
+    return o, w
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_manners",
+    named="float64 comes out where float32 went in: an",
+)
+def embedding_view_dw(ids, weight, padding_idx=None):
+    o, v = embedding(ids, weight, padding_idx)
+    return o, lambda g: (None, v(g)[1].astype(np.float64))
+
+
+@mutant(
+    of="embedding",
+    killed_by="test_embedding_outside",
+    named="an id beyond the last row is bent to one that",
+)
+def embedding_clip(ids, weight, padding_idx=None):
+    return embedding(np.clip(ids, 0, len(weight) - 1), weight, padding_idx)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="this is the bare product: divide by both lengths",
+)
+def cosine_similarity_no_abs(x, y, eps=1e-8):
+    return (x * y).sum(-1)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="only x's length is divided by",
+)
+def cosine_similarity_one_norm(x, y, eps=1e-8):
+    return (x * y).sum(-1) / np.maximum(np.linalg.norm(x, axis=-1), eps)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="the squares' sums are not rooted",
+)
+def cosine_similarity_squares(x, y, eps=1e-8):
+    return (x * y).sum(-1) / ((x * x).sum(-1) * (y * y).sum(-1) + eps)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_edges",
+    named="a vector of zeros divides by zero: let max(‖x‖",
+)
+def cosine_similarity_no_eps(x, y, eps=1e-8):
+    return (x * y).sum(-1) / (np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1))
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_edges",
+    named="ε is added to the product of the lengths; it is",
+)
+def cosine_similarity_eps_added(x, y, eps=1e-8):
+    return (x * y).sum(-1) / (np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1) + eps)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_edges",
+    named="ε limits the product of the lengths; it belongs",
+)
+def cosine_similarity_eps_product(x, y, eps=1e-8):
+    return (x * y).sum(-1) / np.maximum(
+        np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1), eps
+    )
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="it has 0 axes, where 1 are asked for",
+)
+def cosine_similarity_all(x, y, eps=1e-8):
+    return (x * y).sum() / (np.maximum(np.linalg.norm(x), eps) * np.maximum(np.linalg.norm(y), eps))
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="the numbers are right; only the shape is not",
+)
+def cosine_similarity_matmul(x, y, eps=1e-8):
+    def n(a):
+        return a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), eps)
+
+    return n(x) @ np.swapaxes(np.atleast_2d(n(y)), -1, -2)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="this is 1 - cosine, a distance",
+)
+def cosine_similarity_distance(x, y, eps=1e-8):
+    return 1 - cosine_similarity(x, y, eps)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="the sign is lost: opposite vectors have",
+)
+def cosine_similarity_abs(x, y, eps=1e-8):
+    return np.abs(cosine_similarity(x, y, eps))
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="the mean of each vector is subtracted: that is",
+)
+def cosine_similarity_centered(x, y, eps=1e-8):
+    return cosine_similarity(x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True), eps)
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="lengths are sums of absolute values; the root",
+)
+def cosine_similarity_l1(x, y, eps=1e-8):
+    return (x * y).sum(-1) / (
+        np.maximum(np.abs(x).sum(-1), eps) * np.maximum(np.abs(y).sum(-1), eps)
+    )
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="this is the angle; its cosine is asked for",
+)
+def cosine_similarity_angle(x, y, eps=1e-8):
+    return np.arccos(np.clip(cosine_similarity(x, y, eps), -1, 1))
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="the numbers are right; only the shape is not",
+)
+def cosine_similarity_keepdims(x, y, eps=1e-8):
+    return cosine_similarity(x, y, eps)[..., None]
+
+
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_broadcast",
+    named="every entry is 0.25 times what it should be",
+)
+def cosine_similarity_mean(x, y, eps=1e-8):
+    return cosine_similarity(x, y, eps) / x.shape[-1]

@@ -320,3 +320,336 @@ def maximum_ties_in_float64(x, y):
         ops.unbroadcast(g * first, np.shape(x)),
         ops.unbroadcast(g * (1 - first), np.shape(y)),
     )
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+def distribution(x):
+    return 0.5 + 0.5 * np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2))
+
+
+def density(x):
+    return np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+@mutant(
+    of="linear", killed_by="test_linear_value", named="two matrices do not fit: must one of them be"
+)
+def linear_no_transpose(x, weight, bias=None):
+    return (x @ weight if bias is None else x @ weight + bias), linear(x, weight, bias)[1]
+
+
+@mutant(of="linear", killed_by="test_linear_value", named="the bias is not added")
+def linear_bias_ignored(x, weight, bias=None):
+    return x @ weight.T, linear(x, weight, bias)[1]
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_without_bias",
+    named="one gradient too many: options have none",
+)
+def linear_three_always(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return o, lambda g: (*v(g)[:2], g.reshape(-1, g.shape[-1]).sum(0))
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_without_bias",
+    named="two matrices do not fit: must one of them be",
+)
+def linear_dx_transposed(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return o, lambda g: (g @ weight.T, *v(g)[1:])
+
+
+@mutant(of="linear", killed_by="test_linear_without_bias", named="it is transposed")
+def linear_dweight_transposed(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return o, lambda g: (v(g)[0], v(g)[1].T, *v(g)[2:])
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_without_bias",
+    named="every entry is 0.5 times what it should be",
+)
+def linear_dweight_halved(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return o, lambda g: (v(g)[0], v(g)[1] / 2, *v(g)[2:])
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_without_bias",
+    named="every entry is 0.5 times what it should be",
+)
+def linear_dweight_mean(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    n = max(1, x.size // max(1, x.shape[-1]))
+    return o, lambda g: (v(g)[0], v(g)[1] / n, *v(g)[2:])
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_without_bias",
+    named="the numbers are right; only the shape is not",
+)
+def linear_dbias_keeps_an_axis(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return o, lambda g: (*v(g)[:2], *([v(g)[2][None]] if bias is not None else []))
+
+
+@mutant(
+    of="linear", killed_by="test_linear_vjp", named="the bias' gradient is summed over the first"
+)
+def linear_dbias_first_axis(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return o, lambda g: (*v(g)[:2], *([g.sum(0)] if bias is not None else []))
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_without_bias",
+    named="a gradient is missing: there is one for each",
+)
+def linear_if_bias(x, weight, bias=None):
+    if bias is not None and not np.any(bias):
+        bias = None
+    return linear(x, weight, bias)
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_without_bias",
+    named="this is the gradient of weight: gradients go in",
+)
+def linear_wrong_order(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return o, lambda g: (v(g)[1], v(g)[0], *v(g)[2:])
+
+
+@mutant(
+    of="linear",
+    killed_by="test_linear_value",
+    named="every entry is 2 times what it should be: that",
+)
+def linear_twice(x, weight, bias=None):
+    o, v = linear(x, weight, bias)
+    return 2 * o, lambda g: v(2 * g)
+
+
+@mutant(
+    of="silu", killed_by="test_silu_value", named="this is the sigmoid alone: x is not multiplied"
+)
+def silu_sigmoid(x):
+    return sigmoid(x), lambda g: (g * sigmoid(x) * (1 - sigmoid(x)),)
+
+
+@mutant(
+    of="silu", killed_by="test_silu_value", named="this is ReLU, which cuts off what is below 0"
+)
+def silu_relu(x):
+    return np.maximum(x, 0), lambda g: (g * (x > 0),)
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="the product rule's second term is missing")
+def silu_no_second(x):
+    return x * sigmoid(x), lambda g: (g * sigmoid(x),)
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="the term x σ (1 - σ) has the wrong sign")
+def silu_second_minus(x):
+    return x * sigmoid(x), lambda g: (g * (sigmoid(x) - x * sigmoid(x) * (1 - sigmoid(x))),)
+
+
+@mutant(
+    of="silu", killed_by="test_silu_vjp", named="the sigmoid's slope is σ (1 - σ); here it is σ"
+)
+def silu_no_one_minus(x):
+    return x * sigmoid(x), lambda g: (g * (sigmoid(x) + x * sigmoid(x)),)
+
+
+@mutant(
+    of="silu", killed_by="test_silu_vjp", named="the sigmoid's slope is σ (1 - σ); here it is σ²"
+)
+def silu_squared(x):
+    return x * sigmoid(x), lambda g: (g * (sigmoid(x) + x * sigmoid(x) ** 2),)
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="this is x * sigmoid(-x): the sign in the")
+def silu_plus(x):
+    return x / (1 + np.exp(x)), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="this is g times silu(x) itself; its slope is")
+def silu_out_g(x):
+    return silu(x)[0], lambda g: (g * silu(x)[0],)
+
+
+@mutant(of="silu", killed_by="test_silu_large", named="float64 comes out where float32 went in: an")
+def silu_in_float64(x):
+    return np.asarray(x, np.float64) * sigmoid(x), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="this is x * tanh(x): the gate must be the")
+def silu_tanh(x):
+    return x * np.tanh(x), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="a bracket is misplaced: the slope is σ (1 + x")
+def silu_wrong_prod(x):
+    return silu(x)[0], lambda g: (g * sigmoid(x) * (x + 1 - sigmoid(x)),)
+
+
+@mutant(of="silu", killed_by="test_silu_large", named="the upstream gradient g is not used")
+def silu_g_missing(x):
+    return silu(x)[0], lambda g: silu(x)[1](np.ones_like(g))
+
+
+@mutant(
+    of="gelu", killed_by="test_gelu_value", named="this is the sigmoid approximation x σ(1.702 x)"
+)
+def gelu_sig(x):
+    return x * sigmoid(1.702 * x), gelu(x)[1]
+
+
+@mutant(of="gelu", killed_by="test_gelu_value", named="x is not divided by √2 inside erf")
+def gelu_no_root2(x):
+    return x * (0.5 + 0.5 * np.vectorize(math.erf, otypes=[float])(x)), gelu(x)[1]
+
+
+@mutant(of="gelu", killed_by="test_gelu_value", named="this is Φ(x) alone: x is not multiplied in")
+def gelu_cdf_only(x):
+    return distribution(x), gelu(x)[1]
+
+
+@mutant(of="gelu", killed_by="test_gelu_value", named="every entry is 2 times what it should be")
+def gelu_no_half(x):
+    return 2 * gelu(x)[0], lambda g: gelu(x)[1](2 * g)
+
+
+@mutant(of="gelu", killed_by="test_gelu_vjp", named="the product rule's second term, x times the")
+def gelu_grad_first(x):
+    return gelu(x)[0], lambda g: (g * distribution(x),)
+
+
+@mutant(of="gelu", killed_by="test_gelu_vjp", named="the density is not multiplied by x")
+def gelu_grad_no_x(x):
+    return gelu(x)[0], lambda g: (g * (distribution(x) + density(x)),)
+
+
+@mutant(of="gelu", killed_by="test_gelu_vjp", named="the term x φ has the wrong sign")
+def gelu_grad_minus(x):
+    return gelu(x)[0], lambda g: (g * (distribution(x) - x * density(x)),)
+
+
+@mutant(of="gelu", killed_by="test_gelu_vjp", named="the density's factor 1/√(2π) is missing")
+def gelu_grad_no_norm(x):
+    return gelu(x)[0], lambda g: (g * (distribution(x) + x * np.exp(-0.5 * x * x)),)
+
+
+@mutant(
+    of="gelu", killed_by="test_gelu_vjp", named="the term x φ is 1.41421 times what it should be"
+)
+def gelu_pdf_pi(x):
+    return gelu(x)[0], lambda g: (
+        g * (distribution(x) + x * np.exp(-0.5 * x * x) / math.sqrt(math.pi)),
+    )
+
+
+@mutant(
+    of="gelu", killed_by="test_gelu_vjp", named="the term x φ is 0.398942 times what it should be"
+)
+def gelu_pdf_2pi(x):
+    return gelu(x)[0], lambda g: (g * (distribution(x) + x * np.exp(-0.5 * x * x) / (2 * math.pi)),)
+
+
+@mutant(
+    of="gelu", killed_by="test_gelu_manners", named="float64 comes out where float32 went in: an"
+)
+def gelu_in_float64(x):
+    return x * distribution(x), gelu(x)[1]
+
+
+@mutant(
+    of="swiglu",
+    killed_by="test_swiglu_value",
+    named="this is GLU, σ(gate) · up: silu has the gate as",
+)
+def swiglu_glu(gate, up):
+    return sigmoid(gate) * up, swiglu(gate, up)[1]
+
+
+@mutant(
+    of="swiglu", killed_by="test_swiglu_vjp", named="the gate's gradient is not multiplied by up"
+)
+def swiglu_sum(gate, up):
+    return silu(gate)[0] + up, lambda g: (silu(gate)[1](g)[0], g)
+
+
+@mutant(
+    of="swiglu", killed_by="test_swiglu_value", named="silu is applied to both; up stays as it is"
+)
+def swiglu_both(gate, up):
+    return silu(gate)[0] * silu(up)[0], swiglu(gate, up)[1]
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_value", named="the gate is ReLU here; it is SiLU")
+def swiglu_relu(gate, up):
+    return np.maximum(gate, 0) * up, swiglu(gate, up)[1]
+
+
+@mutant(
+    of="swiglu",
+    killed_by="test_swiglu_value",
+    named="the gate is GELU here, as in GEGLU; it is SiLU",
+)
+def swiglu_gelu(gate, up):
+    return gelu(gate)[0] * up, swiglu(gate, up)[1]
+
+
+@mutant(
+    of="swiglu", killed_by="test_swiglu_vjp", named="the gate's gradient is not multiplied by up"
+)
+def swiglu_dgate_no_up(gate, up):
+    return swiglu(gate, up)[0], lambda g: (silu(gate)[1](g)[0], swiglu(gate, up)[1](g)[1])
+
+
+@mutant(
+    of="swiglu", killed_by="test_swiglu_large", named="some entries that must be zero are not; all"
+)
+def swiglu_dup_is_gate(gate, up):
+    return swiglu(gate, up)[0], lambda g: (swiglu(gate, up)[1](g)[0], g * gate)
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_vjp", named="up's gradient is silu(gate), not σ(gate)")
+def swiglu_dup_is_sigmoid(gate, up):
+    return swiglu(gate, up)[0], lambda g: (swiglu(gate, up)[1](g)[0], g * sigmoid(gate))
+
+
+@mutant(
+    of="swiglu",
+    killed_by="test_swiglu_large",
+    named="this is the gradient of up: gradients go in the",
+)
+def swiglu_order(gate, up):
+    return swiglu(gate, up)[0], lambda g: swiglu(gate, up)[1](g)[::-1]
+
+
+@mutant(
+    of="swiglu", killed_by="test_swiglu_large", named="a gradient is missing: there is one for each"
+)
+def swiglu_one(gate, up):
+    return swiglu(gate, up)[0], lambda g: swiglu(gate, up)[1](g)[:1]
+
+
+@mutant(
+    of="swiglu", killed_by="test_swiglu_large", named="one gradient too many: options have none"
+)
+def swiglu_third(gate, up):
+    return swiglu(gate, up)[0], lambda g: (*swiglu(gate, up)[1](g), g)

@@ -271,3 +271,332 @@ def var_vjp_g_not_spread(x, axis=None, keepdims=False, correction=0):
     out, _ = var(x, axis, keepdims, correction)
     away = x - np.mean(x, axis=axis, keepdims=True)
     return out, lambda g: (g * 2 * away / (x.size // np.size(out) - correction),)
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_value",
+    named="x is divided by the deviation: np.var subtracts",
+)
+def rms_norm_var_for_mean_square(x, w, eps=1e-6):
+    return w * x / np.sqrt(np.var(x, axis=-1, keepdims=True) + eps), rms_norm(x, w, eps)[1]
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_value",
+    named="the mean is taken over the first axis; it",
+)
+def rms_norm_batch(x, w, eps=1e-6):
+    return w * x / np.sqrt(np.mean(x * x, axis=0, keepdims=True) + eps), rms_norm(x, w, eps)[1]
+
+
+@mutant(
+    of="rms_norm", killed_by="test_rms_norm_value", named="the mean of |x| stands where the root of"
+)
+def rms_norm_abs_mean(x, w, eps=1e-6):
+    return w * x / (np.mean(np.abs(x), axis=-1, keepdims=True) + eps), rms_norm(x, w, eps)[1]
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_value",
+    named="the sum of the squares stands where their mean",
+)
+def rms_norm_by_the_sum(x, w, eps=1e-6):
+    return w * x / np.sqrt(np.sum(x * x, -1, keepdims=True) + eps), rms_norm(x, w, eps)[1]
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_eps",
+    named="along axis 1 all entries have one wrong factor",
+)
+def rms_norm_eps_default(x, w, eps=1e-5):
+    return rms_norm(x, w, eps)
+
+
+@mutant(
+    of="rms_norm", killed_by="test_rms_norm_value", named="two shapes do not broadcast: is an axis"
+)
+def rms_norm_no_keepdims(x, w, eps=1e-6):
+    return w * x / np.sqrt(np.mean(x * x, -1) + eps), rms_norm(x, w, eps)[1]
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_scale",
+    named="every entry is 0.1 times what it should be",
+)
+def rms_norm_mean_gradient(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    return o, lambda g: (v(g)[0], v(g)[1] / max(1, x.size // x.shape[-1]))
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_scale",
+    named="this is the gradient of weight: gradients go in",
+)
+def rms_norm_swapped(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    return o, lambda g: v(g)[::-1]
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_vjp",
+    named="a mean over the features needs keepdims=True",
+)
+def rms_norm_one_grad(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    return o, lambda g: v(g)[0]
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_value",
+    named="x is divided by its largest entry; it is the",
+)
+def rms_norm_max(x, w, eps=1e-6):
+    return w * x / (np.abs(x).max(-1, keepdims=True) + eps), rms_norm(x, w, eps)[1]
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_scale",
+    named="a difference of rounding size: computed in",
+)
+def rms_norm_float32(x, w, eps=1e-6):
+    o, v = rms_norm(x.astype(np.float32), w.astype(np.float32), eps)
+    return o, v
+
+
+@mutant(
+    of="rms_norm", killed_by="test_rms_norm_scale", named="the sum over the leading axes is missing"
+)
+def rms_norm_dw_sum_all_but_time(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    xh = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return o, lambda g: (v(g)[0], (g * xh).sum(axis=(0,)) if x.ndim > 1 else g * xh)
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_vjp",
+    named="a mean over the features needs keepdims=True",
+)
+def rms_norm_dx_no_xhat(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return o, lambda g: (r * (g * w - (g * w * x * r).mean(-1, keepdims=True)), v(g)[1])
+
+
+@mutant(
+    of="rms_norm", killed_by="test_rms_norm_vjp", named="the second term of dx takes x; it is the"
+)
+def rms_norm_dx_of_x(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return o, lambda g: (r * g * w - x * r * (g * w * x).mean(-1, keepdims=True), v(g)[1])
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_vjp",
+    named="the term through the root is 0.5 times what it",
+)
+def rms_norm_second_term_halved(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    xh = x * r
+    return o, lambda g: (r * (g * w - xh * (g * w * xh).mean(-1, keepdims=True) / 2), v(g)[1])
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_vjp",
+    named="a mean over the features needs keepdims=True",
+)
+def rms_norm_dx_mean_without_keepdims(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    xh = x * r
+    return o, lambda g: (r * (g * w - xh * (g * w * xh).mean()), v(g)[1])
+
+
+@mutant(
+    of="rms_norm",
+    killed_by="test_rms_norm_vjp",
+    named="a mean over the features needs keepdims=True",
+)
+def rms_norm_dw_with_w(x, w, eps=1e-6):
+    o, v = rms_norm(x, w, eps)
+    return o, lambda g: (v(g)[0], v(g)[1] * w)
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_value",
+    named="mean and variance are taken over the first",
+)
+def layer_norm_batch(x, w, b, eps=1e-5):
+    return w * (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + b, layer_norm(x, w, b, eps)[1]
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_value",
+    named="mean and variance are taken over the rows: that",
+)
+def layer_norm_batch_time(x, w, b, eps=1e-5):
+    ax = tuple(range(x.ndim - 1)) or (0,)
+    return w * (x - x.mean(ax, keepdims=True)) / np.sqrt(
+        x.var(ax, keepdims=True) + eps
+    ) + b, layer_norm(x, w, b, eps)[1]
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_value",
+    named="mean and variance are taken over the first",
+)
+def layer_norm_batch_whole(x, w, b, eps=1e-5):
+    if x.ndim < 2:
+        return layer_norm(x, w, b, eps)
+    m, s = x.mean(0, keepdims=True), np.sqrt(x.var(0, keepdims=True) + eps)
+    xh = (x - m) / s
+
+    def vjp(g):
+        u = g * w
+        ax = tuple(range(x.ndim - 1))
+        return (
+            (u - u.mean(0, keepdims=True) - xh * (u * xh).mean(0, keepdims=True)) / s,
+            (g * xh).sum(ax),
+            g.sum(ax),
+        )
+
+    return xh * w + b, vjp
+
+
+@mutant(
+    of="layer_norm", killed_by="test_layer_norm_eps", named="epsilon is outside the square root"
+)
+def layer_norm_std_plus_eps(x, w, b, eps=1e-5):
+    return w * (x - x.mean(-1, keepdims=True)) / (x.std(-1, keepdims=True) + eps) + b, layer_norm(
+        x, w, b, eps
+    )[1]
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_value",
+    named="the variance is divided by d - 1; LayerNorm",
+)
+def layer_norm_of_a_sample(x, w, b, eps=1e-5):
+    return w * (x - x.mean(-1, keepdims=True)) / np.sqrt(
+        x.var(-1, keepdims=True, ddof=1) + eps
+    ) + b, layer_norm(x, w, b, eps)[1]
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_value",
+    named="x is divided by the deviation, and the mean",
+)
+def layer_norm_no_mean(x, w, b, eps=1e-5):
+    return w * x / np.sqrt(x.var(-1, keepdims=True) + eps) + b, layer_norm(x, w, b, eps)[1]
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_eps",
+    named="the default of eps is 1e-5 here, not rms_norm's",
+)
+def layer_norm_eps_of_rms_norm(x, w, b, eps=1e-6):
+    return layer_norm(x, w, b, eps)
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_value",
+    named="the bias is added before the weight is",
+)
+def layer_norm_bias_before(x, w, b, eps=1e-5):
+    return layer_norm(x, w, b * w, eps)[0], layer_norm(x, w, b, eps)[1]
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_vjp",
+    named="a gradient is missing: there is one for each",
+)
+def layer_norm_two_grads(x, w, b, eps=1e-5):
+    o, v = layer_norm(x, w, b, eps)
+    return o, lambda g: v(g)[:2]
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_vjp",
+    named="every entry is 0.1 times what it should be",
+)
+def layer_norm_dbias_mean(x, w, b, eps=1e-5):
+    o, v = layer_norm(x, w, b, eps)
+    return o, lambda g: (*v(g)[:2], v(g)[2] / max(1, x.size // x.shape[-1]))
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_vjp",
+    named="the term through the mean is 7 times what it",
+)
+def layer_norm_dx_sums(x, w, b, eps=1e-5):
+    o, v = layer_norm(x, w, b, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    xh = (x - x.mean(-1, keepdims=True)) * r
+    return o, lambda g: (
+        r * (g * w - (g * w).sum(-1, keepdims=True) - xh * (g * w * xh).sum(-1, keepdims=True)),
+        *v(g)[1:],
+    )
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_vjp",
+    named="the term through the variance has the wrong sign",
+)
+def layer_norm_dx_wrong_sign(x, w, b, eps=1e-5):
+    o, v = layer_norm(x, w, b, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    xh = (x - x.mean(-1, keepdims=True)) * r
+    return o, lambda g: (
+        r * (g * w - (g * w).mean(-1, keepdims=True) + xh * (g * w * xh).mean(-1, keepdims=True)),
+        *v(g)[1:],
+    )
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_vjp",
+    named="along axis 2 all entries have one wrong factor",
+)
+def layer_norm_dx_not_divided(x, w, b, eps=1e-5):
+    o, v = layer_norm(x, w, b, eps)
+    s = np.sqrt(x.var(-1, keepdims=True) + eps)
+    return o, lambda g: (v(g)[0] * s, *v(g)[1:])
+
+
+@mutant(
+    of="layer_norm",
+    killed_by="test_layer_norm_vjp",
+    named="this is the gradient of bias: gradients go in",
+)
+def layer_norm_dw_db_swapped(x, w, b, eps=1e-5):
+    o, v = layer_norm(x, w, b, eps)
+    return o, lambda g: (v(g)[0], v(g)[2], v(g)[1])

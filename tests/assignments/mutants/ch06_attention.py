@@ -455,3 +455,433 @@ def logsumexp_vjp_of_softmax(x, axis=-1, keepdims=False):
     _, vjp = softmax(x, axis)
     full = np.ones_like(x)
     return out, lambda g: vjp((g if keepdims else np.expand_dims(g, axis)) * full)
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_vjp",
+    named="this is the gradient of log-softmax, g - p Σ g",
+)
+def softmax_logsm_gradient(x, axis=-1):
+    o, _ = softmax(x, axis)
+    return o, lambda g: (g - o * g.sum(axis, keepdims=True),)
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_value",
+    named="the sum runs over the first axis; the default",
+)
+def softmax_sum_axis0(x, axis=-1):
+    e = np.exp(x - x.max()) if x.size else x
+    return e / e.sum(0), softmax(x, axis)[1]
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_value",
+    named="the sum runs over the whole array; it belongs",
+)
+def softmax_sum_all(x, axis=-1):
+    e = np.exp(x - x.max(initial=0))
+    return e / e.sum(), softmax(x, axis)[1]
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_large",
+    named="NaN: an overflow (inf - inf, inf / inf, 0 *",
+)
+def softmax_min(x, axis=-1):
+    e = np.exp(x - x.min(axis, keepdims=True, initial=0))
+    return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="this is the logarithm of the softmax")
+def softmax_log(x, axis=-1):
+    o, v = softmax(x, axis)
+    return np.log(o), v
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_vjp",
+    named="only the diagonal of the Jacobian is used: p_i",
+)
+def softmax_diag(x, axis=-1):
+    o, _ = softmax(x, axis)
+    return o, lambda g: (g * o * (1 - o),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="the sum is Σ g; it is Σ g p")
+def softmax_no_inner_p(x, axis=-1):
+    o, _ = softmax(x, axis)
+    return o, lambda g: (o * (g - g.sum(axis, keepdims=True)),)
+
+
+@mutant(
+    of="softmax", killed_by="test_softmax_vjp", named="the mean stands where the sum Σ g p belongs"
+)
+def softmax_mean_inner(x, axis=-1):
+    o, _ = softmax(x, axis)
+    return o, lambda g: (o * (g - (g * o).mean(axis, keepdims=True)),)
+
+
+@mutant(
+    of="softmax", killed_by="test_softmax_vjp", named="the gradient's sum runs over the last axis"
+)
+def softmax_inner_last_axis(x, axis=-1):
+    o, _ = softmax(x, axis)
+    return o, lambda g: (o * (g - (g * o).sum(-1, keepdims=True)),)
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_vjp",
+    named="the sum runs over the whole array; it belongs",
+)
+def softmax_inner_all(x, axis=-1):
+    o, _ = softmax(x, axis)
+    return o, lambda g: (o * (g - (g * o).sum()),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="the factor p is missing")
+def softmax_no_p_out(x, axis=-1):
+    o, _ = softmax(x, axis)
+    return o, lambda g: (g - (g * o).sum(axis, keepdims=True),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="a comma is missing: `return (dx,)`")
+def softmax_array_not_tuple(x, axis=-1):
+    o, v = softmax(x, axis)
+    return o, lambda g: v(g)[0]
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_large",
+    named="NaN: an overflow (inf - inf, inf / inf, 0 *",
+)
+def softmax_plus_eps(x, axis=-1):
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
+    return e / (e.sum(axis, keepdims=True) + 1e-6), softmax(x, axis)[1]
+
+
+@mutant(
+    of="softmax",
+    killed_by="test_softmax_large",
+    named="NaN: an overflow (inf - inf, inf / inf, 0 *",
+)
+def softmax_nan_row(x, axis=-1):
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
+    return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
+
+
+@mutant(
+    of="causal_mask",
+    killed_by="test_causal_mask_value",
+    named="the mask is inverted: True is for what may be",
+)
+def causal_mask_upper(nq, nk=None, window=None):
+    return ~masks.causal_mask(nq, nk, window)
+
+
+@mutant(
+    of="causal_mask",
+    killed_by="test_causal_mask_value",
+    named="True and False are asked for; these are numbers",
+)
+def causal_mask_floats(nq, nk=None, window=None):
+    return np.where(masks.causal_mask(nq, nk, window), 0.0, -np.inf)
+
+
+@mutant(
+    of="causal_mask",
+    killed_by="test_causal_mask_value",
+    named="the first query is aligned with the first key",
+)
+def causal_mask_aligned_left(nq, nk=None, window=None):
+    nk = nk or nq
+    i, j = np.arange(nq)[:, None], np.arange(nk)
+    m = j <= i
+    return m if window is None else m & (j > i - window)
+
+
+@mutant(
+    of="causal_mask",
+    killed_by="test_causal_mask_window",
+    named="the window is one too wide: the query itself",
+)
+def causal_mask_window_off(nq, nk=None, window=None):
+    return masks.causal_mask(nq, nk, None if window is None else window + 1)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_window", named="the window is one too narrow")
+def causal_mask_window_less(nq, nk=None, window=None):
+    return masks.causal_mask(nq, nk, None if window is None else max(window - 1, 0))
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_window", named="window is not used")
+def causal_mask_no_window(nq, nk=None, window=None):
+    return masks.causal_mask(nq, nk)
+
+
+@mutant(
+    of="causal_mask",
+    killed_by="test_causal_mask_value",
+    named="axis 1 has the length 3, where 7 is asked for",
+)
+def causal_mask_square(nq, nk=None, window=None):
+    return masks.causal_mask(nq, None, window)
+
+
+@mutant(
+    of="causal_mask",
+    killed_by="test_causal_mask_value",
+    named="the mask is not boolean: True where attention",
+)
+def causal_mask_ints(nq, nk=None, window=None):
+    return masks.causal_mask(nq, nk, window).astype(int)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the scores are divided by √(H·D); D is the size",
+)
+def scaled_dot_product_attention_root_of_all_heads(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    if scale is None:
+        scale = 1 / (query.shape[1] * query.shape[-1]) ** 0.5
+    return attention(query, key, value, mask=mask, causal=causal, window=window, scale=scale, **k)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the scores are divided by D; it is √D",
+)
+def scaled_dot_product_attention_not_rooted(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query,
+        key,
+        value,
+        mask=mask,
+        causal=causal,
+        window=window,
+        scale=1 / query.shape[-1] if scale is None else scale,
+        **k,
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the scores are divided by the root of the",
+)
+def scaled_dot_product_attention_root_of_queries(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query,
+        key,
+        value,
+        mask=mask,
+        causal=causal,
+        window=window,
+        scale=1 / query.shape[-2] ** 0.5 if scale is None else scale,
+        **k,
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the scores are divided by √D_v, of the values",
+)
+def scaled_dot_product_attention_root_of_values(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query,
+        key,
+        value,
+        mask=mask,
+        causal=causal,
+        window=window,
+        scale=1 / value.shape[-1] ** 0.5 if scale is None else scale,
+        **k,
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="scale is used the other way round, as 1/scale",
+)
+def scaled_dot_product_attention_divide_by_scale(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query,
+        key,
+        value,
+        mask=mask,
+        causal=causal,
+        window=window,
+        scale=None if scale is None else 1 / scale,
+        **k,
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the argument scale is not used",
+)
+def scaled_dot_product_attention_scale_ignored(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(query, key, value, mask=mask, causal=causal, window=window, **k)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the argument scale is not used",
+)
+def scaled_dot_product_attention_scale_zero_falsy(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query, key, value, mask=mask, causal=causal, window=window, scale=scale or None, **k
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_mask",
+    named="the mask is inverted: True means that attention",
+)
+def scaled_dot_product_attention_mask_inverted(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query,
+        key,
+        value,
+        mask=None if mask is None else ~mask,
+        causal=causal,
+        window=window,
+        scale=scale,
+        **k,
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_causal",
+    named="the causal mask replaces the other one; they",
+)
+def scaled_dot_product_attention_causal_replaces_mask(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query,
+        key,
+        value,
+        mask=None if causal else mask,
+        causal=causal,
+        window=window,
+        scale=scale,
+        **k,
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the causal mask is always there; it is an option",
+)
+def scaled_dot_product_attention_always_causal(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(query, key, value, mask=mask, causal=True, window=window, scale=scale, **k)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="the queries are compared with the values; keys",
+)
+def scaled_dot_product_attention_values_as_keys(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    return attention(
+        query,
+        value if value.shape == key.shape else key,
+        value,
+        mask=mask,
+        causal=causal,
+        window=window,
+        scale=scale,
+        **k,
+    )
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_vjp",
+    named="every entry is 0.5 times what it should be",
+)
+def scaled_dot_product_attention_dvalue_halved(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    o, v = attention(query, key, value, mask=mask, causal=causal, window=window, scale=scale, **k)
+    return o, lambda g: (v(g)[0], v(g)[1], v(g)[2] * 0.5)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_vjp",
+    named="the scale is missing in the gradients of query",
+)
+def scaled_dot_product_attention_dquery_unscaled(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    o, v = attention(query, key, value, mask=mask, causal=causal, window=window, scale=scale, **k)
+    s = 1 / query.shape[-1] ** 0.5 if scale is None else scale
+    return o, lambda g: (v(g)[0] / s, v(g)[1], v(g)[2])
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_vjp",
+    named="the scale is missing in the gradients of query",
+)
+def scaled_dot_product_attention_dkey_unscaled(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    o, v = attention(query, key, value, mask=mask, causal=causal, window=window, scale=scale, **k)
+    s = 1 / query.shape[-1] ** 0.5 if scale is None else scale
+    return o, lambda g: (v(g)[0], v(g)[1] / s, v(g)[2])
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_vjp",
+    named="this is the gradient of key: gradients go in",
+)
+def scaled_dot_product_attention_gradients_swapped(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **k
+):
+    o, v = attention(query, key, value, mask=mask, causal=causal, window=window, scale=scale, **k)
+    return o, lambda g: (v(g)[1], v(g)[0], v(g)[2])

@@ -353,3 +353,320 @@ def llama3_scale_of_frequencies(dim, theta, factor, original, low_freq_factor, h
 def llama3_scale_two_bands(dim, theta, factor, original, low_freq_factor, high_freq_factor):
     fast = llama3_turns(dim, theta, original) > low_freq_factor
     return np.where(fast, 1.0, 1 / factor)
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+def turned_by(positions, dim, theta, exponents):
+    return np.asarray(positions)[..., None] * theta**exponents
+
+
+def taking_turns(angles):
+    return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(*angles.shape[:-1], -1)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="2i counts twice: the exponents are 4i/dim",
+)
+def sinusoidal_table_exponent_doubled(positions, dim, theta=10000.0, dtype=np.float32):
+    return taking_turns(turned_by(positions, dim, theta, -2 * np.arange(0, dim, 2) / dim)).astype(
+        dtype
+    )
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="the exponent is i/dim; it is 2i/dim, where i",
+)
+def sinusoidal_table_exponent_halved(positions, dim, theta=10000.0, dtype=np.float32):
+    return taking_turns(turned_by(positions, dim, theta, -np.arange(dim // 2) / dim)).astype(dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="the exponents are divided by dim - 2 where dim",
+)
+def sinusoidal_table_dim_minus2(positions, dim, theta=10000.0, dtype=np.float32):
+    return taking_turns(
+        turned_by(positions, dim, theta, -np.arange(0, dim, 2) / max(dim - 2, 1))
+    ).astype(dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="theta is a million here; it is 10,000 if none",
+)
+def sinusoidal_table_theta_default(positions, dim, theta=1000000.0, dtype=np.float32):
+    return sinusoidal_table(positions, dim, theta, dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_options",
+    named="the argument theta is not used",
+)
+def sinusoidal_table_theta_ignored(positions, dim, theta=10000.0, dtype=np.float32):
+    return sinusoidal_table(positions, dim, 10000.0, dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="the frequencies grow: the exponent has lost its",
+)
+def sinusoidal_table_positive(positions, dim, theta=10000.0, dtype=np.float32):
+    return taking_turns(turned_by(positions, dim, theta, np.arange(0, dim, 2) / dim)).astype(dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="all sines stand first, then all cosines; they",
+)
+def sinusoidal_table_halves(positions, dim, theta=10000.0, dtype=np.float32):
+    a = turned_by(positions, dim, theta, -np.arange(0, dim, 2) / dim)
+    return np.concatenate([np.sin(a), np.cos(a)], -1).astype(dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="even entries are sines and odd ones cosines",
+)
+def sinusoidal_table_cos_first(positions, dim, theta=10000.0, dtype=np.float32):
+    a = turned_by(positions, dim, theta, -np.arange(0, dim, 2) / dim)
+    return np.stack([np.cos(a), np.sin(a)], -1).reshape(*np.shape(positions), dim).astype(dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="a difference of rounding size: computed in",
+)
+def sinusoidal_table_in_float32(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions, np.float32)[..., None] * np.float32(theta) ** (
+        -np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
+    )
+    return taking_turns(a).astype(dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_options",
+    named="the argument dtype is not used (it is float32",
+)
+def sinusoidal_table_in_float64(positions, dim, theta=10000.0, dtype=np.float32):
+    return sinusoidal_table(positions, dim, theta, np.float64)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="positions are counted from 1",
+)
+def sinusoidal_table_plus1(positions, dim, theta=10000.0, dtype=np.float32):
+    return sinusoidal_table(np.asarray(positions) + 1, dim, theta, dtype)
+
+
+@mutant(
+    of="sinusoidal_table",
+    killed_by="test_sinusoidal_table_value",
+    named="positions are counted 0, 1, 2 …; their values",
+)
+def sinusoidal_table_arange(positions, dim, theta=10000.0, dtype=np.float32):
+    return (
+        np.broadcast_to(
+            sinusoidal_table(
+                np.arange(np.shape(positions)[-1] if np.ndim(positions) else 1), dim, theta, dtype
+            ),
+            (*np.shape(positions), dim),
+        ).copy()
+        if np.ndim(positions)
+        else sinusoidal_table(0, dim, theta, dtype)
+    )
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_value",
+    named="2i counts twice: the exponents are 4i/dim",
+)
+def rope_tables_exponent_doubled(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    a = turned_by(positions, dim, theta, -2 * np.arange(0, dim, 2) / dim)
+    a = np.concatenate([a, a], -1)
+    return np.cos(a).astype(dtype), np.sin(a).astype(dtype)
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_value",
+    named="cos and sin are returned in the wrong order",
+)
+def rope_tables_swapped(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    return rope_tables(positions, dim, theta, dtype)[::-1]
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_value",
+    named="the tables are half as wide: the dim/2 values",
+)
+def rope_tables_half(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    return tuple(t[..., : dim // 2] for t in rope_tables(positions, dim, theta, dtype))
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_value",
+    named="theta is a million here; it is 10,000 if none",
+)
+def rope_tables_million(positions, dim, theta=1000000.0, dtype=np.float32, scale=None):
+    return rope_tables(positions, dim, theta, dtype)
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_value",
+    named="every entry has a frequency of its own; the two",
+)
+def rope_tables_all_dims(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    a = turned_by(positions, dim, theta, -np.arange(dim) / dim)
+    return np.cos(a).astype(dtype), np.sin(a).astype(dtype)
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_value",
+    named="a difference of rounding size: computed in",
+)
+def rope_tables_in_float32(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    a = np.asarray(positions, np.float32)[..., None] * (
+        theta ** (-np.arange(0, dim, 2) / dim)
+    ).astype(np.float32)
+    a = np.concatenate([a, a], -1)
+    return np.cos(a).astype(dtype), np.sin(a).astype(dtype)
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_options",
+    named="the argument dtype is not used (it is float32",
+)
+def rope_tables_in_float64(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    return tuple(t.astype(np.float64) for t in rope_tables(positions, dim, theta, dtype))
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="the sign is wrong")
+def rope_tables_neg(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    c, s = rope_tables(positions, dim, theta, dtype)
+    return c, -s
+
+
+@mutant(
+    of="rope_tables",
+    killed_by="test_rope_tables_value",
+    named="along axis 0 all entries have one wrong factor",
+)
+def rope_tables_sin_half_neg(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
+    c, s = rope_tables(positions, dim, theta, dtype)
+    s = s.copy()
+    s[..., : dim // 2] *= -1
+    return c, s
+
+
+@mutant(
+    of="apply_rope",
+    killed_by="test_apply_rope_value",
+    named="this is interleaved RoPE, which pairs",
+)
+def apply_rope_interleaved(x, cos, sin):
+    h = np.empty_like(x)
+    h[..., 0::2] = -x[..., 1::2]
+    h[..., 1::2] = x[..., 0::2]
+    return x * cos + h * sin, apply_rope(x, cos, sin)[1]
+
+
+@mutant(
+    of="apply_rope",
+    killed_by="test_apply_rope_value",
+    named="the rotation runs backwards: both signs of sin",
+)
+def apply_rope_other_sign(x, cos, sin):
+    return apply_rope(x, cos, -sin)
+
+
+@mutant(
+    of="apply_rope",
+    killed_by="test_apply_rope_value",
+    named="the minus is missing: (x₁, x₂) turns into (-x₂",
+)
+def apply_rope_no_sign(x, cos, sin):
+    d = x.shape[-1] // 2
+    h = np.concatenate([x[..., d:], x[..., :d]], -1)
+    return x * cos + h * sin, apply_rope(x, cos, sin)[1]
+
+
+@mutant(
+    of="apply_rope",
+    killed_by="test_apply_rope_vjp",
+    named="g is turned forward; a rotation's transpose",
+)
+def apply_rope_vjp_forward(x, cos, sin):
+    return apply_rope(x, cos, sin)[0], lambda g: (apply_rope(g, cos, sin)[0], None, None)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_vjp", named="g is not turned at all")
+def apply_rope_vjp_identity(x, cos, sin):
+    return apply_rope(x, cos, sin)[0], lambda g: (g, None, None)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="cos and sin are exchanged")
+def apply_rope_cos_sin_swapped(x, cos, sin):
+    return apply_rope(x, sin, cos)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="the sine's part is missing")
+def apply_rope_only_cos(x, cos, sin):
+    return x * cos, lambda g: (g * cos, None, None)
+
+
+@mutant(
+    of="apply_rope",
+    killed_by="test_apply_rope_value",
+    named="the halves are not exchanged before they are",
+)
+def apply_rope_no_rotate(x, cos, sin):
+    return x * cos + x * sin, lambda g: (g * (cos + sin), None, None)
+
+
+@mutant(
+    of="apply_rope",
+    killed_by="test_apply_rope_value",
+    named="all entries are in reverse order beside sin",
+)
+def apply_rope_flip(x, cos, sin):
+    return x * cos + x[..., ::-1] * sin, apply_rope(x, cos, sin)[1]
+
+
+@mutant(
+    of="apply_rope",
+    killed_by="test_apply_rope_vjp",
+    named="the sine's part of the gradient is missing",
+)
+def apply_rope_vjp_no_sin(x, cos, sin):
+    return apply_rope(x, cos, sin)[0], lambda g: (g * cos, None, None)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="only the first half is turned")
+def apply_rope_half_dims(x, cos, sin):
+    d = x.shape[-1] // 2
+    o, v = apply_rope(x, cos, sin)
+    return np.concatenate([o[..., :d], x[..., d:]], -1), v

@@ -460,3 +460,330 @@ def mean_pooled_heads_repeated(weight, head_dim, groups):
 def mean_pooled_heads_in_float64(weight, head_dim, groups):
     total = by_heads(weight, head_dim, -1, groups).sum(1).reshape(-1, weight.shape[1])
     return total / np.float64(groups)
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+def attended(query, key, value, mask=None, scale=None):
+    scores = query @ np.swapaxes(key, -1, -2)
+    scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    return softmax(scores)[0] @ value
+
+
+def repeated(x, query):
+    return np.repeat(x, query.shape[1] // x.shape[1], 1)
+
+
+@mutant(
+    of="split_heads",
+    killed_by="test_split_heads_value",
+    named="one reshape to (B, H, T, D) mixes tokens: cut",
+)
+def split_heads_reshape_only(x, head_dim):
+    B, T, C = x.shape
+    return x.reshape(B, C // head_dim, T, head_dim), lambda g: (g.reshape(x.shape),)
+
+
+@mutant(
+    of="split_heads",
+    killed_by="test_split_heads_value",
+    named="the reshape is right; exchange the axes of time",
+)
+def split_heads_no_swap(x, head_dim):
+    B, T, C = x.shape
+    return x.reshape(B, T, C // head_dim, head_dim), lambda g: (g.reshape(x.shape),)
+
+
+@mutant(
+    of="split_heads",
+    killed_by="test_split_heads_value",
+    named="head_dim is the size of a head, not their number",
+)
+def split_heads_dim_as_count(x, head_dim):
+    B, T, _C = x.shape
+    return x.reshape(B, T, head_dim, -1).transpose(0, 2, 1, 3), split_heads(x, head_dim)[1]
+
+
+@mutant(
+    of="split_heads",
+    killed_by="test_split_heads_vjp",
+    named="the gradient is reshaped, and its axes of heads",
+)
+def split_heads_vjp_reshape(x, head_dim):
+    return split_heads(x, head_dim)[0], lambda g: (g.reshape(x.shape),)
+
+
+@mutant(
+    of="split_heads",
+    killed_by="test_split_heads_vjp",
+    named="the gradient is returned as it came: it must",
+)
+def split_heads_vjp_g(x, head_dim):
+    return split_heads(x, head_dim)[0], lambda g: (g,)
+
+
+@mutant(
+    of="split_heads",
+    killed_by="test_split_heads_vjp",
+    named="the right numbers in the wrong places: look at",
+)
+def split_heads_vjp_of_first_copies(x, head_dim):
+    return split_heads(x, head_dim)[0], lambda g: (g.transpose(0, 3, 2, 1).reshape(x.shape),)
+
+
+@mutant(
+    of="merge_heads",
+    killed_by="test_merge_heads_value",
+    named="one reshape mixes tokens: exchange the axes of",
+)
+def merge_heads_reshape_only(x):
+    B, H, T, D = x.shape
+    return x.reshape(B, T, H * D), lambda g: (g.reshape(x.shape),)
+
+
+@mutant(
+    of="merge_heads",
+    killed_by="test_merge_heads_value",
+    named="the features come in turns, head 0, 1, 2, 0 …",
+)
+def merge_heads_all_T(x):
+    B, H, T, D = x.shape
+    return x.transpose(0, 2, 3, 1).reshape(B, T, H * D), merge_heads(x)[1]
+
+
+@mutant(
+    of="merge_heads",
+    killed_by="test_merge_heads_value",
+    named="axis 2 has the length 4, where 12 is asked for",
+)
+def merge_heads_mean(x):
+    return x.mean(1), merge_heads(x)[1]
+
+
+@mutant(
+    of="merge_heads",
+    killed_by="test_merge_heads_vjp",
+    named="one reshape mixes tokens: cut the features",
+)
+def merge_heads_vjp(x):
+    return merge_heads(x)[0], lambda g: (g.reshape(x.shape),)
+
+
+@mutant(
+    of="merge_heads",
+    killed_by="test_merge_heads_value",
+    named="the right numbers in the wrong places: look at",
+)
+def merge_heads_reversed(x):
+    return merge_heads(x[:, ::-1])[0], merge_heads(x)[1]
+
+
+@mutant(
+    of="repeat_kv",
+    killed_by="test_repeat_kv_value",
+    named="K/V heads were tiled, 0 1 0 1; they must be",
+)
+def repeat_kv_tile(x, groups):
+    return np.tile(x, (1, groups, 1, 1)), repeat_kv(x, groups)[1]
+
+
+@mutant(
+    of="repeat_kv", killed_by="test_repeat_kv_value", named="it has 1 axes, where 4 are asked for"
+)
+def repeat_kv_no_axis(x, groups):
+    return np.repeat(x, groups), repeat_kv(x, groups)[1]
+
+
+@mutant(
+    of="repeat_kv",
+    killed_by="test_repeat_kv_value",
+    named="the batch is repeated; the heads are axis 1",
+)
+def repeat_kv_axis0(x, groups):
+    return np.repeat(x, groups, 0), repeat_kv(x, groups)[1]
+
+
+@mutant(
+    of="repeat_kv",
+    killed_by="test_repeat_kv_value",
+    named="the tokens are repeated; the heads are axis 1",
+)
+def repeat_kv_axis2(x, groups):
+    return np.repeat(x, groups, 2), repeat_kv(x, groups)[1]
+
+
+@mutant(
+    of="repeat_kv", killed_by="test_repeat_kv_vjp", named="only one of its copies gives a head its"
+)
+def repeat_kv_vjp_first(x, groups):
+    return repeat_kv(x, groups)[0], lambda g: (g[:, ::groups],)
+
+
+@mutant(
+    of="repeat_kv",
+    killed_by="test_repeat_kv_vjp",
+    named="the copies are taken to be tiled, 0 1 0 1; they",
+)
+def repeat_kv_vjp_tile(x, groups):
+    B, H, T, D = x.shape
+    return repeat_kv(x, groups)[0], lambda g: (g.reshape(B, groups, H, T, D).sum(1),)
+
+
+@mutant(
+    of="repeat_kv",
+    killed_by="test_repeat_kv_value",
+    named="off by one: this is the result for groups -1",
+)
+def repeat_kv_heads_meant(x, groups):
+    return repeat_kv(x, max(1, groups // x.shape[1]))
+
+
+@mutant(
+    of="repeat_kv",
+    killed_by="test_repeat_kv_value",
+    named="every entry is 0.5 times what it should be",
+)
+def repeat_kv_wrong_scaled(x, groups):
+    o, v = repeat_kv(x, groups)
+    return o / groups, v
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_mask",
+    named="the mask is not used",
+)
+def grouped_query_attention_mask_off(query, key, value, mask=None, dropout=0.0):
+    return attention(query, key, value, None)
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_vjp",
+    named="the gradients of the copies are averaged; they",
+)
+def grouped_query_attention_dk_mean(query, key, value, mask=None, dropout=0.0):
+    o, v = attention(query, key, value, mask)
+    n = query.shape[1] // key.shape[1]
+    return o, lambda g: (lambda r: (r[0], r[1] / n, r[2] / n))(v(g))
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_vjp",
+    named="axis 1 has the length 6, where 3 is asked for",
+)
+def grouped_query_attention_dv_not_summed(query, key, value, mask=None, dropout=0.0):
+    o, v = attention(query, key, value, mask)
+    n = query.shape[1] // key.shape[1]
+    return o, lambda g: (lambda r: (r[0], np.repeat(r[1], n, 1), np.repeat(r[2], n, 1)))(v(g))
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_vjp",
+    named="this is the gradient of key: gradients go in",
+)
+def grouped_query_attention_order(query, key, value, mask=None, dropout=0.0):
+    o, v = attention(query, key, value, mask)
+    return o, lambda g: (lambda r: (r[1], r[0], r[2]))(v(g))
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_value",
+    named="keys and values are two: the factor 2 is missing",
+)
+def kv_cache_bytes_per_token_no_two(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, num_key_value_heads, bytes_per_number) // 2
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_value",
+    named="the query heads are counted; the cache holds",
+)
+def kv_cache_bytes_per_token_query_heads(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(
+        config, num_key_value_heads or config["num_attention_heads"], bytes_per_number
+    )
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_value",
+    named="these are numbers; bytes are asked for",
+)
+def kv_cache_bytes_per_token_numbers(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, num_key_value_heads, 1)
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_options",
+    named="the argument bytes_per_number is not used",
+)
+def kv_cache_bytes_per_token_four(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, num_key_value_heads)
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_value",
+    named="every layer has its own cache: the number of",
+)
+def kv_cache_bytes_per_token_one_layer(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, num_key_value_heads, bytes_per_number) // config["num_hidden_layers"]
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_value",
+    named="the query heads are counted; the cache holds",
+)
+def kv_cache_bytes_per_token_h(config, num_key_value_heads=None, bytes_per_number=4):
+    return 2 * config["num_hidden_layers"] * config["hidden_size"] * bytes_per_number
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_options",
+    named="the argument num_key_value_heads is not used",
+)
+def kv_cache_bytes_per_token_argument_ignored(config, num_key_value_heads=None, bytes_per_number=4):
+    return cache_bytes(config, None, bytes_per_number)
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_defaults",
+    named="something is None here: an optional argument",
+)
+def kv_cache_bytes_per_token_head_dim_none(config, num_key_value_heads=None, bytes_per_number=4):
+    return (
+        2
+        * config["num_hidden_layers"]
+        * (num_key_value_heads or config["num_key_value_heads"])
+        * config["head_dim"]
+        * bytes_per_number
+    )
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_defaults",
+    named="something is None here: an optional argument",
+)
+def kv_cache_bytes_per_token_get_default(config, num_key_value_heads=None, bytes_per_number=4):
+    return (
+        2
+        * config["num_hidden_layers"]
+        * (num_key_value_heads or config.get("num_key_value_heads", config["num_attention_heads"]))
+        * (config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+        * bytes_per_number
+    )

@@ -543,3 +543,635 @@ def linear_cross_entropy_drops_the_rest(hidden, weight, labels, ignore_index=-10
     return linear_cross_entropy(hidden[:n], weight, labels[:n], ignore_index)[0], (
         linear_cross_entropy(hidden, weight, labels, ignore_index)[1]
     )
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+def softmax_of(logits):
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_ignore",
+    named="the rows are dropped from the mean's divisor",
+)
+def cross_entropy_ignore_as_index(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    z = logits.reshape(-1, logits.shape[-1])
+    y = labels.ravel()
+    n = num_items or max((y != ignore_index).sum(), 1)
+    idx = np.where(y == ignore_index, y % z.shape[-1], y)
+    l = -np.log(softmax_of(z)[np.arange(len(y)), idx])
+    return np.asarray(l.sum() / n), cross_entropy(logits, labels, ignore_index, 0.0, num_items)[1]
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_num_items",
+    named="num_items is not used: it replaces the number",
+)
+def cross_entropy_raw_index(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    z = logits.reshape(-1, logits.shape[-1])
+    y = labels.ravel()
+    l = -np.log(softmax_of(z)[np.arange(len(y)), y])
+    k = y != ignore_index
+    return np.asarray(l[k].sum() / max(k.sum(), 1)), cross_entropy(
+        logits, labels, ignore_index, 0.0, num_items
+    )[1]
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_ignore",
+    named="the mean is taken over all rows; only those",
+)
+def cross_entropy_mean_over_all(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, labels.size)
+    return l, v
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_num_items",
+    named="num_items is not used: it replaces the number",
+)
+def cross_entropy_num_items_ignored(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    return cross_entropy(logits, labels, ignore_index)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_ignore",
+    named="rows with the label ignore_index count, as if",
+)
+def cross_entropy_hard_ignore(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    return cross_entropy(logits, np.where(labels < 0, -100, labels), -100, 0.0, num_items)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_ignore",
+    named="NaN: an overflow (inf - inf, inf / inf, 0 *",
+)
+def cross_entropy_nan_none(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    k = (labels != ignore_index).sum()
+    return (l if k else np.asarray(np.nan)), v
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_vjp",
+    named="the upstream gradient g is not used",
+)
+def cross_entropy_no_g(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    return l, lambda g: v(np.ones_like(g))
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_vjp",
+    named="this is y - p; the gradient is p - y",
+)
+def cross_entropy_y_minus_p(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    return l, lambda g: (-v(g)[0],)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_vjp",
+    named="y is missing: the label's entry is p - 1",
+)
+def cross_entropy_only_p(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    l, _v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    k = labels != ignore_index
+    return l, lambda g: (
+        softmax_of(logits) * k[..., None] * g / max(k.sum() if num_items is None else num_items, 1),
+    )
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_manners",
+    named="float64 comes out where float32 went in: an",
+)
+def cross_entropy_only_y(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    l, _v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    k = labels != ignore_index
+    h = np.eye(logits.shape[-1])[np.where(k, labels, 0)] * k[..., None]
+    return l, lambda g: (-h * g / max(k.sum() if num_items is None else num_items, 1),)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_vjp",
+    named="p - y has gone through the softmax's gradient",
+)
+def cross_entropy_vjp_of_softmax(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    p = softmax_of(logits)
+    return l, lambda g: ((lambda d: p * (d - (d * p).sum(-1, keepdims=True)))(v(g)[0]),)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_vjp",
+    named="p - y is not divided by the number of rows that",
+)
+def cross_entropy_not_divided_vjp(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    n = max((labels != ignore_index).sum(), 1) if num_items is None else num_items
+    return l, lambda g: (v(g)[0] * n,)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_value",
+    named="the logarithm has base 2; a nat is its natural",
+)
+def cross_entropy_log2(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    return l / np.log(2), lambda g: (v(g)[0] / np.log(2),)
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_large",
+    named="NaN: an overflow (inf - inf, inf / inf, 0 *",
+)
+def cross_entropy_overflow(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    k = labels != ignore_index
+    e = np.exp(logits)
+    lp = np.log(e / e.sum(-1, keepdims=True))
+    l = -np.take_along_axis(lp, np.where(k, labels, 0)[..., None], -1)[..., 0]
+    return np.asarray(
+        (l * k).sum() / max(k.sum() if num_items is None else num_items, 1)
+    ), cross_entropy(logits, labels, ignore_index, 0.0, num_items)[1]
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_large",
+    named="something is added to p before the logarithm",
+)
+def cross_entropy_eps(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    k = labels != ignore_index
+    lp = np.log(softmax_of(logits) + 1e-8)
+    l = -np.take_along_axis(lp, np.where(k, labels, 0)[..., None], -1)[..., 0]
+    return np.asarray(
+        (l * k).sum() / max(k.sum() if num_items is None else num_items, 1)
+    ), cross_entropy(logits, labels, ignore_index, 0.0, num_items)[1]
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_manners",
+    named="float64 comes out where float32 went in: an",
+)
+def cross_entropy_pyfloat(logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None):
+    l, v = cross_entropy(logits, labels, ignore_index, 0.0, num_items)
+    return np.float64(l), v
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_moments",
+    named="weight decay is added to the gradient: that is",
+)
+def adamw_step_by_the_sum(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    return adamw_step(p, g + weight_decay * p, m, v, step, lr, betas, eps, 0.0)
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_value",
+    named="the corrections are missing: m and v begin with",
+)
+def adamw_step_no_bias(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    b1, b2 = betas
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * g * g
+    return p - lr * weight_decay * p - lr * m / (np.sqrt(v) + eps), m, v
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_eps", named="epsilon is inside the square root")
+def adamw_step_eps_in(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    b1, b2 = betas
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * g * g
+    return (
+        p - lr * weight_decay * p - lr * (m / (1 - b1**step)) / np.sqrt(v / (1 - b2**step) + eps),
+        m,
+        v,
+    )
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_moments", named="β₂ stands where β₁ belongs")
+def adamw_step_betas_swapped(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    return adamw_step(p, g, m, v, step, lr, betas[::-1], eps, weight_decay)
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_value",
+    named="the corrections are one step ahead: t is 1 for",
+)
+def adamw_step_step0(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    return adamw_step(p, g, m, v, step + 1, lr, betas, eps, weight_decay)
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_moments",
+    named="the corrected m̂ is returned; it serves this",
+)
+def adamw_step_hat_returned(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    a, b, c = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    return a, b / (1 - betas[0] ** step), c / (1 - betas[1] ** step)
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_decay", named="the decay lacks the factor lr")
+def adamw_step_decay_without_lr(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    return adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay / lr if lr else 0)
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_decay",
+    named="the decay comes after the step; it shrinks the",
+)
+def adamw_step_decay_of_new(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    a, b, c = adamw_step(p, g, m, v, step, lr, betas, eps, 0.0)
+    return a - lr * weight_decay * a, b, c
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_value",
+    named="the step goes uphill: it is subtracted",
+)
+def adamw_step_plus(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    a, b, c = adamw_step(p, g, m, v, step, lr, betas, eps, 0.0)
+    return 2 * p - a - lr * weight_decay * p, b, c
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_moments",
+    named="v averages the sizes |g|; it is the squares",
+)
+def adamw_step_v_no_square(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    b1, b2 = betas
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * np.abs(g)
+    return (
+        p - lr * weight_decay * p - lr * (m / (1 - b1**step)) / (np.sqrt(v / (1 - b2**step)) + eps),
+        m,
+        v,
+    )
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_manners",
+    named="m is changed in place (+=, *=, out=, x[...] =",
+)
+def adamw_step_in_place(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    a, b, c = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    m[...] = b
+    return a, m, c
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_moments",
+    named="m and v are returned in each other's place",
+)
+def adamw_step_order(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    a, b, c = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    return a, c, b
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_value",
+    named="weight_decay is not used: this is what its",
+)
+def adamw_step_decay_default(
+    p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    return adamw_step(p, g, m, v, step, lr, betas, eps)
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_value",
+    named="the root is missing: m̂ is divided by √v̂",
+)
+def adamw_step_no_root(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    b1, b2 = betas
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * g * g
+    return (
+        p - lr * weight_decay * p - lr * (m / (1 - b1**step)) / ((v / (1 - b2**step)) + eps),
+        m,
+        v,
+    )
+
+
+@mutant(
+    of="adamw_step",
+    killed_by="test_adamw_step_value",
+    named="the old m is in the numerator; it is the new one",
+)
+def adamw_step_old_m(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    b1, b2 = betas
+    _a, b, c = adamw_step(p, g, m, v, step, lr, betas, eps, weight_decay)
+    return (
+        p - lr * weight_decay * p - lr * (m / (1 - b1**step)) / (np.sqrt(c / (1 - b2**step)) + eps),
+        b,
+        c,
+    )
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_edges",
+    named="after total_steps the rate rises again: x must",
+)
+def cosine_with_warmup_no_clamp(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step <= warmup_steps and warmup_steps:
+        return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+    t = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return learning_rate * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * t)))
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="min_ratio is taken for a rate; it is a share of",
+)
+def cosine_with_warmup_min_rate(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+    t = min(1, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return min_ratio + (learning_rate - min_ratio) * 0.5 * (1 + math.cos(math.pi * t))
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_warmup",
+    named="off by one: this is the result for step +1",
+)
+def cosine_with_warmup_plus1(step, *a, **k):
+    return cosine_with_warmup(step + 1, *a, **k)
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_warmup",
+    named="the first update is wasted: warmup begins with",
+)
+def cosine_with_warmup_minus1(step, *a, **k):
+    return cosine_with_warmup(max(step - 1, 0), *a, **k)
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="it is a line; half a cosine is asked for",
+)
+def cosine_with_warmup_linear(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+    t = min(1, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return learning_rate * (1 - (1 - min_ratio) * t)
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="it is a quarter of a cosine; half of one is",
+)
+def cosine_with_warmup_full_cos(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+    t = min(1, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return learning_rate * (min_ratio + (1 - min_ratio) * math.cos(math.pi * t / 2))
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="the cosine begins at step 0; it begins where",
+)
+def cosine_with_warmup_total(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+    t = min(1, step / total_steps)
+    return learning_rate * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * t)))
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="the rate falls to 0: min_ratio is missing",
+)
+def cosine_with_warmup_to_zero(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, 0.0)
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="the cosine is cut off at the minimum; it is",
+)
+def cosine_with_warmup_floor_max(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    return max(
+        cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, 0.0),
+        min_ratio * learning_rate,
+    )
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="1 + cos is not halved: it goes from 2 to 0",
+)
+def cosine_with_warmup_no_half(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+    t = min(1, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return learning_rate * (min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * t)))
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_edges",
+    named="a divisor is 0 for this input: what should come",
+)
+def cosine_with_warmup_div0(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return (
+            learning_rate * step / warmup_steps
+            if False
+            else cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+        )
+    t = min(1, (step - warmup_steps) / (total_steps - warmup_steps))
+    return learning_rate * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * t)))
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="the angle is in degrees: cos takes radians, π",
+)
+def cosine_with_warmup_degrees(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+    t = min(1, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return learning_rate * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(180 * t)))
+
+
+@mutant(
+    of="cosine_with_warmup", killed_by="test_cosine_with_warmup_warmup", named="there is no warmup"
+)
+def cosine_with_warmup_no_warm(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    return cosine_with_warmup(
+        max(step, warmup_steps), learning_rate, warmup_steps, total_steps, min_ratio
+    )
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="every array is clipped by its own norm; one",
+)
+def clip_by_global_norm_each(gradients, max_norm):
+    n = math.sqrt(sum(float((g * g).sum()) for g in gradients))
+    return [g * min(1.0, max_norm / (float(np.linalg.norm(g)) + 1e-30)) for g in gradients], n
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="the entries are cut off at max_norm; that",
+)
+def clip_by_global_norm_value(gradients, max_norm):
+    return [np.clip(g, -max_norm, max_norm) for g in gradients], clip_by_global_norm(
+        gradients, max_norm
+    )[1]
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_small",
+    named="small gradients are scaled up: clipping only",
+)
+def clip_by_global_norm_always(gradients, max_norm):
+    n = clip_by_global_norm(gradients, max_norm)[1]
+    return [g * (max_norm / n) if n else g for g in gradients], n
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="this is the norm after clipping; the one before",
+)
+def clip_by_global_norm_after(gradients, max_norm):
+    o, n = clip_by_global_norm(gradients, max_norm)
+    return o, min(n, max_norm)
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="the square root is missing in the norm",
+)
+def clip_by_global_norm_squared(gradients, max_norm):
+    n = clip_by_global_norm(gradients, max_norm)[1] ** 2
+    return [g * min(1.0, max_norm / n) if n else g for g in gradients], n
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="the norms of the arrays are added; their",
+)
+def clip_by_global_norm_sum_norms(gradients, max_norm):
+    n = sum(float(np.linalg.norm(g)) for g in gradients)
+    return [g * min(1.0, max_norm / n) if n else g for g in gradients], n
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_manners",
+    named="float64 comes out where float32 went in: make",
+)
+def clip_by_global_norm_in_float64(gradients, max_norm):
+    n = np.float64(clip_by_global_norm(gradients, max_norm)[1])
+    s = np.minimum(np.float64(1), max_norm / n) if n else np.float64(1)
+    return [g * s for g in gradients], float(n)
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="this is the largest entry",
+)
+def clip_by_global_norm_max(gradients, max_norm):
+    n = max(float(np.abs(g).max(initial=0)) for g in gradients)
+    return [g * min(1.0, max_norm / n) if n else g for g in gradients], n
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_manners",
+    named="the gradients are changed in place (*=): return",
+)
+def clip_by_global_norm_inplace(gradients, max_norm):
+    o, n = clip_by_global_norm(gradients, max_norm)
+    for g, a in zip(gradients, o):
+        g[...] = a
+    return gradients, n
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_manners",
+    named="every entry is 1.",
+)
+def clip_by_global_norm_concat_first(gradients, max_norm):
+    _o, n = clip_by_global_norm(gradients[:-1] or gradients, max_norm)
+    s = min(1.0, max_norm / n) if n else 1.0
+    return [g * g.dtype.type(s) for g in gradients], n

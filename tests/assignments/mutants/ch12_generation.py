@@ -826,3 +826,812 @@ def forbid_repeated_ngrams_padding_is_an_index(scores, input_ids, n):
 def forbid_repeated_ngrams_in_place(scores, input_ids, n):
     scores[:] = forbid(scores, input_ids, n)
     return scores
+
+
+# ---------------------------------------------------------------------------------------------
+# Written from the stubs alone, by somebody who had not seen those above
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="probabilities are divided by the temperature",
+)
+def apply_temperature_on_probabilities(logits, temperature):
+    p = softmax(logits) / temperature
+    return p
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="probabilities are divided by the temperature",
+)
+def apply_temperature_log_of_scaled(logits, temperature):
+    with np.errstate(divide="ignore"):
+        return np.log(softmax(logits) / temperature)
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="the temperature multiplies; it divides",
+)
+def apply_temperature_times(logits, temperature):
+    return logits * temperature
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="these are probabilities; logits are wanted",
+)
+def apply_temperature_softmaxed(logits, temperature):
+    return softmax(logits / temperature)
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="the right numbers, without what is behind the",
+)
+def apply_temperature_int(logits, temperature):
+    return logits // temperature
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="every entry is 0.707107 times what it should be",
+)
+def apply_temperature_sqrt(logits, temperature):
+    return logits / temperature**0.5
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="the temperature is subtracted: that changes no",
+)
+def apply_temperature_minus(logits, temperature):
+    return logits - temperature
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_manners",
+    named="float64 comes out where float32 went in: an",
+)
+def apply_temperature_in_float64(logits, temperature):
+    return logits / np.float64(temperature)
+
+
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_manners",
+    named="logits is changed in place (+=, *=, out=",
+)
+def apply_temperature_inplace(logits, temperature):
+    logits /= temperature
+    return logits
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_value",
+    named="the k-th largest goes as well: that is one too",
+)
+def apply_top_k_strict(logits, k):
+    t = np.sort(logits, -1)[:, -min(k, logits.shape[-1])][:, None]
+    return np.where(logits > t, logits, -np.inf)
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_edges",
+    named="of tokens that tie with the k-th, only some are",
+)
+def apply_top_k_exact(logits, k):
+    k = min(k, logits.shape[-1])
+    i = np.argsort(-logits, -1, kind="stable")[:, :k]
+    o = np.full_like(logits, -np.inf)
+    np.put_along_axis(o, i, np.take_along_axis(logits, i, -1), -1)
+    return o
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="the k smallest are kept")
+def apply_top_k_smallest(logits, k):
+    return -sampling.apply_top_k(-logits, k) * np.where(
+        np.isinf(sampling.apply_top_k(-logits, k)), -1, 1
+    )
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_value",
+    named="what is ruled out becomes 0, which is a logit",
+)
+def apply_top_k_zero(logits, k):
+    o = sampling.apply_top_k(logits, k)
+    return np.where(np.isinf(o), 0.0, o)
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_value",
+    named="the k largest of the whole batch are kept; each",
+)
+def apply_top_k_all_rows(logits, k):
+    t = np.sort(logits.ravel())[-min(k, logits.size)]
+    return np.where(logits >= t, logits, -np.inf)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="one too many is kept")
+def apply_top_k_k_plus(logits, k):
+    return sampling.apply_top_k(logits, k + 1)
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_value",
+    named="the k-th largest goes as well: that is one too",
+)
+def apply_top_k_k_minus(logits, k):
+    return sampling.apply_top_k(logits, max(k - 1, 1))
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_edges",
+    named="k may be larger than the vocabulary: then all",
+)
+def apply_top_k_too_big(logits, k):
+    t = np.sort(logits, -1)[:, -k][:, None]
+    return np.where(logits >= t, logits, -np.inf)
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_edges",
+    named="the k largest of the whole batch are kept; each",
+)
+def apply_top_k_first_row(logits, k):
+    t = np.sort(logits[0])[-min(k, logits.shape[-1])]
+    return np.where(logits >= t, logits, -np.inf)
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_value",
+    named="along axis 1 all entries are off by one number",
+)
+def apply_top_k_probs(logits, k):
+    with np.errstate(divide="ignore"):
+        return np.log(softmax(sampling.apply_top_k(logits, k)))
+
+
+@mutant(
+    of="apply_top_k",
+    killed_by="test_top_k_value",
+    named="numbers are asked for; these are True and",
+)
+def apply_top_k_bool(logits, k):
+    return np.isfinite(sampling.apply_top_k(logits, k))
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="the token with which the sum reaches p is",
+)
+def apply_top_p_stops_before(logits, p):
+    o = np.argsort(-logits, -1)
+    q = np.take_along_axis(softmax(logits), o, -1)
+    keep = np.cumsum(q, -1) <= p
+    keep[:, 0] = True
+    r = np.full_like(logits, -np.inf)
+    np.put_along_axis(r, o, np.where(keep, np.take_along_axis(logits, o, -1), -np.inf), -1)
+    return r
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_first",
+    named="nothing is left in a row; the likeliest token",
+)
+def apply_top_p_drops_first(logits, p):
+    o = np.argsort(-logits, -1)
+    q = np.take_along_axis(softmax(logits), o, -1)
+    keep = np.cumsum(q, -1) - q < p
+    r = np.full_like(logits, -np.inf)
+    np.put_along_axis(r, o, np.where(keep, np.take_along_axis(logits, o, -1), -np.inf), -1)
+    return r
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="p is compared with the cumulated sum of tokens",
+)
+def apply_top_p_unsorted(logits, p):
+    q = softmax(logits)
+    return np.where(np.cumsum(q, -1) - q < p, logits, -np.inf)
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="the sum runs from the least likely token up",
+)
+def apply_top_p_ascending(logits, p):
+    o = np.argsort(logits, -1)
+    q = np.take_along_axis(softmax(logits), o, -1)
+    keep = np.cumsum(q, -1) - q < p
+    r = np.full_like(logits, -np.inf)
+    np.put_along_axis(r, o, np.where(keep, np.take_along_axis(logits, o, -1), -np.inf), -1)
+    return r
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="each probability is compared with p; p is for",
+)
+def apply_top_p_threshold(logits, p):
+    return np.where(softmax(logits) >= p, logits, -np.inf)
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="this keeps the sum 1 - p; p is what is kept",
+)
+def apply_top_p_min_p(logits, p):
+    return sampling.apply_min_p(logits, p)
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="this keeps the sum 1 - p; p is what is kept",
+)
+def apply_top_p_one_minus(logits, p):
+    return sampling.apply_top_p(logits, 1 - p)
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="this keeps the sum 1 - p; p is what is kept",
+)
+def apply_top_p_of_logits(logits, p):
+    o = np.argsort(-logits, -1)
+    q = np.take_along_axis(logits, o, -1)
+    keep = np.cumsum(q, -1) - q < p
+    keep[:, 0] = True
+    r = np.full_like(logits, -np.inf)
+    np.put_along_axis(r, o, np.where(keep, q, -np.inf), -1)
+    return r
+
+
+@mutant(
+    of="apply_top_p",
+    killed_by="test_top_p_value",
+    named="these are log-probabilities; what is kept keeps",
+)
+def apply_top_p_log(logits, p):
+    q = sampling.apply_top_p(logits, p)
+    return np.where(np.isinf(q), q, np.log(softmax(q) + 1e-300))
+
+
+@mutant(
+    of="apply_min_p",
+    killed_by="test_min_p_value",
+    named="p is compared with the probability itself; it",
+)
+def apply_min_p_absolute(logits, p):
+    return np.where(softmax(logits) >= p, logits, -np.inf)
+
+
+@mutant(
+    of="apply_min_p",
+    killed_by="test_min_p_value",
+    named="the limit is p times the largest logit; p is",
+)
+def apply_min_p_of_logits(logits, p):
+    return np.where(logits >= p * logits.max(-1, keepdims=True), logits, -np.inf)
+
+
+@mutant(
+    of="apply_min_p",
+    killed_by="test_min_p_edges",
+    named="a token exactly at the limit goes; it should",
+)
+def apply_min_p_strict(logits, p):
+    q = softmax(logits)
+    return np.where(q > p * q.max(-1, keepdims=True), logits, -np.inf)
+
+
+@mutant(
+    of="apply_min_p",
+    killed_by="test_min_p_value",
+    named="the limit is the same for all rows; each has",
+)
+def apply_min_p_all_rows(logits, p):
+    q = softmax(logits)
+    return np.where(q >= p * q.max(), logits, -np.inf)
+
+
+@mutant(
+    of="apply_min_p",
+    killed_by="test_min_p_value",
+    named="those above the limit are ruled out, and the",
+)
+def apply_min_p_below(logits, p):
+    q = softmax(logits)
+    return np.where(q <= p * q.max(-1, keepdims=True), logits, -np.inf)
+
+
+@mutant(
+    of="apply_min_p",
+    killed_by="test_min_p_edges",
+    named="the limit is 1 - p times the largest probability",
+)
+def apply_min_p_minus(logits, p):
+    q = softmax(logits)
+    return np.where(q >= q.max(-1, keepdims=True) - p, logits, -np.inf)
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="negative logits are divided: that makes the",
+)
+def apply_repetition_penalty_divide_all(logits, input_ids, penalty):
+    o = logits.copy()
+    for r, i in zip(o, input_ids):
+        i = np.unique(i[i >= 0])
+        r[i] /= penalty
+    return o
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="the penalty is applied once for each",
+)
+def apply_repetition_penalty_each_time(logits, input_ids, penalty):
+    o = logits.copy()
+    for r, ids in zip(o, input_ids):
+        for i in ids[ids >= 0]:
+            r[i] = r[i] / penalty if r[i] >= 0 else r[i] * penalty
+    return o
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_padding",
+    named="padding, -1, penalizes the last token of the",
+)
+def apply_repetition_penalty_pad(logits, input_ids, penalty):
+    o = logits.copy()
+    for r, ids in zip(o, input_ids):
+        for i in set(ids.tolist()):
+            r[i] = r[i] / penalty if r[i] >= 0 else r[i] * penalty
+    return o
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="the penalty is subtracted",
+)
+def apply_repetition_penalty_subtract(logits, input_ids, penalty):
+    o = logits.copy()
+    for r, ids in zip(o, input_ids):
+        r[np.unique(ids[ids >= 0])] -= penalty
+    return o
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="one text's tokens are penalized in all rows",
+)
+def apply_repetition_penalty_all_rows(logits, input_ids, penalty):
+    i = np.unique(input_ids[input_ids >= 0])
+    o = logits.copy()
+    o[:, i] = np.where(o[:, i] >= 0, o[:, i] / penalty, o[:, i] * penalty)
+    return o
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="the cases are exchanged: positive logits are",
+)
+def apply_repetition_penalty_swapped(logits, input_ids, penalty):
+    return sampling.apply_repetition_penalty(logits, input_ids, 1 / penalty)
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="only the last token of the text is penalized",
+)
+def apply_repetition_penalty_last_only(logits, input_ids, penalty):
+    return sampling.apply_repetition_penalty(logits, input_ids[:, -1:], penalty)
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="infinity: an overflow or a division by zero",
+)
+def apply_repetition_penalty_forbid(logits, input_ids, penalty):
+    o = logits.copy()
+    for r, ids in zip(o, input_ids):
+        r[ids[ids >= 0]] = -np.inf
+    return o
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_manners",
+    named="logits is changed in place (+=, *=, out=",
+)
+def apply_repetition_penalty_inplace(logits, input_ids, penalty):
+    logits[...] = sampling.apply_repetition_penalty(logits, input_ids, penalty)
+    return logits
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_value",
+    named="u is not used: this is the likeliest token",
+)
+def sample_next_argmax(logits, u):
+    return logits.argmax(-1)
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_edges",
+    named="a token of probability 0 is drawn with u = 0",
+)
+def sample_next_left(logits, u):
+    return (np.cumsum(softmax(logits), -1) < u[:, None]).sum(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="every entry is off by +1")
+def sample_next_plus1(logits, u):
+    return np.minimum(
+        (np.cumsum(softmax(logits), -1) <= u[:, None]).sum(-1) + 1, logits.shape[-1] - 1
+    )
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_edges",
+    named="rounding errors grow along 20,000 tokens: sum",
+)
+def sample_next_no_clip(logits, u):
+    return (np.cumsum(softmax(logits.astype(np.float32)), -1) <= u[:, None]).sum(-1)
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_value",
+    named="the bar is read from its other end: 1 - u",
+)
+def sample_next_one_minus_u(logits, u):
+    return sampling.sample_next(logits, np.clip(1 - u, 0, 1 - 1e-9))
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_value",
+    named="the pieces are sorted by size; they stand in",
+)
+def sample_next_sorted(logits, u):
+    o = np.argsort(-logits, -1)
+    i = sampling.sample_next(np.take_along_axis(logits, o, -1), u)
+    return np.take_along_axis(o, i[:, None], -1)[:, 0]
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_edges",
+    named="a token of probability 0 is drawn with u = 0",
+)
+def sample_next_sorted_no_map(logits, u):
+    return sampling.sample_next(-np.sort(-logits, -1), u)
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_shares",
+    named="u is not used: this is the likeliest token",
+)
+def sample_next_of_logits(logits, u):
+    return (
+        (np.cumsum(np.where(np.isinf(logits), 0, logits), -1) <= u[:, None])
+        .sum(-1)
+        .clip(0, logits.shape[-1] - 1)
+    )
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_value",
+    named="all rows use the first number; each has its own",
+)
+def sample_next_u_first(logits, u):
+    return sampling.sample_next(logits, np.full_like(u, u[0]))
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_edges",
+    named="a token of probability 0 is drawn with u = 0",
+)
+def sample_next_uniform(logits, u):
+    return (u * logits.shape[-1]).astype(int)
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_value",
+    named="the numbers are right; only the shape is not",
+)
+def sample_next_column(logits, u):
+    return sampling.sample_next(logits, u)[:, None]
+
+
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_edges",
+    named="a token of probability 0 is drawn with u = 0",
+)
+def sample_next_log(logits, u):
+    return (
+        sampling.sample_next(np.exp(logits), u)
+        if False
+        else sampling.sample_next(softmax(logits), u)
+    )
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_in_place",
+    named="a new array is made, and everything in the",
+)
+def cache_update_concat(keys, values, nk, nv, start):
+    return np.concatenate([keys[:, :, :start], nk], 2), np.concatenate(
+        [values[:, :, :start], nv], 2
+    )
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="the whole room comes back, with what is behind",
+)
+def cache_update_all(keys, values, nk, nv, start):
+    cache_update(keys, values, nk, nv, start)
+    return keys, values
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="only the new tokens come back; all so far are",
+)
+def cache_update_new_only(keys, values, nk, nv, start):
+    cache_update(keys, values, nk, nv, start)
+    e = start + nk.shape[2]
+    return keys[:, :, start:e], values[:, :, start:e]
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="the last one comes back short: up to start + T",
+)
+def cache_update_one_short(keys, values, nk, nv, start):
+    k, v = cache_update(keys, values, nk, nv, start)
+    return k[:, :, :-1], v[:, :, :-1]
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="only the first of the new tokens is written",
+)
+def cache_update_only_one(keys, values, nk, nv, start):
+    keys[:, :, start] = nk[:, :, 0]
+    values[:, :, start] = nv[:, :, 0]
+    e = start + nk.shape[2]
+    return keys[:, :, :e], values[:, :, :e]
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="NaN: an overflow (inf - inf, inf / inf, 0 *",
+)
+def cache_update_at_end(keys, values, nk, nv, start):
+    t = nk.shape[2]
+    keys[:, :, -t:] = nk
+    values[:, :, -t:] = nv
+    return keys[:, :, : start + t], values[:, :, : start + t]
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="keys and values have changed places",
+)
+def cache_update_swap(keys, values, nk, nv, start):
+    return cache_update(keys, values, nk, nv, start)[::-1]
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="the keys stand where the values belong",
+)
+def cache_update_keys_twice(keys, values, nk, nv, start):
+    k, v = cache_update(keys, values, nk, nk if nk.shape == nv.shape else nv, start)
+    return k, v
+
+
+@mutant(
+    of="cache_update",
+    killed_by="test_cache_update_value",
+    named="off by one: this is the result for start +1",
+)
+def cache_update_plus1(keys, values, nk, nv, start):
+    s = min(start + 1, keys.shape[2] - nk.shape[2])
+    return cache_update(keys, values, nk, nv, s)
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_cost",
+    named="the whole text goes through the model in every",
+)
+def decode_loop_refeeds(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    ids = input_ids.copy()
+    done = np.zeros(len(ids), bool)
+    for _ in range(max_new_tokens):
+        t = np.where(done, pad_token_id, choose(step(ids), ids))
+        ids = np.concatenate([ids, t[:, None]], 1)
+        done |= emit(t)
+        if done.all():
+            break
+    return ids
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_value", named="there is one token too many")
+def decode_loop_one_more(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop.decode_loop(step, input_ids, max_new_tokens + 1, choose, emit, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="rows never end")
+def decode_loop_ignores_end(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def e(t):
+        emit(t)
+        return np.zeros(len(t), bool)
+
+    return loop.decode_loop(step, input_ids, max_new_tokens, choose, e, pad_token_id)
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_ends",
+    named="the loop stops when the first row has ended",
+)
+def decode_loop_ends_with_the_first(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def e(t):
+        r = emit(t)
+        return np.full(len(t), np.any(r))
+
+    return loop.decode_loop(step, input_ids, max_new_tokens, choose, e, pad_token_id)
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_ends",
+    named="finished rows are filled with 0; pad_token_id",
+)
+def decode_loop_pads_with_zero(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop.decode_loop(step, input_ids, max_new_tokens, choose, emit, 0)
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_value",
+    named="the prompts are missing in what comes back",
+)
+def decode_loop_only_new(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return loop.decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)[
+        :, input_ids.shape[1] :
+    ]
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_ends",
+    named="a row that has ended goes on; it is filled with",
+)
+def decode_loop_no_pads(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    ids = input_ids.copy()
+    done = np.zeros(len(ids), bool)
+    new = ids
+    for _ in range(max_new_tokens):
+        t = choose(step(new), ids)
+        new = t[:, None]
+        ids = np.concatenate([ids, new], 1)
+        done |= emit(t)
+        if done.all():
+            break
+    return ids
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_value",
+    named="the model is not fed every token once: see the",
+)
+def decode_loop_feeds_2d(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    ids = input_ids.copy()
+    done = np.zeros(len(ids), bool)
+    new = ids
+    for _ in range(max_new_tokens):
+        t = np.where(done, pad_token_id, choose(step(new), ids))
+        new = np.tile(t[:, None], 2)[:, :2]
+        ids = np.concatenate([ids, t[:, None]], 1)
+        done |= emit(t)
+        if done.all():
+            break
+    return ids
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_cost",
+    named="the model runs once more after the last token",
+)
+def decode_loop_last_step(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    ids = input_ids.copy()
+    done = np.zeros(len(ids), bool)
+    logits = step(ids)
+    for _ in range(max_new_tokens):
+        t = np.where(done, pad_token_id, choose(logits, ids))
+        ids = np.concatenate([ids, t[:, None]], 1)
+        done |= emit(t)
+        logits = step(t[:, None])
+        if done.all():
+            break
+    return ids
+
+
+@mutant(
+    of="decode_loop",
+    killed_by="test_decode_loop_calls",
+    named="choose gets only the tokens that are fed; the",
+)
+def decode_loop_choose_new_only(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    ids = input_ids.copy()
+    done = np.zeros(len(ids), bool)
+    new = ids
+    for _ in range(max_new_tokens):
+        t = np.where(done, pad_token_id, choose(step(new), new))
+        new = t[:, None]
+        ids = np.concatenate([ids, new], 1)
+        done |= emit(t)
+        if done.all():
+            break
+    return ids

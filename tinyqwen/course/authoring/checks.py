@@ -24,7 +24,9 @@ import inspect
 import numpy as np
 
 from tinyqwen.course.authoring.cases import Case, made_cases, normal
-from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare
+from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare, meaning
+from tinyqwen.course.authoring.terms import misweighted
+from tinyqwen.course.authoring.values import value_pattern
 from tinyqwen.course.authoring.wrong_calls import is_pair, other_settings, wrong_calls
 from tinyqwen.course.calls import StudentError, StudentFunction
 from tinyqwen.course.registry import reference
@@ -139,7 +141,10 @@ def check_value(
         result = call.reference(one)
         paired = is_pair(result)
         expected = several(result[0] if paired else result)
-        yours = several(value_of(fn, fn(*one.args, **one.options), paired, words))
+        yours = value_of(fn, fn(*one.args, **one.options), paired, words)
+        if len(expected) > 1 and isinstance(yours, list):
+            yours = tuple(yours)  # as good as a tuple to whoever unpacks it
+        yours = several(yours)
         if len(yours) != len(expected):
             raise CheckFailed(
                 f"{call.name} returned {len(yours)} results; {len(expected)} were expected: "
@@ -165,6 +170,7 @@ def check_value(
                 axes=_axes(axes, name),
                 mistakes=variants(),
                 rtol=rtol,
+                sizes=sizes_of(one),
             )
 
 
@@ -181,6 +187,7 @@ def check_vjp(
     *,
     against=None,
     mistakes=None,
+    terms=None,
     axes="",
     rtol=None,
     scale=1.0,
@@ -192,7 +199,9 @@ def check_vjp(
     forward pass, or of the reference's where the student's is not right: a wrong output costs the
     points of its own test, and not the gradient's as well.
 
-    axes: names of the axes of each gradient: {"x": "batch feature", "weight": "out in"}
+    axes:  names of the axes of each gradient: {"x": "batch feature", "weight": "out in"}
+    terms: {argument: {name of a term: (*arrays, g, **options) -> array}}: what an argument's
+        gradient is the sum of; a missing one, a wrong sign or factor is told by its name
     The rest is as for `check_value`.
     """
     call = Call(fn, against)
@@ -212,9 +221,30 @@ def check_vjp(
             what = f"{call.name}: the gradient of {name}"
             variants = _wrong_gradients(call, one, g, position, right_vjp, mistakes)
             settings = {"case": words, "axes": _axes(axes, name)}
-            compare(grads[position], expected, what, mistakes=variants, rtol=rtol, **settings)
+            known = {"mistakes": variants, "sizes": sizes_of(one)}
+            if name in (terms or {}):
+                known["told_by"] = _combined(terms[name], one, g)
+            compare(grads[position], expected, what, rtol=rtol, **known, **settings)
             numeric = central_differences(trusted, one, g, position)
             _compare_numeric(grads[position], numeric, what, **settings)
+
+
+def _combined(terms, case, g):
+    """A function of a wrong gradient that says which of the terms it is made of is wrong."""
+    made = {name: term(*case.args, g, **case.options) for name, term in terms.items()}
+    return lambda mine: misweighted(mine, made, lambda w: meaning(w, (), sizes_of(case)))
+
+
+def sizes_of(case):
+    """{number: what it is} of a case's arrays: their lengths, and how many rows they have."""
+    sizes = {}
+    for array in case.args:
+        if isinstance(array, np.ndarray) and array.ndim > 1:
+            sizes |= {
+                n: f"the length of axis {axis} of an input" for axis, n in enumerate(array.shape)
+            }
+            sizes[array.size // max(1, array.shape[-1])] = "the number of rows"
+    return sizes
 
 
 def _first(out):
@@ -243,7 +273,13 @@ def gradients_of(name, grads, expected, words):
             f"\n  input     {words}",
             "an input without a gradient gets None in its place"
             if any(gradient is None for gradient in expected)
-            else None,
+            else "a gradient is missing: there is one for each array, in their order",
+        )
+    if any(gradient is not None for gradient in grads[len(expected) :]):
+        raise CheckFailed(
+            f"{name}: vjp returned {len(grads)} gradients; {len(expected)} were expected, one for "
+            f"each array.\n  input     {words}",
+            "one gradient too many: options have none",
         )
     return grads
 
@@ -334,8 +370,9 @@ def check_equal(yours, expected, what, *, case="", mistakes=None):
             for text, wrong in (mistakes or {}).items()
             if _plain(yours) == _plain(wrong() if callable(wrong) else wrong)
         ),
-        "a return statement is missing" if yours is None else None,
+        None,
     )
+    likely = likely or value_pattern(_plain(yours), _plain(expected))
     at = f"\n  input     {case}" if case else ""
     raise CheckFailed(
         f"{what} is wrong.{at}\n"

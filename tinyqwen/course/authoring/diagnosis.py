@@ -76,7 +76,19 @@ def _wrong(yours, expected, rtol=None, like=None):
         return ~(equal | (difference <= allowed(expected, rtol, like)))
 
 
-def compare(yours, expected, what, *, case="", axes="", mistakes=(), rtol=None, like=None):
+def compare(
+    yours,
+    expected,
+    what,
+    *,
+    case="",
+    axes="",
+    mistakes=(),
+    rtol=None,
+    like=None,
+    sizes=None,
+    told_by=None,
+):
     """Raise CheckFailed unless `yours` agrees with `expected`.
 
     what:     what the array is, for the first line: "the output of silu"
@@ -84,12 +96,16 @@ def compare(yours, expected, what, *, case="", axes="", mistakes=(), rtol=None, 
     axes:     names of the axes, e.g. "batch time feature", aligned with the last ones
     mistakes: [(name, a function that returns what the mistake would give, or None)]
     like:     the array whose dtype sets the tolerance (expected is often float64)
+    sizes:    {number: what it is, of this input}, to say what a wrong factor may be
+    told_by:  None, or a function of `yours` that gives the mistake, tried after those
     """
-    yours = as_array(yours, expected, what, case)
-    expected = np.asarray(expected)
+    yours, expected = as_array(yours, expected, what, case), np.asarray(expected)
     if agrees(yours, expected, rtol, like):
         return
-    mistake = known_mistake(yours, expected, mistakes, like) or pattern(yours, expected, like)
+    mistake = known_mistake(yours, expected, mistakes, like)
+    if mistake is None and told_by is not None and yours.shape == expected.shape:
+        mistake = told_by(yours)
+    mistake = mistake or pattern(yours, expected, like, sizes)
     lines = [f"{what} is wrong."]
     if case:
         lines.append(f"  input     {case}")
@@ -141,12 +157,16 @@ def known_mistake(yours, expected, mistakes, like=None):
     return None
 
 
-def pattern(yours, expected, like=None):
+def pattern(yours, expected, like=None, sizes=None):
     """What the numbers alone give away, or None."""
 
     def same(x, y):
         return agrees(x, y, 1e-5, like=like)
 
+    if expected.dtype.kind == "b" and yours.dtype.kind != "b":
+        return f"True and False are asked for; these are numbers of dtype {yours.dtype}"
+    if yours.dtype.kind == "b" and expected.dtype.kind != "b":
+        return "numbers are asked for; these are True and False, the outcome of a comparison"
     if yours.shape != expected.shape:
         return _shape_pattern(yours, expected, same)
     if yours.dtype.kind == "f":
@@ -154,6 +174,10 @@ def pattern(yours, expected, like=None):
             return Symptom("NaN: an overflow (inf - inf, inf / inf, 0 * inf) or a division 0 / 0")
         if np.isinf(yours).any() and not np.isinf(expected).any():
             return Symptom("infinity: an overflow or a division by zero")
+    if expected.size > 1 and expected.dtype.kind in "iu" and yours.dtype.kind in "iu":
+        step = int(yours.flat[0]) - int(expected.flat[0])
+        if step and np.array_equal(yours, expected + step):
+            return f"every entry is off by {step:+d}"
     if expected.size < 2 or expected.dtype.kind not in "f":
         return None
     if not np.any(yours):
@@ -162,6 +186,8 @@ def pattern(yours, expected, like=None):
         return "a difference of rounding size: computed in float32, or with another small constant?"
     if same(-yours, expected):
         return "the sign is wrong"
+    if same(yours, np.floor(expected)) or same(yours, np.trunc(expected)):
+        return "the right numbers, without what is behind the point: // divides whole numbers"
     for digits in range(7):
         if same(yours, np.round(expected, digits)):
             return f"the right numbers, rounded to {digits} digits: return them as they are"
@@ -173,7 +199,7 @@ def pattern(yours, expected, like=None):
             ratio = yours[large][0] / expected[large][0]
             if abs(ratio - 1) > 1e-4 and same(yours, ratio * expected):
                 told = f"every entry is {ratio:.6g} times what it should be"
-                return told + _meaning(ratio, expected.shape)
+                return told + meaning(ratio, expected.shape, sizes)
         difference = (yours - expected)[large][0]
         if same(yours, expected + difference):
             return f"every entry is off by {difference:+.6g}"
@@ -182,6 +208,11 @@ def pattern(yours, expected, like=None):
             return (
                 f"along axis {axis} all entries have one wrong factor, which differs elsewhere: "
                 "look at what is divided or multiplied by a sum, a mean or a norm"
+            )
+        if expected.shape[axis] > 1 and _has_one_difference_along(axis, yours, expected, same):
+            return (
+                f"along axis {axis} all entries are off by one number, which differs elsewhere: "
+                "look at what is added or subtracted, a mean, a maximum or the logarithm of a sum"
             )
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1:
@@ -195,9 +226,10 @@ def pattern(yours, expected, like=None):
     return None
 
 
-def _meaning(ratio, shape):
+def meaning(ratio, shape, sizes=None):
     """What a factor is likely to be: a length, its root, or a well-known number, or nothing."""
     known = {float(n): f"{n}, the length of axis {axis}" for axis, n in enumerate(shape) if n > 2}
+    known = {float(n): f"{n}, {told}" for n, told in (sizes or {}).items() if n > 2} | known
     known |= {n**0.5: f"√{told}" for n, told in known.items()}
     known |= {np.log(2): "ln 2", np.log(10): "ln 10", np.pi: "π", 2 * np.pi: "2π"}
     for number, told in known.items():
@@ -213,6 +245,16 @@ def _has_one_factor_along(axis, yours, expected, same):
         size = (yours * expected).sum(axis, keepdims=True)
         factor = size / np.square(expected, dtype=np.float64).sum(axis, keepdims=True)
         return bool(np.isfinite(factor).all() and np.any(factor) and same(yours, factor * expected))
+
+
+def _has_one_difference_along(axis, yours, expected, same):
+    """True if yours is expected plus a number that is one along the axis, and not everywhere."""
+    with np.errstate(all="ignore"):
+        difference = np.where(np.isfinite(expected), yours - expected, np.nan)
+    if np.isnan(difference).all(axis).any():
+        return False
+    more = np.nanmean(difference, axis, keepdims=True)
+    return bool(np.isfinite(more).all() and same(yours, expected + more))
 
 
 def _shape_pattern(yours, expected, same):
@@ -233,6 +275,12 @@ def _shape_pattern(yours, expected, same):
             return f"the sum over axis {', '.join(map(str, longer))}, of length 1, is missing"
     if yours.ndim <= expected.ndim and _spreads(yours, expected):
         return "the right numbers, not copied to every entry of the input's shape"
+    if yours.ndim != expected.ndim:
+        return Symptom(f"it has {yours.ndim} axes, where {expected.ndim} are asked for")
+    if expected.ndim:
+        axis = next(i for i, (a, b) in enumerate(zip(yours.shape, expected.shape)) if a != b)
+        pair = yours.shape[axis], expected.shape[axis]
+        return Symptom(f"axis {axis} has the length {pair[0]}, where {pair[1]} is asked for")
     return None
 
 

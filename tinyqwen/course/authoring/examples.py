@@ -38,7 +38,8 @@ def check_example(fn):
             raise inner from None
         raise CheckFailed(
             f"{fn.__name__}: the example in the docstring cannot go on with what came "
-            f"({type(inner).__name__}: {inner}).\n  >>> {error.example.source.strip()}"
+            f"({type(inner).__name__}: {inner}).\n  >>> {error.example.source.strip()}",
+            _why_not_unpacked(str(inner)),
         ) from None
     except doctest.DocTestFailure as error:
         source, want, got = (
@@ -49,6 +50,15 @@ def check_example(fn):
             f"{fn.__name__}: the example in the docstring gives something else.\n"
             f"  >>> {source}\n  expected  {want}\n  yours     {got}"
         ) from None
+
+
+def _why_not_unpacked(message):
+    """What an example that stumbles says of the number of results, or None."""
+    if "too many values to unpack" in message:
+        return "one result too many; a vjp has a gradient for each array, and none for options"
+    if "not enough values to unpack" in message:
+        return "a result is missing; count what the docstring says is returned"
+    return None
 
 
 def _printing_elsewhere(function, stdout):

@@ -6,6 +6,7 @@ reference returns for other arguments.
 """
 
 import inspect
+import math
 
 import numpy as np
 
@@ -34,7 +35,10 @@ def wrong_calls(call, case):
         text = f"{call.names[i]} is used transposed: its last two axes are exchanged"
         yield text, lambda turned=turned: out(turned, case.options)
     for axis in range(max((case.args[i].ndim for i in arrays), default=1) - 1):
-        turned = [np.swapaxes(x, axis, -1) if k in arrays else x for k, x in enumerate(case.args)]
+        turned = [
+            np.swapaxes(x, axis, -1) if k in arrays and np.ndim(x) > axis + 1 else x
+            for k, x in enumerate(case.args)
+        ]
         text = f"it works along axis {axis}; it is the last axis that is asked for"
         yield (
             text,
@@ -50,6 +54,18 @@ def other_settings(call, case):
         if default is not inspect.Parameter.empty and default is not value:
             text = f"{name} is not used: this is what its default, {default!r}, gives"
             yield text, case.args, {k: v for k, v in case.options.items() if k != name}
+    for name, value in case.options.items():
+        if type(value) is float and value > 0 and math.isfinite(value):
+            for told, other in (
+                (f"{name} is used the other way round, as 1/{name}", 1 / value),
+                (f"{name} is squared", value**2),
+                (f"the square root of {name} is taken", value**0.5),
+                (f"{name} has the wrong sign", -value),
+                (f"twice {name} is taken", 2 * value),
+                (f"half of {name} is taken", value / 2),
+                (f"1 - {name} stands where {name} belongs", 1 - value),
+            ):
+                yield told, case.args, {**case.options, name: other}
     for step in (1, -1):
         told = f"off by one: this is the result for {{}}{step:+d}"
         for i, value in enumerate(case.args):
