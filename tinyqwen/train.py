@@ -7,7 +7,7 @@ import signal
 import sys
 import textwrap
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from tinyqwen import nn
 from tinyqwen.analysis.costs import flops_per_token, part_counts, training_memory
 from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import MODELS, AutoConfig
-from tinyqwen.optim import AdamW
+from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
 from tinyqwen.parallel.mpi import ranks
 from tinyqwen.text.tokenizer import Tokenizer
@@ -209,9 +209,10 @@ def dry_run(config):
 
     counts = part_counts(shape)
     print(f"{sum(counts.values()):,} parameters:")
+    width = max(14, *(len(part) + 2 for part in counts))
     for part, count in counts.items():
         if count:
-            print(f"  {part:<14}{count:>14,}{count / sum(counts.values()):8.1%}")
+            print(f"  {part:<{width}}{count:>14,}{count / sum(counts.values()):8.1%}")
 
     flops = flops_per_token(shape, config.seq_len, training=True, causal=True)
     flops = sum(flops.values())
@@ -225,6 +226,8 @@ def dry_run(config):
     config.refuse_too_large()
     # --steps 0 asked for this plan; the recipe's tell the scale
     steps = TrainConfig.recipe(model=config.model, task=config.task).steps
+    if model_config.pad_token_id is None:  # to time it, any token will do
+        model_config = replace(model_config, pad_token_id=0)
     model = task.auto.from_config(model_config)
     seconds = _seconds_per_step(model, task, np.random.default_rng(0))
     tokens = rows * config.seq_len
@@ -244,7 +247,7 @@ def _vocabulary(config):
 
 def _seconds_per_step(model, task, rng):
     """Median time of an update on random tokens."""
-    config, optimizer, times = task.config, AdamW(model.parameters()), []
+    config, optimizer, times = task.config, AdamW(decay_groups(model, 0.1)), []
     rows = config.batch_size * config.grad_accumulation
     with DataParallel(model, config.threads, optimizer, task) as parallel:
         for _ in range(4):

@@ -141,6 +141,32 @@ def test_sequence_length(folder, capsys):
             inspect.main([str(folder()), "--sequence-length", str(length)])
 
 
+def test_scaled_rope_is_told_and_reaches_further(folder, capsys):
+    for scaling in ({"type": "yarn", "factor": 4.0}, {"rope_type": "linear", "factor": 4}):
+        out = printed(capsys, folder(rope_scaling=scaling), "--seq-len", 131072)
+        kind = scaling.get("type", scaling.get("rope_type"))
+        assert f"'rope_type': '{kind}', 'factor': 4" in out and "131,072 tokens long" in out
+    with pytest.raises(ValueError, match="must be from 1 to 131072, not 131073"):
+        inspect.main([str(folder.path), "--seq-len", "131073"])
+
+
+def test_an_encoder_and_a_decoder_by_hand(tmp_path, capsys):
+    """The base model of Vaswani et al. 2017, table 3: 65M parameters with 37,000 tokens."""
+    config = tq.MarianConfig(
+        **{"vocab_size": 37000, "d_model": 512, "encoder_layers": 6, "encoder_ffn_dim": 2048},
+        **{"encoder_attention_heads": 8, "pad_token_id": 0, "decoder_start_token_id": 0},
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    out = printed(capsys, tmp_path, "--seq-len", 10)
+    tables = 37000 * 512 + 2 * 1024 * 512 + 37000  # of tokens, of positions, of the logits' biases
+    attention = 18 * 4 * 512 * 513
+    layers = 12 * (2 * 512 * 2048 + 2560) + 30 * 1024
+    assert f"{tables + attention + layers:,}" in out
+    assert f"{18 * 4 * 2 * 512 * 512:,}" in out  # operations of the projections
+    assert f"{18 * 4 * 10 * 512:,}" in out  # and of the scores
+    assert f"{2 * 6 * 512 * 4:,}" in out and "of the source" in out  # the cache, in float32
+
+
 @pytest.mark.parametrize("name", ["budget.png", "budget.SVG"])
 def test_plot(folder, capsys, name):
     folder()

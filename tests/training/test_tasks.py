@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -12,6 +13,7 @@ from tinyqwen.course.registry import library
 from tinyqwen.course.swapping import swap
 from tinyqwen.models.auto import MODELS
 from tinyqwen.parallel import data_parallel, workers
+from tinyqwen.train import dry_run
 from tinyqwen.training import trainer as trainer_module
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.run_state import STATE, load_state
@@ -201,6 +203,17 @@ def test_a_students_functions_are_run_on(case):
     if ours.label_smoothing:  # a loss of another name
         del calls["cross_entropy"]
     assert all(calls.values()), calls
+
+
+def test_a_plan_of_zero_steps_trains_and_writes_nothing(case, capsys):
+    config = case("run", steps=0)
+    assert dry_run(config) == 0
+    out = capsys.readouterr().out
+    parts = re.search(r"([\d,]+) parameters:\n((?:  .+\n)+)", out)
+    counts = [int(line.split()[-2].replace(",", "")) for line in parts[2].splitlines()]
+    assert sum(counts) == int(parts[1].replace(",", "")) > 1000
+    assert all(word in out for word in ("activations", "GFLOP/s", "6N: ", "moments of AdamW"))
+    assert not trainer_folder(config).exists()
 
 
 def test_a_sample_and_a_prompt(case):
