@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import tinyqwen as tq
 from tinyqwen.autograd.random import default_rng
@@ -154,10 +154,11 @@ def test_blas_has_its_cores_again(model):
     def cores():
         return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
 
-    before = cores()
-    with DataParallel(model, 2):
-        assert set(cores()) <= {1}
-    assert cores() == before
+    with threadpool_limits(2, user_api="blas"):
+        before = cores()
+        with DataParallel(model, 2):
+            assert set(cores()) <= {1}
+        assert cores() == before
 
 
 def test_workers_see_each_update(model, rng):
