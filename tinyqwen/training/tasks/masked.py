@@ -67,8 +67,8 @@ class Masked(Task):
 
     auto = AutoModelForPreTraining
     recipe: ClassVar = {
-        **{"tokenizer": "wordpiece", "steps": 1500, "batch_size": 32, "learning_rate": 1e-3},
-        **{"intermediate_size": 512, "seq_len": 64, "eval_interval": 300},
+        **{"tokenizer": "wordpiece", "steps": 2200, "batch_size": 32, "learning_rate": 1e-3},
+        **{"intermediate_size": 512, "seq_len": 64, "eval_interval": 550},
     }
 
     def new_tokenizer(self, files):
