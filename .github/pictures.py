@@ -27,6 +27,7 @@ FIGURES = {  # chapter: which of its figures
     "11": 7,
     "12": 1,
     "13": 4,
+    "14": 5,
     "19": 4,
     "21": 2,
 }

@@ -178,7 +178,7 @@ def train(config, resume, steps=None, student=None, ranks=None):
         if (student or resume) and first:
             from tinyqwen.course import capstone
 
-            capstone.begin(trainer.folder, student, resume)
+            capstone.begin(trainer.folder, student, resume, trainer.config.task)
         try:
             summary = trainer.train()
         except Stopped as stop:
@@ -192,7 +192,7 @@ def train(config, resume, steps=None, student=None, ranks=None):
         if first:
             print_summary(trainer, summary)
         if student and first:
-            print(capstone.end(trainer.folder, summary["gap"]))
+            print(capstone.end(trainer.folder, summary, trainer.config.task))
     return 0
 
 
