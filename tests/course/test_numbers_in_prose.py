@@ -30,6 +30,13 @@ EXCEPTIONS = {  # chapter: {number in its prose: why no cell prints it}
     "12": {"151,936": PUBLISHED, "0.9999": "made up", "0.99995": "made up"},
     "13": {"850,000": "rounded: chapter 10 prints 854,144"},
     "14": {"213": "of Vaswani et al., in millions"},
+    "16": {
+        **dict.fromkeys(("11,008", "4,096"), "of LLaMA-7B's config"),
+        **{"768": "of GPT-2's config", "400": "of Peng et al.'s fine-tuning"},
+        **dict.fromkeys(("32,768", "131,072"), "of Qwen2.5's model card"),
+        "100": "places of a table, for a question",
+        "255": "places of a table, for a question",
+    },
 }
 
 

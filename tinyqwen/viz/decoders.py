@@ -1,0 +1,167 @@
+"""Pictures of chapter 16: the line of decoders, and positions past those of the training."""
+
+import numpy as np
+
+from tinyqwen import functional as F
+from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PALETTE, RED, figure, plain_log, style
+
+# (year, name, positions, norm, mlp, heads, biases, norm on Q and K)
+HISTORY = (
+    ("2018", "GPT-1", "learned", "LayerNorm, after", "GELU", "MHA", "all", "no"),
+    ("2019", "GPT-2", "learned", "LayerNorm, before", "GELU", "MHA", "all", "no"),
+    ("2023", "LLaMA", "RoPE", "RMSNorm, before", "SwiGLU", "MHA", "none", "no"),
+    ("2023", "Llama 2 70B", "RoPE", "RMSNorm, before", "SwiGLU", "GQA", "none", "no"),
+    ("2024", "Qwen2", "RoPE", "RMSNorm, before", "SwiGLU", "GQA", "Q, K, V", "no"),
+    ("2025", "Qwen3", "RoPE", "RMSNorm, before", "SwiGLU", "GQA", "none", "yes"),
+)
+HEADS = ("", "", "positions", "norm", "MLP", "heads", "biases", "Q, K normed")
+
+
+def history():
+    """The line of decoders as a table; what a model changed of the one above is lit."""
+    widths = np.array([0.7, 1.3, 1.0, 1.8, 1.0, 0.8, 0.95, 1.2])
+    left = np.concatenate([[0], np.cumsum(widths)])
+    with style():
+        fig, ax = figure(size=(9.6, 2.9))
+        for column, head in enumerate(HEADS):
+            ax.text(left[column] + 0.08, 0.55, head, va="center", color=GRAY)
+        for row, cells in enumerate(HISTORY):
+            for column, text in enumerate(cells):
+                new = row and column > 1 and text != HISTORY[row - 1][column]
+                if new:
+                    box = (left[column], -row - 0.42), widths[column] - 0.06, 0.84
+                    ax.add_patch(_rectangle(*box, color=ORANGE, alpha=0.35))
+                weight = "bold" if new or column == 1 else "normal"
+                ax.text(left[column] + 0.08, -row, text, va="center", weight=weight)
+        ax.set(xlim=(0, left[-1]), ylim=(-len(HISTORY) + 0.4, 1))
+        ax.axis("off")
+    return fig
+
+
+def _rectangle(*args, **options):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(*args, linewidth=0, **options)
+
+
+def gelus(limit=4.0):
+    """GELU and ReLU, and how far GPT-2's tanh is from the exact GELU."""
+    x = np.linspace(-limit, limit, 400)
+    exact, tanh = F.gelu.raw(x)[0], F.gelu_new.raw(x)[0]
+    with style():
+        fig, (left, right) = figure(1, 2, size=(9.6, 3.1))
+        left.plot(x, np.maximum(x, 0), color=GRAY, linestyle="--", label="ReLU")
+        left.plot(x, exact, color=BLUE, label="GELU, both")
+        left.set(title="the function", xlabel="x")
+        left.legend()
+        right.plot(x, tanh - exact, color=ORANGE)
+        right.axhline(0, color=GRAY, linewidth=0.8)
+        right.set(title="GPT-2's less the exact one", xlabel="x")
+        right.ticklabel_format(axis="y", scilimits=(0, 0))
+    return fig
+
+
+def score_sizes(sizes, scores, normed):
+    """The largest score of random queries and keys by their size, with norms and without.
+
+    sizes: (n,) standard deviations of queries and keys; scores, normed: (n,) largest |q · k| / √D
+    """
+    with style():
+        fig, ax = figure(size=(7.2, 3.2))
+        ax.plot(sizes, scores, "o-", color=BLUE, label="as they are")
+        ax.plot(sizes, normed, "o-", color=ORANGE, label="normed")
+        ax.set(xscale="log", yscale="log", xlabel="standard deviation of queries and keys")
+        ax.set(ylabel="largest score")
+        plain_log(ax.xaxis)
+        plain_log(ax.yaxis)
+        ax.legend()
+    return fig
+
+
+def line_of_decoders(losses, milliseconds, floor):
+    """What each decoder of the line has learned, a dot a seed, and what a step of it costs.
+
+    losses: {name: validation losses, one a seed}; milliseconds: {name: of a step}; floor: nats
+    """
+    names = list(losses)
+    rows = np.arange(len(names))[::-1]
+    with style():
+        fig, (left, right) = figure(
+            1, 2, size=(9.6, 3.6), sharey=True, gridspec_kw={"width_ratios": (3, 2)}
+        )
+        for row, name in zip(rows, names):
+            found = losses[name]
+            left.plot(found, [row] * len(found), "o", color=BLUE, alpha=0.45, markersize=5)
+            left.plot(np.mean(found), row, "|", color=RED, markersize=16, markeredgewidth=2)
+        left.axvline(floor, color=GRAY, linestyle="--", linewidth=1)
+        left.annotate(f"floor {floor:.2f}", (floor, rows[0] + 0.4), (3, 0), color=GRAY,
+                      textcoords="offset points", fontsize=9)  # fmt: skip
+        left.set_yticks(rows, names)
+        left.set(xlabel="validation loss (nats per token)", title="a dot a seed, a bar their mean")
+        right.barh(rows, [milliseconds[name] for name in names], color=GREEN, height=0.6)
+        right.set(xlabel="milliseconds of one processor", title="a training step")
+    return fig
+
+
+def losses_by_place(curves, trained, end=None):
+    """The loss at each place of a text, averaged over texts and smoothed.
+
+    curves: {name: (T,) nats}; trained: the places that training had; end: where a table ends
+    """
+    with style():
+        fig, ax = figure(size=(9.0, 3.3))
+        for color, (name, nats) in zip(PALETTE, curves.items()):
+            width = 16
+            smooth = np.convolve(nats, np.ones(width) / width, "valid")
+            ax.plot(np.arange(len(smooth)) + width / 2, smooth, color=color, label=name)
+        for place, text in ((trained, "longest in training"), (end, "the table ends")):
+            if place is not None:
+                ax.axvline(place, color=GRAY, linestyle="--", linewidth=1)
+                ax.annotate(
+                    text, (place, 1), (3, -8), color=GRAY, fontsize=9, textcoords="offset points",
+                    xycoords=("data", "axes fraction"),
+                )  # fmt: skip
+        ax.set(xlabel="position of the token", ylabel="loss (nats per token)", ylim=(0, None))
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def multipliers(scales, turns):
+    """What each way of stretching multiplies RoPE's frequencies by, pair by pair.
+
+    scales: {name: (dim/2,)}; turns: (dim/2,) turns of each pair within the original length
+    """
+    pairs = np.arange(len(turns))
+    with style():
+        fig, (left, right) = figure(1, 2, size=(9.6, 3.1))
+        for color, (name, scale) in zip(PALETTE, scales.items()):
+            left.plot(pairs, scale, "o-", markersize=3, color=color, label=name)
+        left.set(xlabel="pair i", ylabel="its frequency times", ylim=(0, 1.08))
+        left.set(title="the multipliers")
+        left.legend(loc="center right")
+        right.semilogy(pairs, turns, "o-", markersize=3, color=GRAY)
+        right.axhline(1, color=RED, linestyle="--", linewidth=1)
+        right.annotate(
+            "one turn", (0, 1), (2, 4), textcoords="offset points", color=RED, fontsize=9
+        )
+        right.set(xlabel="pair i", title="turns within the original length")
+    return fig
+
+
+def accuracies(found, baseline):
+    """How many unseen texts are labelled rightly, by λ; a dot a seed, a bar their mean.
+
+    found: {λ: percentages, one a seed}; baseline: of always naming the commoner label
+    """
+    with style():
+        fig, ax = figure(size=(7.2, 2.4))
+        rows = range(len(found))[::-1]
+        for row, percents in zip(rows, found.values()):
+            ax.plot(percents, [row] * len(percents), "o", color=BLUE, alpha=0.5)
+            ax.plot(np.mean(percents), row, "|", color=RED, markersize=16, markeredgewidth=2)
+        ax.axvline(baseline, color=GRAY, linestyle="--", linewidth=1)
+        told = {"textcoords": "offset points", "color": GRAY, "fontsize": 9}
+        ax.annotate("always the same label", (baseline, rows[0] + 0.35), (3, 0), **told)
+        ax.set_yticks(list(rows), [f"λ = {weight:g}" for weight in found])
+        ax.set(xlabel="unseen texts labelled rightly (percent)", ylim=(-0.5, rows[0] + 0.6))
+    return fig
