@@ -33,6 +33,15 @@ def test_a_file_of_a_megabyte_is_read_and_one_byte_more_is_not(ada, tmp_path):
     assert files == {} and "larger than 1 MB" in notes[0]
 
 
+def test_a_notebook_may_have_pictures_up_to_16_megabytes(ada, tmp_path):
+    text = '{"cells": [{"cell_type": "code", "source": ["def silu(x): pass"]}]}'
+    (ada / "ch04.ipynb").write_text(text + " " * ((16 << 20) - len(text)))
+    assert set(taken(ada.parent, tmp_path)[0]) == {"ch04_swiglu.py"}
+    (ada / "ch04.ipynb").write_text(text + " " * ((16 << 20) + 1 - len(text)))
+    files, notes = taken(ada.parent, tmp_path)
+    assert files == {} and "larger than 16 MB" in notes[0]
+
+
 def test_as_many_files_as_a_person_has(ada, tmp_path, monkeypatch):
     """The folder itself counts as one; hidden folders do not."""
     monkeypatch.setattr(room, "MAX_FILES", 4)
@@ -169,3 +178,13 @@ def test_a_second_collection_forgets_the_first(ada, tmp_path):
     assert set(taken(ada.parent, tmp_path)[0]) == {"ch04_swiglu.py"}
     (ada / "ch04.py").unlink()
     assert taken(ada.parent, tmp_path)[0] == {}
+
+
+def test_names_that_differ_in_their_case_have_numbers(tmp_path):
+    """In the order of their names; case does not count on every disk."""
+    for name in ("ann", "ann-2", "ann 2", "b" * 60, "class"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    slugs = {s.name: s.slug for s in collect(tmp_path / "in", ["ch04"], tmp_path / "out")}
+    assert slugs == {
+        "ann": "ann", "ann 2": "ann_2", "ann-2": "ann-2", "b" * 60: "b" * 40, "class": "class-2",
+    }  # fmt: skip
