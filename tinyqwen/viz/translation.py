@@ -60,7 +60,7 @@ def machine(layers=6):
         _arrow(ax, (7.0, 8.2), (7.0, 8.45))
         ax.text(7.0, 8.6, "what comes next: I have a cat </s>", ha="center", fontsize=10)
         ax.text(1.2, 5.75, "encoder", ha="center", fontsize=12, weight="bold")
-        ax.text(5.6, 7.6, "decoder", ha="center", fontsize=12, weight="bold")
+        ax.text(9.4, 7.0, "decoder", ha="center", fontsize=12, weight="bold")
         ax.set(xlim=(-0.2, 10.6), ylim=(-1.0, 8.95))
         ax.axis("off")
     return fig
