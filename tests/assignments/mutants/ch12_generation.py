@@ -1516,7 +1516,7 @@ def decode_loop_refeeds(step, input_ids, max_new_tokens, choose, emit, pad_token
 
 @mutant(of="decode_loop", killed_by="test_decode_loop_value", named="there is one token too many")
 def decode_loop_one_more(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
-    return loop.decode_loop(step, input_ids, max_new_tokens + 1, choose, emit, pad_token_id)
+    return decode_loop(step, input_ids, max_new_tokens + 1, choose, emit, pad_token_id)
 
 
 @mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="rows never end")
@@ -1525,7 +1525,7 @@ def decode_loop_ignores_end(step, input_ids, max_new_tokens, choose, emit, pad_t
         emit(t)
         return np.zeros(len(t), bool)
 
-    return loop.decode_loop(step, input_ids, max_new_tokens, choose, e, pad_token_id)
+    return decode_loop(step, input_ids, max_new_tokens, choose, e, pad_token_id)
 
 
 @mutant(
@@ -1538,7 +1538,7 @@ def decode_loop_ends_with_the_first(step, input_ids, max_new_tokens, choose, emi
         r = emit(t)
         return np.full(len(t), np.any(r))
 
-    return loop.decode_loop(step, input_ids, max_new_tokens, choose, e, pad_token_id)
+    return decode_loop(step, input_ids, max_new_tokens, choose, e, pad_token_id)
 
 
 @mutant(
@@ -1547,7 +1547,7 @@ def decode_loop_ends_with_the_first(step, input_ids, max_new_tokens, choose, emi
     named="finished rows are filled with 0; pad_token_id",
 )
 def decode_loop_pads_with_zero(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
-    return loop.decode_loop(step, input_ids, max_new_tokens, choose, emit, 0)
+    return decode_loop(step, input_ids, max_new_tokens, choose, emit, 0)
 
 
 @mutant(
@@ -1556,7 +1556,7 @@ def decode_loop_pads_with_zero(step, input_ids, max_new_tokens, choose, emit, pa
     named="the prompts are missing in what comes back",
 )
 def decode_loop_only_new(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
-    return loop.decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)[
+    return decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)[
         :, input_ids.shape[1] :
     ]
 
