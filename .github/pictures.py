@@ -28,6 +28,7 @@ FIGURES = {  # chapter: which of its figures
     "12": 1,
     "13": 4,
     "14": 5,
+    "15": 1,
     "19": 4,
     "21": 2,
 }

@@ -30,6 +30,13 @@ EXCEPTIONS = {  # chapter: {number in its prose: why no cell prints it}
     "12": {"151,936": PUBLISHED, "0.9999": "made up", "0.99995": "made up"},
     "13": {"850,000": "rounded: chapter 10 prints 854,144"},
     "14": {"213": "of Vaswani et al., in millions"},
+    "15": {
+        "0.15": "the paper's share, 15% where a cell prints it",
+        "30,522": "of BERT's config",
+        **dict.fromkeys(("110", "340"), "millions, as published; a cell prints the exact counts"),
+        "440": "megabytes to download",
+        "78.6": "of data/stories/reader.json, a line in the picture",
+    },
     "16": {
         **dict.fromkeys(("11,008", "4,096"), "of LLaMA-7B's config"),
         **{"768": "of GPT-2's config", "400": "of Peng et al.'s fine-tuning"},
