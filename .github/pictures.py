@@ -29,6 +29,7 @@ FIGURES = {  # chapter: which of its figures
     "13": 4,
     "14": 5,
     "15": 1,
+    "18": 1,
     "19": 4,
     "21": 2,
 }

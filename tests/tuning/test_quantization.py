@@ -8,7 +8,7 @@ import pytest
 
 import tinyqwen as tq
 from tinyqwen.storage import safetensors
-from tinyqwen.tuning.packed_matrix import GroupedMatrix, Int8Table, packed_linear
+from tinyqwen.tuning.packed_matrix import GroupedMatrix, Int8Table, packed_linear, packed_product
 from tinyqwen.tuning.packing import dequantize_array, quantize_array
 from tinyqwen.tuning.quantization import QuantizedEmbedding, QuantizedLinear
 
@@ -287,3 +287,15 @@ def test_what_cannot_be_quantized_is_refused(settings, words):
     assert repr(model) == before
     with pytest.raises(ValueError, match="quantized already"):
         tq.quantize(tq.quantize(model, 4, 16), 4, 16)
+
+
+def test_the_product_of_codes_is_that_of_the_dense_weight(rng):
+    """Also of an x that is divided by what the codes were multiplied with."""
+    x, codes = rng.normal(size=(3, 2, 4)), rng.integers(0, 16, (5, 3, 4, 6)).astype(float)
+    scales, zeros = rng.uniform(0.5, 2, (5, 3, 6)), rng.integers(1, 16, (5, 3, 6))
+    dense = scales[:, :, None] * (codes - zeros[:, :, None])
+    expected = np.einsum("gti,bgio->bto", x, dense)
+    found = packed_product(x, x.sum(2), codes, scales, zeros)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    again = packed_product(x / 16, x.sum(2), 16 * codes, scales, zeros)
+    np.testing.assert_allclose(again, expected, rtol=1e-12)
