@@ -102,9 +102,10 @@ def texts(notebook):
 
 
 def kinds(notebook):
-    """For each code cell, which kinds of outputs it has."""
+    """For each code cell, which kinds of outputs it has; knobs only where ipywidgets is there."""
+    widget = {"application/vnd.jupyter.widget-view+json"}
     return [
-        {kind for o in cell.outputs for kind in o.get("data", {o.output_type: None})}
+        {kind for o in cell.outputs for kind in o.get("data", {o.output_type: None})} - widget
         for cell in code_cells(notebook)
     ]
 
