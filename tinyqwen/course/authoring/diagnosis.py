@@ -210,7 +210,7 @@ def pattern(yours, expected, like=None, sizes=None):
                 "look at what is divided or multiplied by a sum, a mean or a norm"
             )
         if expected.shape[axis] > 1 and _has_one_difference_along(axis, yours, expected, same):
-            return (
+            return Symptom(
                 f"along axis {axis} all entries are off by one number, which differs elsewhere: "
                 "look at what is added or subtracted, a mean, a maximum or the logarithm of a sum"
             )
