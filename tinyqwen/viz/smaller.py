@@ -1,0 +1,116 @@
+"""Pictures of models that become smaller: a teacher's targets, what can be spared, what is left."""
+
+import numpy as np
+
+from tinyqwen.viz.style import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PALETTE,
+    PURPLE,
+    RED,
+    SEQUENTIAL,
+    figure,
+    style,
+)
+
+
+def targets(tokens, rows):
+    """What different teachers say about one place: a panel of bars for each of them.
+
+    tokens: the words that might come, (n,); rows: {who says it: probabilities (n,)}.
+    """
+    with style():
+        fig, axes = figure(1, len(rows), size=(2.45 * len(rows) + 0.4, 2.9), sharey=True)
+        for ax, (name, p), color in zip(axes, rows.items(), (GRAY, *PALETTE)):
+            ax.bar(range(len(tokens)), p, color=color)
+            ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8.5)
+            ax.set_title(name, fontsize=10)
+        axes[0].set_ylabel("probability")
+    return fig
+
+
+def importance(scores, angles):
+    """Left, how much the loss feels each head; right, by how much each layer turns the stream.
+
+    scores (layers, heads); angles (layers,), in units of π.
+    """
+    with style():
+        fig, (left, right) = figure(1, 2, size=(8.6, 2.9))
+        image = left.imshow(scores, cmap=SEQUENTIAL, aspect="auto")
+        for (layer, head), score in np.ndenumerate(scores):
+            ink = "black" if score > 0.6 * scores.max() else "white"
+            left.text(head, layer, f"{score:.2f}", ha="center", va="center", color=ink, fontsize=9)
+        left.set(xlabel="head", ylabel="layer", title="importance of heads")
+        left.set_xticks(range(scores.shape[1]))
+        left.set_yticks(range(len(scores)))
+        fig.colorbar(image, ax=left)
+        right.bar(range(len(angles)), angles, color=ORANGE)
+        right.set_xticks(range(len(angles)))
+        right.set(xlabel="layer", ylabel="angle / π", title="how far a layer turns the stream")
+    return fig
+
+
+def sparsity(shares, curves, floor):
+    """Loss by the share of weights that are zero, for several ways to choose them.
+
+    shares (n,); curves: {way: losses (n,)}; floor: the loss of the whole model.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    with style():
+        fig, ax = figure(size=(6.8, 3.4))
+        for (way, losses), color in zip(curves.items(), (GRAY, BLUE, ORANGE)):
+            ax.plot(shares, losses, "o-", color=color, markersize=4, label=way)
+        ax.axhline(floor, color=RED, linestyle="--", linewidth=1.2, label="nothing pruned")
+        ax.set(yscale="log", xlabel="weights that are zero", ylabel="loss (nats per token)")
+        ticks = [
+            t for t in (0.3, 0.5, 1, 2, 4, 8) if 0.8 * floor < t < 1.3 * np.max([*curves.values()])
+        ]
+        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.legend(loc="upper left")
+    return fig
+
+
+WAYS = {
+    "as trained": GRAY,
+    "trained small": RED,
+    "distilled": PURPLE,
+    "pruned": ORANGE,
+    "quantized": BLUE,
+    "combined": GREEN,
+}
+
+
+def frontier(models, floor):
+    """All ways to be small in one picture: bytes against loss; below and left is better.
+
+    models: list of (name, way, bytes, loss), way one of WAYS; floor: entropy of the text.
+    """
+    with style():
+        fig, ax = figure(size=(9.0, 4.6))
+        for way, color in WAYS.items():
+            found = [(size, loss) for _, its, size, loss in models if its == way]
+            if found:
+                ax.plot(*zip(*found), "o", color=color, markersize=7, label=way)
+        for name, _, size, loss in models:
+            ax.annotate(name, (size, loss), (6, 4), textcoords="offset points", fontsize=8.5)
+        best = []
+        for _, _, size, loss in sorted(models, key=lambda model: model[2:]):
+            if not best or loss < best[-1][1]:
+                best.append((size, loss))
+        ax.step(*zip(*best), where="post", color=GRAY, linewidth=1, zorder=0)
+        ax.axhline(floor, color=RED, linestyle="--", linewidth=1)
+        ax.set(xscale="log", yscale="log", xlabel="bytes", ylabel="loss (nats per token)")
+        low, high = min(m[2] for m in models), max(m[2] for m in models)
+        ticks = [t for t in (1e5, 2e5, 5e5, 1e6, 2e6, 5e6) if 0.7 * low < t < 1.5 * high]
+        ax.set_xticks(ticks, [f"{t / 1e6:g} MB" for t in ticks])
+        ticks = [t for t in (0.3, 0.4, 0.5, 0.7, 1, 2, 4) if t < 1.3 * max(m[3] for m in models)]
+        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
+        ax.set_xlim(0.75 * low, 2.2 * high)
+        ax.legend(loc="upper right")
+    return fig
