@@ -60,7 +60,7 @@ def sparsity_mask(score, sparsity):
     """True for the weights that stay: in every row, all but the ⌊sparsity · in⌋ of lowest score.
 
     score (out, in); sparsity: from 0 up to, not including, 1. Of equal scores the first ones go.
-    Returns booleans (out, in). (0.58 · 50 is a little less than 29 in floating point; 29 are meant.)
+    Returns booleans (out, in). (0.58 · 50 is a bit less than 29 in floating point; 29 are meant.)
 
     >>> sparsity_mask(np.array([[3.0, 1.0, 2.0, 4.0]]), 0.5)
     array([[ True, False, False,  True]])
