@@ -118,3 +118,9 @@ def test_prose_names_files_that_exist():
         text = place.read_text(encoding="utf-8")
         for name in set(re.findall(r"tinyqwen/[\w/]+\.py", text)):
             assert (ROOT / name).exists(), f"{place.relative_to(ROOT)}: {name}"
+
+
+def test_every_test_file_has_a_name_of_its_own():
+    """pytest imports them by name: of two of one name, the second stops the whole run."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)

@@ -96,8 +96,6 @@ def frontier(models, floor):
             found = [(size, loss) for _, its, size, loss in models if its == way]
             if found:
                 ax.plot(*zip(*found), "o", color=color, markersize=7, label=way)
-        for name, _, size, loss in models:
-            ax.annotate(name, (size, loss), (6, 4), textcoords="offset points", fontsize=8.5)
         best = []
         for _, _, size, loss in sorted(models, key=lambda model: model[2:]):
             if not best or loss < best[-1][1]:
@@ -113,4 +111,28 @@ def frontier(models, floor):
         ax.minorticks_off()
         ax.set_xlim(0.75 * low, 2.2 * high)
         ax.legend(loc="upper right")
+        _label(ax, [(name, (size, loss)) for name, _, size, loss in models])
     return fig
+
+
+def _label(ax, points):
+    """Names beside points: to the right or to the left, above or below, where nothing is yet."""
+    ax.figure.draw_without_rendering()  # the layout says where a point lies
+    pixels = [ax.transData.transform(point) for _, point in points]
+    taken = [(x - 6, x + 6, y - 6, y + 6) for x, y in pixels]
+    for (name, point), (x, y) in zip(points, pixels):
+        width = 6.2 * len(name)
+        for right, up in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            left, bottom = x + 8 if right > 0 else x - 8 - width, y + (2 if up > 0 else -16)
+            box = (left, left + width, bottom, bottom + 13)
+            if not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        where = {"ha": "left" if right > 0 else "right", "va": "bottom" if up > 0 else "top"}
+        ax.annotate(
+            *(name, point, (6 * right, 2 * up)), textcoords="offset points", fontsize=8.5, **where
+        )
+
+
+def _overlap(a, b):
+    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
