@@ -91,13 +91,17 @@ def test_finds_what_ones_would_hide():
         lambda g, x: 2 * x * g + 1e-4,
         lambda g, x: np.full_like(x, np.nan),
         lambda g, x: np.full_like(x, np.inf),
-        lambda g, x: None,
         lambda g, x: 2 * x * g[::-1],
     ],
 )
 def test_finds_what_is_wrong(vjp):
     with pytest.raises(AssertionError, match="gradcheck: input 0"):
         tq.gradcheck(wrong(vjp), np.array([0.5, 1.0, 2.0]))
+
+
+def test_a_gradient_that_is_missing_is_refused():
+    with pytest.raises(RuntimeError, match=r"wrong: argument 0 .* gives none to it"):
+        tq.gradcheck(wrong(lambda g, x: None), np.array([0.5, 1.0, 2.0]))
 
 
 @pytest.mark.parametrize("others", [[], [-5.0]])

@@ -12,7 +12,14 @@ from tinyqwen.training.trainer import Stopped
 
 SUMMARY = {
     **{"steps": 1200, "elapsed": 61.6, "tokens_per_second": 23456.7, "train_loss": 1.23456},
-    **{"val_loss": 1.5, "best_step": 900, "floor": 1.25, "gap": 0.25, "shares": {"of_all": 0.125}},
+    **{
+        "val_loss": 1.5,
+        "best_step": 900,
+        "floor": 1.25,
+        "gap": 0.25,
+        "shares": {"of_all": 0.125},
+        "best_shares": {},
+    },
 }
 
 

@@ -16,8 +16,8 @@ def bleu(hypotheses, references, max_order=4):
     c, r: tokens of all hypotheses and of all references. N is max_order. Where one pₙ is 0, for
     want of matches or of n-grams, so is BLEU. Raises ValueError for lists of unequal length.
 
-    >>> bleu([["I", "have", "a", "dog"]], [["I", "have", "a", "cat"]], max_order=2)
-    0.7071067811865476
+    >>> round(bleu([["I", "have", "a", "dog"]], [["I", "have", "a", "cat"]], max_order=2), 4)
+    0.7071
     """
     if len(hypotheses) != len(references):
         raise ValueError(
