@@ -17,7 +17,6 @@ from tinyqwen.course.registry import ROOT, chapters
 from tinyqwen.course.submission import write_solution
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
-SECONDS = {"11": 240, "14": 180, "15": 180, "16": 120, "18": 240}  # those that train; others: 60
 MACHINE_PATH = re.compile(r"(?<![\w.])/(root|work|tmp|home|Users|var|mnt)/[\w.-]+")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -241,7 +240,8 @@ def test_runs_from_a_clean_kernel(path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
-    notebook, limit = read(path), SECONDS.get(path.name[:2], 60)
+    notebook = read(path)
+    limit = notebook.metadata.chapter.get("seconds", 60)  # more for a chapter that trains a model
     committed = kinds(notebook)
     client = nbclient.NotebookClient(
         notebook,

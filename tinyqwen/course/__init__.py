@@ -96,6 +96,11 @@ follow.
 
    `named` must occur in what the student would read.
 
+Beside them stands the notebook, `chapters/NN_topic.ipynb`. Its metadata, under "chapter", says what
+cannot be read off it: "picture", which of its figures README shows (`python .github/pictures.py`
+cuts it out); "seconds", its time on two cores if that is more than a minute; "numbers", those of
+the prose that no cell prints, each with the reason.
+
 Then, until it says no FAULT:
 
     python -m tinyqwen.grade --self-test ch04             the kill matrix, about a second
