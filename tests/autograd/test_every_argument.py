@@ -14,7 +14,12 @@ from further_table import FURTHER
 from op_table import ELEMENTARY, FUSED
 
 import tinyqwen as tq
-from tinyqwen.functional.routing import mixture_of_experts, top_k_routing
+from tinyqwen.functional.routing import (
+    auxiliary_loss,
+    combine,
+    mixture_of_experts,
+    top_k_routing,
+)
 from tinyqwen.tuning.distillation import kl_divergence
 from tinyqwen.tuning.lora import lora
 from tinyqwen.tuning.packed_matrix import Int8Table, packed_embedding, packed_linear
@@ -44,6 +49,10 @@ def normal(*shape):
 # What stands in no table of operations: the arguments by name.
 EXAMPLES = {
     top_k_routing: dict(logits=normal(3, 4), k=2, normalize=True),
+    auxiliary_loss: dict(logits=normal(5, 4), k=2, counts=np.array([1, 1, 0, 1, 1])),
+    combine: dict(
+        outputs=normal(6, 4), weights=normal(3, 2), order=np.array([4, 0, 5, 2, 1, 3])
+    ),
     mixture_of_experts: dict(
         x=normal(3, 2), weights=normal(3, 2), experts=np.array([[0, 1], [1, 2], [2, 0]]),
         gate_up=normal(3, 8, 2), down=normal(3, 2, 4),

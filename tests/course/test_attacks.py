@@ -172,8 +172,8 @@ def test_attack_earns_nothing(graded, name):
 
 def test_neighbors_keep_their_points(graded):
     for name in HONEST:
-        texts = [r.text for r in graded["students"][name].all_results if r.status != "passed"]
-        assert texts == []
+        required = [r for r in graded["students"][name].all_results if r.possible]
+        assert [r.text for r in required if r.status != "passed"] == []
         assert graded["students"][name].trouble == []
     rows = {row["student"]: row for row in graded["book"]}
     assert {name for name, row in rows.items() if row["total"] != "0"} == set(HONEST)

@@ -115,9 +115,9 @@ def kinds(notebook):
 
 
 def test_each_number_has_one_notebook():
-    """No number twice, and a notebook for every assignment."""
+    """From 00 on without a gap, and one for every assignment."""
     numbers = [path.name[:2] for path in NOTEBOOKS]
-    assert len(set(numbers)) == len(numbers)
+    assert numbers == [f"{n:02d}" for n in range(len(numbers))]
     assert {f"ch{number}" for number in numbers} >= set(chapters())
 
 

@@ -59,6 +59,24 @@ def parameter_counts(config):
     }
 
 
+def expert_parameters(config):
+    """(all, active): numbers of a layer's mixture of experts, and those that one token uses.
+
+    config: Qwen2-MoE's fields hidden_size h, num_experts E, num_experts_per_tok k,
+    moe_intermediate_size i, shared_expert_intermediate_size s. An expert is a SwiGLU block of three
+    matrices, 3 h i. The router, h E, the shared expert, 3 h s, and its gate, h, are used by all.
+
+    >>> expert_parameters({"hidden_size": 2, "num_experts": 4, "num_experts_per_tok": 1,
+    ...     "moe_intermediate_size": 3, "shared_expert_intermediate_size": 5})
+    (112, 58)
+    """
+    config = as_dict(config)
+    h, E = config["hidden_size"], config["num_experts"]
+    expert = 3 * h * config["moe_intermediate_size"]
+    by_all = h * E + 3 * h * config["shared_expert_intermediate_size"] + h
+    return E * expert + by_all, config["num_experts_per_tok"] * expert + by_all
+
+
 def rule_of_thumb(config):
     """(4d² + d·d_ff)·l + V·d: four square matrices, one feed-forward one, the embedding."""
     config = as_dict(config)
