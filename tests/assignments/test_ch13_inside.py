@@ -405,8 +405,13 @@ def told(submission):
 def test_diagnoses_form(submission):
     """A name for each patient, spelled as in the list; and your checks find such a fault."""
     found = told(submission)
-    with likely("there are four patients, and each has one diagnosis"):
-        check_equal(sorted(map(str, found)), list(faulty_models.NAMES), "the keys of diagnoses()")
+    keys = sorted(map(str, found))
+    check_equal(
+        keys,
+        list(faulty_models.NAMES),
+        "the keys of diagnoses()",
+        mistakes={"there are four patients, and each has one diagnosis": keys},
+    )
     for patient, name in sorted(found.items()):
         check(
             name in faulty_models.DIAGNOSES,
