@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyqwen.viz.style import BLUE, GRAY, PALETTE, SEQUENTIAL, figure, style
+from tinyqwen.viz.style import BLUE, GRAY, PALETTE, RED, SEQUENTIAL, figure, style
 
 
 def routing(tokens, probabilities, chosen):
@@ -15,22 +15,25 @@ def routing(tokens, probabilities, chosen):
     with style():
         N, E = np.shape(probabilities)
         fig, ax = figure(size=(0.8 * E + 2.2, 0.5 * N + 1.0))
-        image = ax.imshow(probabilities, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
-        for (n, e), p in np.ndenumerate(probabilities):
-            ink = "black" if p > 0.6 else "white"
-            ax.text(e, n, f"{p:.2f}", ha="center", va="center", color=ink, fontsize=9)
+        _numbers(fig, ax, probabilities, tokens, 1.0, ".2f", "probability")
         for n, experts in enumerate(chosen):
             for e in experts:
-                frame = Rectangle(
-                    (e - 0.46, n - 0.44), 0.92, 0.88, fill=False, ec="#D55E00", lw=2.5
-                )
+                frame = Rectangle((e - 0.46, n - 0.44), 0.92, 0.88, fill=False, ec=RED, lw=2.5)
                 ax.add_patch(frame)
-        ax.set_yticks(range(N), tokens)
-        ax.set_xticks(range(E))
-        ax.set_xlabel("expert")
-        ax.tick_params(length=0)
-        fig.colorbar(image, ax=ax, label="probability")
     return fig
+
+
+def _numbers(fig, ax, values, rows, top, form, label):
+    """A map of numbers from 0 to top, each written in its cell; a column an expert."""
+    image = ax.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=top, aspect="auto")
+    for (row, expert), value in np.ndenumerate(values):
+        ink = "black" if value > 0.6 * top else "white"
+        ax.text(expert, row, f"{value:{form}}", ha="center", va="center", color=ink, fontsize=9)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(np.shape(values)[1]))
+    ax.set_xlabel("expert")
+    ax.tick_params(length=0)
+    fig.colorbar(image, ax=ax, label=label)
 
 
 def loads(steps, runs):
@@ -60,22 +63,15 @@ def taken(kinds, shares):
     with style():
         K, E = np.shape(shares)
         fig, ax = figure(size=(0.78 * E + 2.8, 0.42 * K + 1.1))
-        image = ax.imshow(shares, cmap=SEQUENTIAL, vmin=0, aspect="auto")
-        for (kind, e), share in np.ndenumerate(shares):
-            ink = "black" if share > 0.6 * np.max(shares) else "white"
-            ax.text(e, kind, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=8.5)
-        ax.set_yticks(range(K), kinds)
-        ax.set_xticks(range(E))
-        ax.set_xlabel("expert")
-        ax.tick_params(length=0)
-        fig.colorbar(image, ax=ax, label="share of the kind")
+        _numbers(fig, ax, shares, kinds, np.max(shares), ".0%", "share of the kind")
     return fig
 
 
-def expert_parallel(sent):
+def expert_parallel(sent, experts=8):
     """Tokens on their way: how many of each machine's go to each machine's experts, and back.
 
     sent (M, M): from machine (rows) to machine (columns); what stays at home is on the diagonal.
+    experts: of all machines together, a multiple of M; neighbors share a machine.
     """
     with style():
         M = len(sent)
@@ -88,8 +84,8 @@ def expert_parallel(sent):
                 ax.plot([0, 1], [source, target], color=color, lw=width, alpha=0.55)
         for machine in range(M):
             ax.text(-0.06, machine, f"tokens of {machine}", ha="right", va="center")
-            first = 8 // M * machine
-            names = ", ".join(str(first + e) for e in range(8 // M)) if M <= 8 else str(machine)
+            each = experts // M
+            names = ", ".join(str(machine * each + e) for e in range(each))
             ax.text(1.06, machine, f"experts {names}", ha="left", va="center")
         ax.set(xlim=(-0.75, 1.85), ylim=(M - 0.6, -0.4))
         ax.axis("off")
