@@ -141,17 +141,16 @@ def _apply_vjp(node, incoming, gradients):
             f"{node.name}: its vjp returned {type(results).__name__}; "
             "a tuple with one gradient for each input was expected"
         )
-    given = [result is not None for result in results]
-    given += [False] * (len(node.parents) - len(given))
-    dropped = [i for i, parent in enumerate(node.parents) if parent is not None and not given[i]]
-    if dropped:
-        raise RuntimeError(
-            f"{node.name}: argument {dropped[0]} (from 0) requires a gradient, and this operation "
-            "gives none to it; pass a Tensor that requires none, such as .detach() gives"
-        )
-    for position, (parent, result) in enumerate(zip(node.parents, results)):
+    for position, parent in enumerate(node.parents):
         if parent is None:
             continue
+        result = results[position] if position < len(results) else None
+        if result is None:
+            raise RuntimeError(
+                f"{node.name}: argument {position} (from 0) requires a gradient, and this "
+                "operation gives none to it; pass a Tensor that requires none, such as .detach() "
+                "gives"
+            )
         if type(parent) is tuple:
             shape, dtype = parent[0].shapes[parent[1]], parent[0].dtypes[parent[1]]
         else:

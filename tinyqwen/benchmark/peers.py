@@ -23,6 +23,9 @@ class Training:
             .from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
             .train()
         )
+        for name, parameter in self.model.named_parameters():
+            if "embed_positions" in name:  # sinusoids: a constant, which transformers 5 would train
+                parameter.requires_grad_(False)
         self.batch = {name: torch.from_numpy(a) for name, a in batch_for(size)[0].items()}
         parameters = list(self.model.parameters())
         groups = [

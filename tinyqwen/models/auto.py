@@ -4,19 +4,40 @@ A family is a line in MODELS: a room whose classes have transformers' names, whi
 Qwen2Config, Qwen2Model, Qwen2ForCausalLM. What it has no class for, it cannot do.
 """
 
+from collections.abc import Mapping
+from importlib import import_module
+
 from tinyqwen import nn
-from tinyqwen.models import bert, gpt2, llama, marian, qwen2, qwen2_moe, qwen3
 from tinyqwen.storage.checkpoint import read_config
 
-MODELS = {
-    "qwen2": qwen2,
-    "llama": llama,
-    "qwen3": qwen3,
-    "qwen2_moe": qwen2_moe,
-    "gpt2": gpt2,
-    "bert": bert,
-    "marian": marian,
-}
+
+class _Families(Mapping):
+    """{model_type: its room}, opened when it is first asked for: most programs need one of them."""
+
+    def __init__(self, *model_types):
+        self._model_types = model_types
+
+    def __getitem__(self, model_type):
+        if model_type not in self._model_types:
+            raise KeyError(model_type)
+        return import_module(f"tinyqwen.models.{model_type}")
+
+    def __iter__(self):
+        return iter(self._model_types)
+
+    def __len__(self):
+        return len(self._model_types)
+
+
+MODELS = _Families(
+    "qwen2",
+    "llama",
+    "qwen3",
+    "qwen2_moe",
+    "gpt2",
+    "bert",
+    "marian",
+)
 
 
 class AutoConfig:
