@@ -174,3 +174,33 @@ def test_a_state_is_a_copy():
     for name, array in state.items():
         np.testing.assert_array_equal(array, kept[name])
     assert optimizer.state_dict()["steps"].tolist() == [2]
+
+
+def test_the_defaults_are_those_of_the_function(rng):
+    """And of PyTorch: lr 1e-3, betas 0.9 and 0.999, eps 1e-8, weight decay 1e-2."""
+    start, gradients = rng.normal(size=4), rng.normal(size=(3, 4))
+    (p,) = parameters(start)
+    optimizer, state = optim.AdamW([p]), (start, np.zeros(4), np.zeros(4))
+    settings = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2}
+    for t, p.grad in enumerate(gradients, 1):
+        optimizer.step()
+        state = optim.adamw_step(*state[:1], p.grad, *state[1:], t, **settings)
+    np.testing.assert_allclose(p.data, state[0], rtol=1e-15)
+    np.testing.assert_array_equal(
+        optim.adamw_step(start, gradients[0], *state[1:], 4)[0],
+        optim.adamw_step(start, gradients[0], *state[1:], 4, **settings)[0],
+    )
+
+
+def test_neighbors_of_unequal_age_are_updated_each_at_its_own(rng):
+    ps = parameters(*rng.normal(size=(4, 3)))
+    optimizer = optim.AdamW(ps, lr=0.1)
+    alone = [optim.AdamW(parameters(p.data), lr=0.1) for p in ps]
+    for absent in ((0, 2), (1,), (), (3,)):
+        for i, p in enumerate(ps):
+            gradient = None if i in absent else rng.normal(size=3)
+            p.grad = alone[i].params[0].grad = gradient
+            alone[i].step()
+        optimizer.step()
+    for p, other in zip(ps, alone):
+        np.testing.assert_array_equal(p.data, other.params[0].data)

@@ -817,8 +817,16 @@ def test_an_autograder_of_some_chapters_runs_those(tmp_path):
     path = make_zip(tmp_path / "autograder.zip", ["ch04", 5])
     with zipfile.ZipFile(path) as archive:
         run = archive.read("run_autograder").decode()
+        entries = archive.infolist()
     words = "test_ch04_swiglu.py tests/assignments/test_ch05_normalization.py -q"
     assert words in run and "{graders}" not in run
+    assert "--isolated" in run and '--grading-seed "$(od ' in run and "/dev/urandom" in run
+    modes = {entry.filename: entry.external_attr >> 16 for entry in entries}
+    assert modes["setup.sh"] == modes["run_autograder"] == 0o755
+    assert modes["tinyqwen/nn.py"] == 0o644 and "setup.cfg" in modes
+    assert {name.split("/")[1] for name in modes if name.startswith("data/")} == {"faulty_models"}
+    assert not any("__pycache__" in name for name in modes)
+    assert {entry.date_time[0] for entry in entries} == {2020}  # the same files, the same zip
     with zipfile.ZipFile(make_zip(path)) as archive:
         assert "pytest tests/assignments -q" in archive.read("run_autograder").decode()
 

@@ -179,3 +179,34 @@ def test_what_the_checkpoint_asks_for_and_we_lack_is_named_once(model, monkeypat
         model.generate([[3, 1]], 2)
     assert len(warned) == 1
     assert "typical_p, suppress_tokens, which" in str(warned[0].message)
+
+
+@pytest.mark.parametrize("ends", [[1], [1, 2], [1, 2, 3]])
+def test_no_text_goes_on_behind_one_of_several_ends(ends):
+    """Each of the ends is likelier than all that goes on: as many candidates are looked at as leave
+    num_beams unfinished ones."""
+    table = np.full((40, 40), 1e-4)
+    table[:, ends], table[:, 4], table[:, 5] = 0.25, 0.02, 0.01
+    config = GenerationConfig(
+        num_beams=2, num_return_sequences=2, eos_token_id=ends, pad_token_id=9,
+        early_stopping="never", length_penalty=9.0,
+    )  # fmt: skip
+    out = beam_search(scripted(table), np.array([[0]]), 4, lambda scores, ids: scores, config)
+    for text in out[:, 1:].tolist():
+        text = [token for token in text if token != 9]
+        assert not set(text[:-1]) & set(ends) and len(text) == 4
+
+
+def test_an_end_that_is_not_among_the_best_beams_ends_nothing():
+    """With one beam that is greedy search: the end is always the second choice."""
+    table = np.full((20, 20), 1e-4)
+    table[:, 2], table[:, 1] = 0.5, 0.4
+    for early in (True, False, "never"):
+        config = GenerationConfig(num_beams=1, eos_token_id=1, pad_token_id=9,
+                                  early_stopping=early, length_penalty=0.0)  # fmt: skip
+        out = beam_search(scripted(table), np.array([[0]]), 3, lambda scores, ids: scores, config)
+        assert out.tolist() == [[0, 2, 2, 2]]
+
+
+def test_as_many_beams_as_the_vocabulary_can_tell_apart(model):
+    assert model.generate([[3, 1]], 2, num_beams=15).shape == (1, 4)  # 2 · 15 of 30 tokens

@@ -206,3 +206,47 @@ def test_rows_that_stop_early_need_padding(model):
     with pytest.raises(ValueError, match="rows that stop early are filled with pad_token_id"):
         model.generate([[3, 1], [4, 1]], **options)
     assert model.generate([[3, 1], [4, 1]], pad_token_id=0, **options).shape[0] == 2
+
+
+def test_settings_that_stand_for_others():
+    assert GenerationConfig(top_k=0).top_k is None
+    assert GenerationConfig(no_repeat_ngram_size=0).no_repeat_ngram_size is None
+    assert GenerationConfig(eos_token_id=[5, 6]).pad_token_id == 5
+    assert GenerationConfig(eos_token_id=5).eos_token_id == [5]
+    for name in ("num_beams", "top_k", "temperature", "eos_token_id"):
+        with pytest.raises(ValueError, match=f"{name} must be .*, not True"):
+            GenerationConfig(**{name: True})
+
+
+def test_a_long_prompt_of_dynamic_angles_is_read_at_once(monkeypatch):
+    """In pieces the first tokens would be rotated as those of a shorter text."""
+    tq.manual_seed(0)
+    config = tq.Qwen2Config(
+        vocab_size=30, hidden_size=16, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=8,
+        initializer_range=0.5, rope_scaling={"rope_type": "dynamic", "factor": 4.0},
+    )  # fmt: skip
+    model, ids = tq.Qwen2ForCausalLM(config).eval(), [list(range(1, 21))]
+    whole = model.generate(ids, 1)
+    lengths, forward = [], model.forward
+
+    def watched(input_ids, **more):
+        lengths.append(input_ids.shape[1])
+        return forward(input_ids, **more)
+
+    monkeypatch.setattr(model, "forward", watched)
+    monkeypatch.setattr("tinyqwen.generation.step.SCORES", 1)
+    np.testing.assert_array_equal(model.generate(ids, 1), whole)
+    assert lengths == [20]
+
+
+def test_what_a_config_forces_is_forced_where_no_file_says_otherwise(monkeypatch):
+    config = tq.MarianConfig(
+        vocab_size=30, d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16,
+        pad_token_id=29, decoder_start_token_id=29, eos_token_id=3, forced_eos_token_id=7,
+    )  # fmt: skip
+    model = tq.MarianMTModel(config).eval()
+    assert model.generate([[5, 6]], 4)[0, -1] == 7
+    free = {"eos_token_id": [], "decoder_start_token_id": 29}
+    monkeypatch.setattr(model, "generation_config", free, raising=False)
+    assert model.generate([[5, 6]], 4)[0, -1] != 7

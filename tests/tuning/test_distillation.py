@@ -56,3 +56,18 @@ def test_a_task_with_a_teacher(rng):
     mixed.loss(student, batch, 10).backward()
     assert all(p.grad is None for p in teacher.parameters())
     assert mixed.measure(student, batch) == task.measure(student, batch)
+
+
+def test_a_teacher_is_asked_without_dropout_and_shares_the_divisor(rng):
+    """Twice the items halve both halves of the loss, as when a batch is split."""
+    sizes = dict(vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=1)
+    config = tq.Qwen2Config(
+        **sizes, num_attention_heads=2, num_key_value_heads=1, attention_dropout=0.9
+    )
+    student, teacher = tq.Qwen2ForCausalLM(config).eval(), tq.Qwen2ForCausalLM(config).train()
+    ids = rng.integers(0, 20, (2, 6))
+    batch, mixed = {"input_ids": ids, "labels": ids}, Distillation(Objective(), teacher, 0.25)
+    assert (mixed.weight, mixed.temperature) == (0.25, 2.0) and mixed.num_items(batch) == 10
+    loss = mixed.loss(student, batch, 10).item()
+    assert mixed.loss(student, batch, 10).item() == loss
+    assert mixed.loss(student, batch, 20).item() == pytest.approx(loss / 2, rel=1e-6)

@@ -110,3 +110,25 @@ def test_hessians_are_of_the_inputs(rng):
         seen.append(x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-6))
     x = np.concatenate(seen)
     np.testing.assert_allclose(found, 2 * x.T @ x / len(x), rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_that_is_given_is_changed(layer):
+    W, _, H = layer
+    H[7], H[:, 7] = 0, 0
+    kept = W.copy(), H.copy()
+    gptq_quantize(W, H, 4, 32)
+    np.testing.assert_array_equal(W, kept[0])
+    np.testing.assert_array_equal(H, kept[1])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_inputs_are_measured_without_dropout(rng, training):
+    sizes = dict(vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=1)
+    config = tq.Qwen2Config(
+        **sizes, num_attention_heads=2, num_key_value_heads=1, attention_dropout=0.9
+    )
+    model = tq.Qwen2ForCausalLM(config).train(training)
+    path, text = "model.layers.0.mlp.up_proj", [rng.integers(0, 20, (2, 5))]
+    first, second = (hessians(model, [path], text)[path] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert model.training == model.model.training == training

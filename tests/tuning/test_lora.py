@@ -272,3 +272,86 @@ def test_more_that_is_refused(tmp_path):
     safetensors.save(tmp_path / "adapter_model.safetensors", integers)
     with pytest.raises(ValueError, match="has dtype I32, expected a floating-point type"):
         tq.PeftModel.from_pretrained(base(), tmp_path)
+
+
+def test_how_much_an_adapter_weighs_and_how_it_begins():
+    assert (tq.LoraConfig().r, tq.LoraConfig().scaling) == (8, 1.0)
+    assert tq.LoraConfig(r=16, lora_alpha=8).scaling == 0.5
+    assert tq.LoraConfig(r=16, lora_alpha=8, use_rslora=True).scaling == 2.0
+    for how, deviation, most in ((True, 0.25 / 3**0.5, 0.25), ("gaussian", 1 / 12, 1.0)):
+        config = tq.LoraConfig(r=12, target_modules="all-linear", init_lora_weights=how)
+        model = tq.get_peft_model(base().astype(np.float64), config)
+        values = [p for n, p in model.named_parameters() if ".q_proj.lora_A" in n]
+        values = np.concatenate([p.data.ravel() for p in values])  # of 16 inputs
+        assert values.std() == pytest.approx(deviation, rel=0.1) and abs(values).max() <= most
+        assert {p.dtype for p in model.parameters()} == {np.dtype(np.float64)}
+        assert not any(p.data.any() for n, p in model.named_parameters() if ".lora_B" in n)
+
+
+def test_what_is_left_out_and_what_is_trained_whole():
+    model = base()
+
+    def found(**settings):
+        return list(find_targets(model, tq.LoraConfig(**settings)))
+
+    assert found(target_modules=["q_proj", "o_proj"], exclude_modules=["0.self_attn.q_proj"]) == [
+        "model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.q_proj",
+        "model.layers.1.self_attn.o_proj",
+    ]  # fmt: skip
+    whole = found(target_modules="all-linear", modules_to_save=["down_proj"])
+    assert len(whole) == 12 and not any(path.endswith("down_proj") for path in whole)
+    with pytest.raises(ValueError, match="no such linear layer"):
+        found(target_modules=["proj"])  # the end of a name is no name
+    for kind in ("SEQ_CLS", "TOKEN_CLS"):
+        assert tq.LoraConfig(task_type=kind).modules_to_save == ["classifier", "score"]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_new_adapter_trains_where_its_model_does(ids, training):
+    model = adapted(base().train(training), lora_dropout=1.0)
+    silent = np.array_equal(logits(model, ids), logits(base(), ids))
+    assert model.training == training == silent
+
+
+def test_a_read_adapter_is_for_use_unless_it_is_to_be_trained(tmp_path, ids):
+    adapted(lora_dropout=1.0).save_pretrained(tmp_path)
+    for trainable in (False, True):
+        model = tq.PeftModel.from_pretrained(base().train(), tmp_path, is_trainable=trainable)
+        silent = np.array_equal(logits(model, ids), logits(base(), ids))
+        assert silent == trainable and any(p.requires_grad for p in model.parameters()) == trainable
+        model.load_adapter(tmp_path, "other", is_trainable=trainable)
+        others = [p for n, p in model.named_parameters() if ".other." in n]
+        assert {p.requires_grad for p in others} == {trainable}
+        model.set_adapter("other")
+        trained = [n for n, p in model.named_parameters() if p.requires_grad]
+        assert trained and all(".other." in name for name in trained)
+
+
+def test_a_square_layer_of_gpt2_is_merged_the_right_way_round(ids):
+    """Its weight is (in, out): of a square one the shape does not tell."""
+    config = dict(vocab_size=30, n_embd=16, n_layer=2, n_head=2, n_positions=12)
+    model = tq.GPT2LMHeadModel(tq.GPT2Config(**config)).eval()
+    model = adapted(model, target_modules=["attn.c_proj", "c_attn"], fan_in_fan_out=True)
+    before = logits(model, ids)
+    np.testing.assert_allclose(logits(model.merge_and_unload(), ids), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_saved_merged_stays_as_it_was(tmp_path, ids, packed):
+    model = base(hidden_size=32, intermediate_size=32)
+    model = adapted(tq.quantize(model, 4, 8) if packed else model, target_modules=["q_proj"])
+    before, printed, settings = logits(model, ids), repr(model), dict(model.config.extra)
+    model.save_merged(tmp_path)
+    np.testing.assert_array_equal(logits(model, ids), before)
+    assert repr(model) == printed and model.config.extra == settings
+    merged = tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    np.testing.assert_allclose(logits(merged, ids), before, rtol=1e-3, atol=1e-4)
+
+
+def test_notes_of_peft_are_kept_and_what_is_switched_off_is_no_matter(tmp_path):
+    adapted(target_modules=["q_proj"]).save_pretrained(tmp_path)
+    change_config(tmp_path, peft_version="0.17", use_dora=False, rank_pattern={}, r=3)
+    config = tq.PeftModel.from_pretrained(base(), tmp_path).peft_config["default"]
+    config.save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert stored["peft_version"] == "0.17" and stored["peft_type"] == "LORA"

@@ -10,6 +10,7 @@ from tinyqwen.tuning.pruning import (
     prune_heads,
     prune_layers,
     prune_weights,
+    sparsity_mask,
     two_four_mask,
 )
 
@@ -136,3 +137,33 @@ def test_what_cannot_be_cut(texts, cut, words):
         cut(model, texts)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_the_angle_of_a_run_of_layers(texts):
+    """The mean over tokens: a longer text counts for more."""
+    model = base()
+    texts = [texts[0], texts[1][:1]]
+    angles = []
+    for ids in texts:
+        states = [s.data.astype(float) for s in model(ids, output_hidden_states=True).hidden_states]
+        x, y = states[0].reshape(-1, 16), states[2].reshape(-1, 16)
+        for a, b in zip(x, y):
+            angles.append(np.arccos(a @ b / np.sqrt((a @ a) * (b @ b))) / np.pi)
+    assert len(angles) == 18 + 6
+    np.testing.assert_allclose(measure_layers(model, 2, texts), [np.mean(angles)], rtol=1e-5)
+
+
+def test_a_cut_model_keeps_its_settings(texts, tmp_path):
+    model = base(use_sliding_window=True, sliding_window=4, max_window_layers=2).train()
+    model.generation_config = {"max_new_tokens": 7}
+    pruned = prune_layers(model, 1, texts)
+    assert pruned.training and pruned.generation_config == {"max_new_tokens": 7}
+    assert pruned.config.layer_types == ["full_attention", "sliding_attention"]
+    assert pruned.eval().training is False and not prune_layers(base(), 1, texts).training
+
+
+@pytest.mark.parametrize("sparsity, zeros", [(0.29, 29), (0.5, 50), (0.999, 99), (0.009, 0)])
+def test_as_many_zeros_as_asked_for(rng, sparsity, zeros):
+    """0.29 · 100 is 28.999999999999996 in floating point."""
+    mask = sparsity_mask(rng.normal(size=(3, 100)), sparsity)
+    assert (~mask).sum(1).tolist() == [zeros] * 3

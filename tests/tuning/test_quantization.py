@@ -299,3 +299,71 @@ def test_the_product_of_codes_is_that_of_the_dense_weight(rng):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     again = packed_product(x / 16, x.sum(2), 16 * codes, scales, zeros)
     np.testing.assert_allclose(again, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["gptq_v2", "without g_idx", "zeros at both ends"])
+def test_other_folders_open(tmp_path, rng, ids, kind):
+    """Zeros that are stored as they are; groups one after another; a stored 2ᵇ - 1 is a zero 2ᵇ."""
+    dense = official(tmp_path, rng, 8, sym=False, act_order=False)
+
+    def change(arrays):
+        for name in list(arrays):
+            if kind == "without g_idx" and name.endswith("g_idx"):
+                del arrays[name]
+            if kind == "gptq_v2" and name.endswith("qzeros"):
+                arrays[name] = (arrays[name].view(np.uint8) + 1).view(np.int32)
+            if kind == "zeros at both ends" and name == f"{Q}.qzeros":
+                arrays[name].view(np.uint8)[:, :2] = 0, 255
+
+    edit(tmp_path, change, **({"checkpoint_format": kind} if kind == "gptq_v2" else {}))
+    model = tq.AutoModelForCausalLM.from_pretrained(tmp_path)
+    if kind == "zeros at both ends":
+        zeros = model.get_submodule(Q).weight.zeros
+        assert (zeros[:, :2] == [1, 256]).all()
+    else:
+        close(logits(model, ids), logits(dense, ids))
+
+
+def test_what_a_quantized_model_says_of_itself(rng):
+    """And nothing of it is trained; biases stay; only tables of the vocabulary are in int8."""
+    text = [rng.integers(0, 40, (8, 20))]
+    for bits, method, sym in ((8, "rtn", True), (4, "rtn", False), (2, "gptq", False)):
+        model = tq.quantize(base(), bits, 16, method, text if method == "gptq" else None)
+        said = model.config.extra["quantization_config"]
+        assert (said["bits"], said["group_size"], said["sym"]) == (bits, 16, sym)
+        assert said["desc_act"] == (method == "gptq")
+        assert not any(p.requires_grad for p in model.parameters())
+        layer = model.get_submodule(Q)
+        layer.bias.data[...] = rng.normal(size=layer.bias.shape)
+        x = rng.normal(size=(1, 3, 32)).astype(np.float32)
+        close(layer.plain()(x).data, layer(x).data)
+    bert = tq.BertConfig(vocab_size=40, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                         intermediate_size=32, max_position_embeddings=16)  # fmt: skip
+    model = tq.quantize(tq.BertForMaskedLM(bert), 4, 16)
+    tables = {name.rsplit(".", 1)[-1]: type(m).__name__ for name, m in model.named_modules()
+              if "embeddings." in name and hasattr(m, "num_embeddings")}  # fmt: skip
+    assert tables == {"word_embeddings": "QuantizedEmbedding", "position_embeddings": "Embedding",
+                      "token_type_embeddings": "Embedding"}  # fmt: skip
+
+
+def test_tables_are_read_a_few_rows_at_a_time(tmp_path, ids, monkeypatch):
+    """With the last piece shorter: 40 rows of 32, 12 at a time."""
+    model = tq.quantize(base(), 8, 16)
+    model.save_pretrained(tmp_path)
+    whole = tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    monkeypatch.setattr(safetensors, "PIECE", 12 * 32)
+    parts = tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(logits(parts, ids), logits(whole, ids))
+    for wrong in (-1, 40):
+        with pytest.raises(ValueError, match=f"token id {wrong} is out of range"):
+            parts([[wrong]])
+
+
+def test_single_and_double_precision_take_turns(rng):
+    """One buffer serves both."""
+    packed, dense, _ = matrix(rng, 4, ordered=True)
+    x = rng.normal(size=(11, 32))
+    for dtype, tolerance in ((np.float64, 1e-9), (np.float32, 1e-4), (np.float64, 1e-9)):
+        out = packed_linear.raw(x.astype(dtype), packed)[0]
+        assert out.dtype == dtype
+        np.testing.assert_allclose(out, x @ dense.T, rtol=tolerance, atol=tolerance)
