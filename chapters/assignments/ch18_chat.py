@@ -14,7 +14,7 @@ import numpy as np  # noqa: F401
 
 
 def answer_parts(prompts, wholes):
-    """A conversation's text in parts, (text, whether it is an answer), none of them empty.
+    """A list of a conversation's parts, (text, whether it is an answer), none of them empty.
 
     prompts: for each answer, all text before it, with the opening of its turn. wholes: for each
     answer, all text to the end of its turn. Both are as a chat template draws them, so all of

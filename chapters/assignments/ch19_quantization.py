@@ -37,13 +37,16 @@ def quantize_array(weight, bits, group_size, sym=False):
     weight (in, out); `in` is a multiple of group_size. Each group of group_size neighboring inputs
     has a scale and a zero for every output, those of `group_scales`. Halves are rounded to even, as
     np.rint does.
-    Returns codes (in, out) uint8, scales (in / group_size, out) float16, and zeros of that shape.
+    Returns codes (in, out) uint8, scales (in / group_size, out) float16, and zeros of that shape,
+    integers.
 
     >>> codes, scales, zeros = quantize_array(np.array([[-1.0], [2.0], [-1.0], [0.0]]), 2, 2)
     >>> codes[:, 0]
     array([0, 3, 0, 3], dtype=uint8)
-    >>> scales[:, 0], zeros[:, 0]
-    (array([1.    , 0.3333], dtype=float16), array([1, 3]))
+    >>> scales[:, 0]
+    array([1.    , 0.3333], dtype=float16)
+    >>> zeros[:, 0].tolist()
+    [1, 3]
     """
     raise NotImplementedError
 

@@ -96,8 +96,9 @@ def step_seconds(flops, nbytes, ranks, speed, bandwidth, latency, overlap=0.0):
     bytes / `bandwidth`. While a share `overlap` of the arithmetic is done, gradients that are ready
     travel already: only what is left after that is waited for, and never less than nothing.
 
-    >>> step_seconds(flops=100, nbytes=8, ranks=2, speed=5, bandwidth=4, latency=0.5, overlap=0.1)
-    {'arithmetic': 10.0, 'communication': 2.0}
+    >>> parts = step_seconds(100, 8, 2, speed=5, bandwidth=4, latency=0.5, overlap=0.1)
+    >>> parts["arithmetic"], parts["communication"]       # 100 / 2 / 5 and 2 · (4 / 4 + 0.5) - 1
+    (10.0, 2.0)
     """
     raise NotImplementedError
 
@@ -110,8 +111,9 @@ def zero_memory(parameters, ranks, stage, weight_bytes=2, gradient_bytes=2, opti
     optimizer's state is shared out over the ranks; 2, the gradients too; 3, the weights too.
     (Rajbhandari et al. 2020, figure 1.)
 
-    >>> zero_memory(1000, 4, stage=1)
-    {'weights': 2000.0, 'gradients': 2000.0, 'optimizer': 3000.0}
+    >>> held = zero_memory(1000, 4, stage=1)
+    >>> held["weights"], held["gradients"], held["optimizer"]
+    (2000.0, 2000.0, 3000.0)
     """
     raise NotImplementedError
 

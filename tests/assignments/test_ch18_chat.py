@@ -437,6 +437,12 @@ MASK_MISTAKES = {
     "what fills the row sees nothing; by the rule it sees itself": lambda owner: (
         same(owner) & (owner >= 0)[:, None, :, None]
     ),
+    "an owner with a smaller number is seen, too: the numbers must be equal": lambda owner: (
+        owner[:, None, :, None] >= owner[:, None, None, :]
+    ),
+    "an owner with a larger number is seen, too: the numbers must be equal": lambda owner: (
+        owner[:, None, :, None] <= owner[:, None, None, :]
+    ),
     "what fills the row is not counted as a group of its own": lambda owner: (
         same(owner) | (owner < 0)[:, None, None, :]
     ),
@@ -642,29 +648,25 @@ def test_lora_vjp(submission):
         flat = [a.reshape(-1, a.shape[-1]) for a in (x, g)]
         return None, s * (flat[1].T @ flat[0]), s * (flat[1].T @ flat[0])
 
-    check_vjp(
-        submission.lora,
-        lora_cases(),
-        axes=LORA_AXES,
-        mistakes={
-            "the scaling is missing on the way back": scaled(0, 0, 0),
-            "the scaling is there twice on the way back": scaled(2, 2, 2),
-            "the gradients are summed over the time of one text; all rows of the batch count": (
-                last_of_batch
-            ),
-            "the mean over the rows is taken, where the sum belongs": mean,
-            "the weight's gradient is transposed: it has the weight's shape": turned,
-            "this is the gradient of W, gᵀ x; that of a factor goes through the other factor": (
-                through_other
-            ),
-            "x Aᵀ is left out: dB = scaling gᵀ (x Aᵀ)": lambda x, A, B, s, g: (
-                None,
-                None,
-                s * (g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])),
-            ),
-            "A is left out: dx = scaling g B A": lambda x, A, B, s, g: (s * (g @ B), None, None),
-        },
-    )
+    mistakes = {
+        "the scaling is missing on the way back": scaled(0, 0, 0),
+        "the scaling is there twice on the way back": scaled(2, 2, 2),
+        "the gradients are summed over the time of one text; all rows of the batch count": (
+            last_of_batch
+        ),
+        "the mean over the rows is taken, where the sum belongs": mean,
+        "the weight's gradient is transposed: it has the weight's shape": turned,
+        "this is the gradient of W, gᵀ x; that of a factor goes through the other factor": (
+            through_other
+        ),
+        "x Aᵀ is left out: dB = scaling gᵀ (x Aᵀ)": lambda x, A, B, s, g: (
+            None,
+            None,
+            s * (g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])),
+        ),
+        "A is left out: dx = scaling g B A": lambda x, A, B, s, g: (s * (g @ B), None, None),
+    }
+    check_vjp(submission.lora, lora_cases(), axes=LORA_AXES, mistakes=mistakes)
 
 
 @points(1, "lora: fit for the model")
@@ -702,32 +704,29 @@ def test_merge_example(submission):
 @points(2, "merge: value")
 def test_merge_value(submission):
     """W and scaling times B A, in this order."""
-    check_value(
-        submission.merge,
-        merge_cases(),
-        axes="out in",
-        mistakes={
-            "the scaling is missing": lambda W, A, B, s: W + B @ A,
-            "the scaling is there twice": lambda W, A, B, s: W + s * s * (B @ A),
-            "the weight is scaled as well; the update alone is": lambda W, A, B, s: s * (W + B @ A),
-            "the weight is scaled, and the update is not": lambda W, A, B, s: s * W + B @ A,
-            "the update is subtracted": lambda W, A, B, s: W - s * (B @ A),
-            "this is the update alone: the weight is missing": lambda W, A, B, s: s * (B @ A),
-            "this is the weight as it was": lambda W, A, B, s: W,
-            "the update is transposed: it is B A, (out, in)": lambda W, A, B, s: (
-                W + s * (B @ A).T if W.shape[0] == W.shape[1] else None
-            ),
-            "it is A B; the update is B A": lambda W, A, B, s: (
-                W + s * (A @ B) if W.shape == (len(A), len(A)) else None
-            ),
-            "the update is divided by the rank; scaling is lora_alpha / r already": (
-                lambda W, A, B, s: W + s / len(A) * (B @ A) if len(A) > 1 else None
-            ),
-            "it is multiplied entry by entry, summed over the rank without A's columns": (
-                lambda W, A, B, s: W + s * B.sum(1, keepdims=True) * A.sum(0)
-            ),
-        },
-    )
+    mistakes = {
+        "the scaling is missing": lambda W, A, B, s: W + B @ A,
+        "the scaling is there twice": lambda W, A, B, s: W + s * s * (B @ A),
+        "the weight is scaled as well; the update alone is": lambda W, A, B, s: s * (W + B @ A),
+        "the weight is scaled, and the update is not": lambda W, A, B, s: s * W + B @ A,
+        "the update is subtracted": lambda W, A, B, s: W - s * (B @ A),
+        "this is the update alone: the weight is missing": lambda W, A, B, s: s * (B @ A),
+        "this is the weight as it was": lambda W, A, B, s: W,
+        "the update is transposed: it is B A, (out, in)": lambda W, A, B, s: (
+            W + s * (B @ A).T if W.shape[0] == W.shape[1] else None
+        ),
+        "it is A B; the update is B A": lambda W, A, B, s: (
+            W + s * (A @ B) if W.shape == (len(A), len(A)) else None
+        ),
+        "the update is divided by the rank; scaling is lora_alpha / r already": (
+            lambda W, A, B, s: W + s / len(A) * (B @ A) if len(A) > 1 else None
+        ),
+        "it is multiplied entry by entry, summed over the rank without A's columns": (
+            lambda W, A, B, s: W + s * B.sum(1, keepdims=True) * A.sum(0)
+        ),
+    }
+    with likely("the update is B A, (out, r) times (r, in), and so of the weight's shape"):
+        check_value(submission.merge, merge_cases(), axes="out in", mistakes=mistakes)
 
 
 @points(1, "merge: computes what both did")
@@ -782,8 +781,11 @@ def test_low_rank_value(submission):
     """The nearest matrix of that rank, and factors of equal size."""
     for shape, r in (((5, 7), 2), ((7, 5), 3), ((4, 4), 4), ((6, 3), 1), ((1, 5), 1)):
         matrix = normal(*shape)
-        A, B = output(submission.low_rank, matrix, r)
         case = f"matrix {shape}, r = {r}"
+        with likely(
+            "A has r rows of the Vᵀ that svd returns, (r, in); B has r columns of U, (out, r)"
+        ):
+            A, B = output(submission.low_rank, matrix, r)
         wrong = {
             "the smallest singular values are kept": decomposed(matrix, r, slice(None, None, -1)),
             "the singular values are in both factors; a square root belongs in each": (

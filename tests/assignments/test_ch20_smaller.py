@@ -327,6 +327,7 @@ WRONG_SCORES = {
     "the inputs' norms are not used: this is the magnitude alone": lambda w, n: np.abs(w),
     "the norms are squared; it is the norm that counts": lambda w, n: np.abs(w) * n * n,
     "the weights are squared": lambda w, n: w * w * n,
+    "this is the square: weights and norms are taken as they are": lambda w, n: (w * n) ** 2,
     "it is divided by the norm; a weight on a large input is missed more": lambda w, n: (
         np.abs(w) / n
     ),
@@ -504,6 +505,9 @@ WRONG_FOURS = {
     "one of each four stays; it is two": lambda s: of_four(s, 3),
     "the fours begin one weight too late": shifted_fours,
     "of equal scores the last ones go; the first ones do": lambda s: of_four(s[:, ::-1])[:, ::-1],
+    "scores equal to the limit all go: it is two of four, no fewer": lambda s: (
+        s.reshape(-1, 4) > np.median(s.reshape(-1, 4), axis=1, keepdims=True)
+    ).reshape(s.shape),
     "equal scores stay together: it is two of four, no more": lambda s: (
         s.reshape(-1, 4) >= np.sort(s.reshape(-1, 4), axis=1)[:, [2]]
     ).reshape(s.shape),

@@ -548,13 +548,13 @@ def check_numbers(fn, arguments, right, wrong, **options):
     given = [*map(str, arguments), *(f"{name} = {value}" for name, value in options.items())]
     told = f"({', '.join(given)})"
     check(
-        isinstance(found, dict) and list(found) == list(expected),
-        f"{fn.__name__} must return a dict with {', '.join(expected)}, in this order; it returned "
+        isinstance(found, dict) and found.keys() == expected.keys(),
+        f"{fn.__name__} must return a dict with {', '.join(expected)}; it returned "
         f"{list(found) if isinstance(found, dict) else type(found).__name__}.",
         "a return statement is missing" if found is None else None,
     )
     check_close(
-        np.array([*map(float, found.values())]),
+        np.array([float(found[name]) for name in expected]),
         np.array([*map(float, expected.values())]),
         f"{fn.__name__}: {', '.join(expected)}",
         case=told,

@@ -46,6 +46,26 @@ def test_an_unlisted_mistake_is_named(name, wrong, one, named):
     assert named in failure.value.mistake
 
 
+def test_arguments_that_are_no_arrays_are_left_alone():
+    """A list of lists of unequal length is none; what is wrong is told, and not how we stumbled."""
+    parts = [([1, 2, 3], False), ([4], True)]
+
+    def wrong(parts, ignore_index=-100):
+        ids, labels = reference("chat_labels")(parts, ignore_index)
+        return ids, labels[::-1]
+
+    with pytest.raises(CheckFailed, match="chat_labels: labels is wrong"):
+        check_value(
+            StudentFunction("chat_labels", Here(wrong)), [case(parts)], outputs=("ids", "labels")
+        )
+
+
+def test_a_difference_that_a_small_integer_cannot_hold():
+    right = np.array([3, 250], np.uint8)
+    assert "off by -3" in pattern(np.array([0, 247], np.uint8), right)
+    assert pattern(np.array([255, 0], np.uint8), right) is None
+
+
 @pytest.mark.parametrize(
     "wrong, named",
     [

@@ -17,7 +17,9 @@ from tinyqwen.course.isolation import copies, wire
 
 # Words of an exception, and what they most likely mean.
 LIKELY = {
-    "mismatch in its core dimension": "two matrices do not fit: must one of them be transposed?",
+    "mismatch in its core dimension": (
+        "two matrices do not fit: must one of them be transposed? (.T turns all axes, not only two)"
+    ),
     "object has no attribute 'shape'": "a number or a list came where an array was expected",
     "could not be broadcast": "two shapes do not broadcast: is an axis missing, or one too many?",
     "non-broadcastable output": "+= cannot enlarge an array by broadcasting: write a + b",

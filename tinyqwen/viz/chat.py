@@ -85,22 +85,24 @@ def masks(panels, owner):
 
 
 def on_paper(weight, A, B, scaling):
-    """LoRA with numbers: W + scaling · B · A, as tables.
+    """LoRA with numbers: B · A makes a matrix of the weight's shape; W + scaling · B A, as tables.
 
     weight (out, in), A (r, in), B (out, r)
     """
+    product = B @ A
     tables = [
-        ("W, frozen", weight),
         ("B", B),
         ("A", A),
-        ("W + scaling · B A", weight + scaling * B @ A),
+        ("B A", product),
+        ("W, frozen", weight),
+        (f"W + {scaling:g} · B A", weight + scaling * product),
     ]
-    signs = ["+", "·", "="]
+    signs = ["·", "=", "", f"+ {scaling:g} · B A  ="]
     limit = max(np.abs(table).max() for _, table in tables)
     widths = [table.shape[1] for _, table in tables]
-    gaps = (1.9, 0.8, 1.0)
+    gaps = (0.7, 0.9, 1.5, 2.9)
     with style():
-        fig, ax = figure(size=(9.0, 0.5 * len(weight) + 0.7))
+        fig, ax = figure(size=(9.8, 0.42 * len(weight) + 0.6))
         x = 0.0
         for i, (title, table) in enumerate(tables):
             top = (len(weight) - len(table)) / 2
@@ -108,9 +110,8 @@ def on_paper(weight, A, B, scaling):
             ax.text(x + widths[i] / 2, top - 0.25, title, ha="center", va="bottom")
             x += widths[i]
             if i < len(signs):
-                text = f"+ {scaling:g} ·" if signs[i] == "+" else signs[i]
                 where = x + gaps[i] / 2, len(weight) / 2
-                ax.text(*where, text, ha="center", va="center", fontsize=13)
+                ax.text(*where, signs[i], ha="center", va="center", fontsize=12)
                 x += gaps[i]
         ax.set(xlim=(-0.1, x + 0.1), ylim=(len(weight) + 0.1, -0.9))
         ax.set_aspect("equal")
@@ -142,7 +143,7 @@ def training_bytes(models):
             most = max(sum(parts.values()) for parts in ways.values()) / 2**30
             for place, parts in enumerate(ways.values()):
                 bottom = 0.0
-                for color, (part, size) in zip((BLUE, ORANGE, GREEN), parts.items()):
+                for color, (part, size) in zip((BLUE, GREEN, ORANGE), parts.items()):
                     height = size / 2**30
                     ax.bar(
                         place, height, 0.62, bottom, color=color, label=part if not place else ""
@@ -171,9 +172,12 @@ def by_question(shares, counts):
             x = np.arange(len(counts)) + (i + 0.5) * width - 0.4
             heights = [share[kind] for kind in counts]
             ax.bar(x, heights, 0.92 * width, color=colors[i], label=name)
+            for place, height in zip(x, heights):
+                ax.text(place, height + 0.01, f"{height:.0%}", ha="center", va="bottom", fontsize=9)
         ax.set_xticks(range(len(counts)), [f"{kind}\n({n})" for kind, n in counts.items()])
         ax.tick_params(axis="x", length=0)
-        ax.set(ylabel="share answered rightly", ylim=(0, 1))
+        ax.set(ylabel="share answered rightly", ylim=(0, 1.12))
+        ax.set_yticks(np.linspace(0, 1, 6))
         ax.legend(loc="upper right", ncols=len(shares))
     return fig
 
@@ -241,7 +245,31 @@ def rank_of_the_change(spectra, kept, base):
         right.set(xscale="log", xlabel="rank that is kept of every ΔW")
         right.set(ylabel="loss on answers (nats)", title="the full fine-tune, cut down")
         right.set_ylim(0, 1.08 * base)
-        plain_log(right.xaxis)
+        right.set_xticks(list(kept), list(map(str, kept)))
+        right.minorticks_off()
+    return fig
+
+
+def cut_to_rank(matrix, A, B):
+    """A matrix, and the nearest one of a rank, in the same colors: blue below 0, red above.
+
+    matrix (out, in); A (r, in) and B (out, r), whose product that is. The titles tell how many
+    numbers each takes, and how much of the sum of squares is left.
+    """
+    nearest = B @ A
+    left, numbers = np.sum(nearest**2) / np.sum(matrix**2), A.size + B.size
+    limit = 3 * float(matrix.std())
+    titles = (
+        f"ΔW, {matrix.size:,} numbers",
+        f"rank {len(A)}, {numbers:,}: {left:.0%} of the squares",
+    )
+    with style():
+        fig, axes = figure(1, 2, size=(5.8, 3.1))
+        for ax, title, values in zip(axes, titles, (matrix, nearest)):
+            ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit)
+            ax.set_title(title, fontsize=9.5)
+            ax.set_xticks([])
+            ax.set_yticks([])
     return fig
 
 

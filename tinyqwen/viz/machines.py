@@ -23,7 +23,7 @@ def same_losses(runs):
             below.plot(steps, apart, ".", color=color, label=name)
         below.set(yscale="log", xlabel="step", title="how far from one rank's")
         below.set_ylabel("difference (nats per token)")
-        below.legend(loc="lower right")
+        below.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0)
     return fig
 
 
@@ -40,7 +40,8 @@ def ring(frames, columns=4, only=None):
         fig, axes = figure(rows, columns, size=(side * columns, side * rows), squeeze=False)
         for ax, i in zip(axes.flat, shown):
             title, sums = frames[i]
-            _holdings(ax, title, sums, sums != frames[max(0, i - 1)][1])
+            arrived = sums != frames[max(0, i - 1)][1]
+            _holdings(ax, title, sums, arrived, width=side / len(sums))
         for ax in axes.flat[len(shown) :]:
             ax.axis("off")
         for ax in axes[:, 0]:
@@ -50,7 +51,8 @@ def ring(frames, columns=4, only=None):
     return fig
 
 
-def _holdings(ax, title, sums, arrived):
+def _holdings(ax, title, sums, arrived, width):
+    """One frame of `ring`.  arrived: which sums are new; width: of a cell, in inches."""
     from matplotlib import colormaps
 
     shades, size = colormaps["Blues"], len(sums)
@@ -62,7 +64,10 @@ def _holdings(ax, title, sums, arrived):
             edge = ORANGE if arrived[rank, chunk] else "white"
             ax.add_patch(_cell(chunk, rank, color, edge))
             text = "Σ" if whole else "+".join(map(str, parts))
-            look = {"fontsize": min(9, 48 / len(text)), "color": "white" if whole else "black"}
+            look = {
+                "fontsize": min(9, 60 * width / len(text)),
+                "color": "white" if whole else "black",
+            }
             ax.text(chunk, rank, text, ha="center", va="center", **look)
     ax.set(xlim=(-0.55, size - 0.45), ylim=(size - 0.45, -0.55), aspect="equal")
     ax.set_xticks(range(size))

@@ -41,6 +41,30 @@ def number_lines(rows):
     return fig
 
 
+def one_output(weights, rounded, marks, title):
+    """The weights of one output, input by input, and the marks that they are rounded to.
+
+    weights, rounded (in,); marks (groups, 2ᵇ): those of each group of neighboring inputs. A line
+    leads from a weight to its mark.
+    """
+    from matplotlib.collections import LineCollection
+
+    size, x = len(weights) // len(marks), np.arange(len(weights))
+    with style():
+        fig, ax = figure(size=(6.4, 3.0))
+        for group, its in enumerate(marks):
+            ax.hlines(its, size * group - 0.5, size * (group + 1) - 0.5, color=GRAY, lw=0.5)
+        for edge in range(size, len(weights), size):
+            ax.axvline(edge - 0.5, color=GRAY, linewidth=0.4, linestyle=":")
+        lines = [[(i, a), (i, b)] for i, a, b in zip(x, weights, rounded)]
+        ax.add_collection(LineCollection(lines, colors=RED, linewidths=1.1))
+        ax.plot(x, weights, ".", color=BLUE, markersize=3)
+        top = 1.15 * np.abs(weights).max()
+        ax.set(xlabel="input", ylabel="weight", xlim=(-1, len(weights)), ylim=(-top, top))
+        ax.set_title(title, fontsize=10)
+    return fig
+
+
 def granularity(rows):
     """Error of a matrix by who shares a scale, for several numbers of bits.
 
@@ -166,20 +190,19 @@ def bytes_against_loss(points, floor):
                 name.removesuffix(", gptq"), (size / 1024, loss), (6, 5 if up else -5), **where
             )
         ax.axhline(floor, color=RED, linestyle="--", linewidth=1.2)
-        ax.text(
-            0.99,
-            floor,
-            "floor",
-            color=RED,
-            va="top",
-            ha="right",
-            fontsize=9,
-            transform=ax.get_yaxis_transform(),
+        where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        ax.annotate(
+            f"floor: entropy of the text, {floor:.3f}",
+            (0.99, floor),
+            (0, -4),
+            **where,
+            **{"color": RED, "va": "top", "ha": "right", "fontsize": 9},
         )
         ax.set(xscale="log", yscale="log", xlabel="weights (KiB)", ylabel="loss (nats per token)")
         plain_log(ax.xaxis)
         plain_log(ax.yaxis)
         ax.set_xlim(None, 1.25 * ax.get_xlim()[1])
+        ax.set_ylim(0.87 * floor, None)
         ax.legend(loc="upper right")
     return fig
 

@@ -16,18 +16,24 @@ from tinyqwen.viz.style import (
 )
 
 
-def targets(tokens, rows):
+def targets(tokens, rows, truth=None):
     """What different teachers say about one place: a panel of bars for each of them.
 
-    tokens: the words that might come, (n,); rows: {who says it: probabilities (n,)}.
+    tokens: the words that might come, (n,); rows: {who says it: probabilities (n,)}; truth (n,):
+    what is right, a black mark across each bar, or None.
     """
     with style():
-        fig, axes = figure(1, len(rows), size=(2.45 * len(rows) + 0.4, 2.9), sharey=True)
-        for ax, (name, p), color in zip(axes, rows.items(), (GRAY, *PALETTE)):
+        size = (2.45 * len(rows) + 0.4, 2.9)
+        fig, axes = figure(1, len(rows), size=size, sharey=True, squeeze=False)
+        colors = (GRAY, *PALETTE) if truth is None else PALETTE
+        for ax, (name, p), color in zip(axes[0], rows.items(), colors):
             ax.bar(range(len(tokens)), p, color=color)
+            if truth is not None:
+                ax.scatter(range(len(tokens)), truth, marker="_", s=90, color="black", zorder=3)
+                ax.set_ylim(0, max(0.5, 1.1 * max(p)))
             ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8.5)
             ax.set_title(name, fontsize=10)
-        axes[0].set_ylabel("probability")
+        axes[0][0].set_ylabel("probability")
     return fig
 
 
@@ -70,7 +76,8 @@ def sparsity(shares, curves, floor):
         ]
         ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.set_xticks(shares)
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.legend(loc="upper left")
     return fig
 
@@ -101,7 +108,7 @@ def frontier(models, floor):
             if not best or loss < best[-1][1]:
                 best.append((size, loss))
         ax.step(*zip(*best), where="post", color=GRAY, linewidth=1, zorder=0)
-        ax.axhline(floor, color=RED, linestyle="--", linewidth=1)
+        ax.axhline(floor, color=RED, linestyle="--", linewidth=1, label="floor")
         ax.set(xscale="log", yscale="log", xlabel="bytes", ylabel="loss (nats per token)")
         low, high = min(m[2] for m in models), max(m[2] for m in models)
         ticks = [t for t in (1e5, 2e5, 5e5, 1e6, 2e6, 5e6) if 0.7 * low < t < 1.5 * high]

@@ -272,6 +272,16 @@ def mask_to_be_added(owner):
     return np.where(packed_mask(owner), 0.0, -np.inf)
 
 
+@mask_mutant("value", "a smaller number is seen, too")
+def mask_of_smaller_owners(owner):
+    return (owner[:, None] <= owner[:, :, None])[:, None]
+
+
+@mask_mutant("value", "a larger number is seen, too")
+def mask_of_larger_owners(owner):
+    return (owner[:, None] >= owner[:, :, None])[:, None]
+
+
 @mask_mutant("value", "the heads come second")
 def mask_with_heads_third(owner):
     return packed_mask(owner).swapaxes(1, 2)
@@ -375,6 +385,12 @@ def lora_vjp_of_the_last_text(x, A, B, scaling=1.0):
     return out, last
 
 
+@lora_mutant("vjp", ".T turns all axes")
+def lora_vjp_of_three_axes(x, A, B, scaling=1.0):
+    h, s = x @ A.T, x.dtype.type(scaling)
+    return s * (h @ B.T), lambda g: (s * (g @ B @ A), s * (g @ B).T @ x, s * g.T @ h)
+
+
 @lora_mutant("vjp", "where the sum belongs")
 def lora_vjp_means(x, A, B, scaling=1.0):
     out, vjp = lora(x, A, B, scaling)
@@ -450,6 +466,11 @@ def merge_scales_the_wrong_one(weight, A, B, scaling=1.0):
 @merge_mutant("value", "subtracted")
 def merge_subtracts(weight, A, B, scaling=1.0):
     return weight - scaling * (B @ A)
+
+
+@merge_mutant("value", "so of the weight's shape")
+def merge_of_transposes(weight, A, B, scaling=1.0):
+    return weight + scaling * (A.T @ B.T)
 
 
 @merge_mutant("value", "the weight is missing")
@@ -532,6 +553,12 @@ def rank_with_values_in_A(matrix, r):
 @rank_mutant("value", "shape")
 def rank_factors_exchanged(matrix, r):
     return factors(matrix, r)[::-1]
+
+
+@rank_mutant("value", "the Vᵀ that svd returns")
+def rank_of_columns_of_V(matrix, r):
+    _, s, V = np.linalg.svd(matrix, full_matrices=False)
+    return s[:r, None] ** 0.5 * V[:, :r].T, factors(matrix, r)[1]
 
 
 @rank_mutant("value", "shape")

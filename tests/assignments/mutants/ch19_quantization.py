@@ -139,6 +139,24 @@ def codes_cut_off(weight, bits, group_size, sym=False):
     return rounded(weight, bits, group_size, sym, np.trunc)
 
 
+@quantize_mutant("value", "halves are rounded up")
+def codes_of_halves_up(weight, bits, group_size, sym=False):
+    return rounded(weight, bits, group_size, sym, lambda x: np.floor(x + 0.5))
+
+
+@quantize_mutant("value", "halves are rounded away from 0")
+def codes_of_halves_away(weight, bits, group_size, sym=False):
+    return rounded(weight, bits, group_size, sym, lambda x: np.copysign(np.floor(abs(x) + 0.5), x))
+
+
+@quantize_mutant("value", "added before the rounding")
+def codes_with_the_zero_inside(weight, bits, group_size, sym=False):
+    _, scales, zeros = quantize_array(weight, bits, group_size, sym)
+    s, z = (np.repeat(a, group_size, axis=0) for a in (scales, zeros))
+    codes = np.clip(np.rint(weight / s.astype(float) + z), 0, 2**bits - 1)
+    return codes.astype(np.uint8), scales, zeros
+
+
 @quantize_mutant("value", "the codes are rounded down")
 def codes_rounded_down(weight, bits, group_size, sym=False):
     return rounded(weight, bits, group_size, sym, np.floor)
@@ -242,6 +260,13 @@ def decode_groups_in_turns(codes, scales, zeros, g_idx=None):
     return dequantize_array(codes, scales, zeros, turns if g_idx is None else g_idx)
 
 
+@decode_mutant("value", "float16 has rounded the rest")
+def decode_in_uint8_and_float16(codes, scales, zeros, g_idx=None):
+    if g_idx is None:
+        g_idx = np.arange(len(codes)) // (len(codes) // len(scales))
+    return (scales[g_idx] * (codes - zeros[g_idx].astype(codes.dtype))).astype(np.float32)
+
+
 @decode_mutant("order", "g_idx is not used")
 def decode_in_order(codes, scales, zeros, g_idx=None):
     return dequantize_array(codes, scales, zeros)
@@ -275,6 +300,12 @@ def pack_high_bits_first(codes, bits):
 @pack_mutant("value", "4 bits apart")
 def pack_four_bits_apart(codes, bits):
     return words_of(codes.reshape(-1, 32 // bits, codes.shape[1]), 4 * np.arange(32 // bits))
+
+
+@pack_mutant("value", "down a column")
+def pack_rows(codes, bits):
+    parts = codes.reshape(codes.shape[0], -1, 32 // bits).swapaxes(1, 2)
+    return words_of(parts, np.arange(0, 32, bits))
 
 
 @pack_mutant("value", "it takes neighbors")
@@ -411,6 +442,21 @@ def gptq_takes_a_column(weight, i, factor, scale, zero, bits):
 @gptq_mutant("value", "it is a row of U")
 def gptq_takes_the_inverse(weight, i, factor, scale, zero, bits):
     return step(weight, i, factor, scale, zero, bits, (factor.T @ factor)[i])
+
+
+@gptq_mutant("value", "e has that division already")
+def gptq_divides_twice(weight, i, factor, scale, zero, bits):
+    return step(weight, i, factor, scale, zero, bits, factor[i] / factor[i, i])
+
+
+@gptq_mutant("value", "after the scaling")
+def gptq_does_not_scale_the_zero(weight, i, factor, scale, zero, bits):
+    codes = np.clip(np.rint(weight[i] / scale) + zero, 0, 2**bits - 1)
+    new = weight.copy()
+    new[i] = scale * codes - zero
+    e = (weight[i] - new[i]) / factor[i, i]
+    new[i + 1 :] -= np.outer(factor[i, i + 1 :], e)
+    return codes.astype(np.uint8), new, e
 
 
 @gptq_mutant("value", "row i gets feedback of its own")

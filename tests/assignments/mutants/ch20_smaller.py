@@ -284,6 +284,11 @@ def score_with_squared_norms(weight, input_norms):
     return np.abs(weight) * input_norms**2
 
 
+@scoring("this is the square")
+def score_squared(weight, input_norms):
+    return weight**2 * input_norms**2
+
+
 @scoring("weights are squared")
 def score_with_squared_weights(weight, input_norms):
     return weight**2 * input_norms
@@ -408,6 +413,12 @@ def four_keeps_the_lowest(score):
 @of_four("half of each row stays")
 def four_of_the_whole_row(score):
     return sparsity_mask(score, 0.5)
+
+
+@of_four("equal to the limit all go")
+def four_above_the_median(score):
+    fours = score.reshape(-1, 4)
+    return (fours > np.median(fours, axis=1, keepdims=True)).reshape(score.shape)
 
 
 @of_four("in a column")

@@ -175,8 +175,8 @@ def pattern(yours, expected, like=None, sizes=None):
         if np.isinf(yours).any() and not np.isinf(expected).any():
             return Symptom("infinity: an overflow or a division by zero")
     if expected.size > 1 and expected.dtype.kind in "iu" and yours.dtype.kind in "iu":
-        step = int(yours.flat[0]) - int(expected.flat[0])
-        if step and np.array_equal(yours, expected + step):
+        step = int(yours.flat[0]) - int(expected.flat[0])  # which a uint8 may not hold
+        if step and np.array_equal(yours.astype(object), expected.astype(object) + step):
             return f"every entry is off by {step:+d}"
     if expected.size < 2 or expected.dtype.kind not in "f":
         return None

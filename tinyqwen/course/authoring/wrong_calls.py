@@ -29,7 +29,11 @@ def wrong_calls(call, case):
 
     for text, args, options in other_settings(call, case):
         yield text, lambda args=args, options=options: out(args, options)
-    arrays = [i for i, x in enumerate(case.args) if np.ndim(x) > 1 and x.dtype.kind == "f"]
+    arrays = [
+        i
+        for i, x in enumerate(case.args)
+        if isinstance(x, np.ndarray) and x.ndim > 1 and x.dtype.kind == "f"
+    ]
     for i in arrays:
         turned = [np.swapaxes(x, -1, -2) if k == i else x for k, x in enumerate(case.args)]
         text = f"{call.names[i]} is used transposed: its last two axes are exchanged"
