@@ -59,7 +59,7 @@ def one_output(weights, rounded, marks, title):
         lines = [[(i, a), (i, b)] for i, a, b in zip(x, weights, rounded)]
         ax.add_collection(LineCollection(lines, colors=RED, linewidths=1.1))
         ax.plot(x, weights, ".", color=BLUE, markersize=3)
-        top = 1.15 * np.abs(weights).max()
+        top = 1.08 * max(np.abs(weights).max(), np.abs(marks).max())
         ax.set(xlabel="input", ylabel="weight", xlim=(-1, len(weights)), ylim=(-top, top))
         ax.set_title(title, fontsize=10)
     return fig
