@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tinyqwen.course.classroom.submissions import collect, functions_of, student_of
+from tinyqwen.course.classroom import submissions
+from tinyqwen.course.classroom.submissions import cells_of, collect, functions_of, student_of
 from tinyqwen.course.registry import chapter_named
 
 HONEST = (Path(__file__).parents[1] / "attacks" / "honest.py").read_text(encoding="utf-8")
@@ -154,10 +156,39 @@ def half(x):
     return np.minimum(half(x), LIMIT), None
 plt.plot(silu(np.ones(3))[0])
 raise SystemExit"""
-    source = functions_of(notebook("%matplotlib inline", code, more), ["silu", "gelu"]).decode()
+    cells = cells_of(notebook("%matplotlib inline", code, more))
+    source = functions_of(cells, ["silu", "gelu"]).decode()
     scope = {}
     exec(source, scope)
     assert scope["silu"](8.0)[0] == 3 and "plt" not in scope
     assert source.splitlines()[6] == "def silu(x):"  # line numbers count the cells' own lines
     with pytest.raises(SyntaxError):
-        functions_of(notebook("def silu(x)\n    return x"), ["silu"])
+        functions_of(["def silu(x)\n    return x"], ["silu"])
+
+
+def test_a_notebook_of_a_long_chain_is_read_in_a_line():
+    """Each name is another's: looked for one after another, this took an hour for 1 MB."""
+    chain = "silu = a0\n" + "".join(f"a{i} = a{i + 1}\n" for i in range(3000))
+    began = time.process_time()
+    assert functions_of([chain + "b = c\n"], ["silu"]).decode() == chain[:-1] + "\n\n"
+    assert time.process_time() - began < 2
+
+
+def test_how_much_of_a_student_is_read_and_told(tmp_path, monkeypatch):
+    """Sorting runs in the class's own process: what a student hands in has bounds there too."""
+    folder = tmp_path / "in"
+    for name in ("many", "large", "wide"):
+        (folder / name).mkdir(parents=True)
+    for i in range(60):
+        (folder / "many" / f"ch04_{i}.py").write_text("x = 1\n")
+    for i in range(3):
+        (folder / "large" / f"ch0{4 + i}.ipynb").write_text(notebook("x = 1\n" * 150))
+        (folder / "wide" / f"ch0{4 + i}.ipynb").write_text(notebook("x = 1") + " " * 5000)
+    monkeypatch.setattr(submissions, "MAX_CODE", 2000)
+    monkeypatch.setattr(submissions, "MAX_ZIP", 6000)
+    students = collected(folder, ["ch04", "ch05", "ch06"], tmp_path / "out")
+    assert students["many"].notes[10:] == ["and 49 more notes"]
+    assert "too much code in all" in students["large"].notes[0]
+    assert sorted(students["large"].contents) == ["ch04", "ch05"]
+    assert "more than 64 MB" in students["wide"].notes[0]
+    assert sorted(students["wide"].contents) == ["ch04", "ch05"]

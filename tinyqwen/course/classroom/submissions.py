@@ -23,6 +23,8 @@ from tinyqwen.course.registry import NAMED, chapter_named, chapters, names_in
 from tinyqwen.storage.files import make_folder
 
 MAX_FILES, MAX_NOTEBOOK, MAX_ZIP = 2000, 16 << 20, 64 << 20  # files; bytes
+MAX_CODE = 2 << 20  # characters of a student's that are parsed, here, where nothing ends it
+MAX_NOTES = 10
 KINDS = (".py", ".ipynb")
 
 
@@ -81,6 +83,8 @@ def collect(folder, keys, into) -> list[Student]:
             _take(student, paths, keys)
         except Exception as error:  # one student's trouble is never the class's
             student.notes.append(_because(paths[0].name, error))
+        if more := student.notes[MAX_NOTES:]:
+            student.notes[MAX_NOTES:] = [f"and {len(more)} more notes"]
         students.append(student)
     return students
 
@@ -114,29 +118,36 @@ def chapter_of(name, source) -> str | None:
     return best[0] if most and len(best) == 1 else None
 
 
-def functions_of(notebook, names) -> bytes:
-    """The code of a notebook that defines `names`, with what it needs, at the lines where it was.
+def cells_of(notebook) -> list[str]:
+    """The texts of a notebook's code cells."""
+    cells = json.loads(notebook)["cells"]
+    return ["".join(c["source"]) for c in cells if c.get("cell_type") == "code"]
+
+
+def functions_of(cells, names) -> bytes:
+    """Of a notebook's cells what defines `names`, with what it needs, at the lines where it was.
 
     Cells that are no Python (magics, say) are left out; so is whatever runs, plots and grades.
     """
-    cells = json.loads(notebook)["cells"]
-    code = ["".join(c["source"]) for c in cells if c.get("cell_type") == "code"]
-    lines, nodes = [], []
-    for text in code:
+    lines, makers = [], {}  # {name: statements that define it}
+    for text in cells:
         try:
             tree = ast.parse(text)
         except SyntaxError:
             if re.search(rf"^def ({'|'.join(names)})\b", text, re.MULTILINE):
                 raise  # it is what is to be graded that is broken
             continue
-        nodes += [ast.increment_lineno(node, len(lines)) for node in tree.body]
+        for node in tree.body:
+            ast.increment_lineno(node, len(lines))
+            for name in _defined(node):
+                makers.setdefault(name, []).append(node)
         lines += text.splitlines() + [""]
-    wanted, kept = set(names), []
-    waiting = [(node, _defined(node)) for node in nodes]
-    while chosen := [pair for pair in waiting if pair[1] & wanted]:
-        waiting = [pair for pair in waiting if pair not in chosen]
-        kept += [node for node, _ in chosen]
-        wanted |= {n.id for node, _ in chosen for n in ast.walk(node) if isinstance(n, ast.Name)}
+    wanted, kept = list(names), {}
+    while wanted:  # every name once: a notebook may be long, and whoever wrote it hostile
+        for node in makers.pop(wanted.pop(), ()):
+            if node not in kept:
+                kept[node] = None
+                wanted += {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & makers.keys()
     shown = set()
     for node in kept:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
@@ -166,26 +177,37 @@ def _take(student, paths, keys):
     """Copy what is graded of a student's entries, and note what is not gradable, and why."""
     shutil.rmtree(student.path, ignore_errors=True)
     make_folder(student.path)
-    found, strangers = {}, []
-    for path in paths:
-        for name, depth, read in _files(path, student.notes):
-            try:
-                source = read()
+    found, strangers, size, parsed = {}, [], 0, 0
+    files = ((path, *file) for path in paths for file in _files(path, student.notes))
+    for path, name, depth, read in files:
+        if size > MAX_ZIP:
+            student.notes.append("more than 64 MB are handed in: the rest is not read")
+            break
+        try:
+            source = read()
+            size += len(source)
+            key = chapter_named(name)
+            cells = cells_of(source) if name.lower().endswith(".ipynb") else None
+            if cells is not None or key is None:
+                parsed += len(source) if cells is None else sum(map(len, cells))
+                if parsed > MAX_CODE:
+                    raise ValueError("there is too much code in all to look through")
+            if cells is None:
                 key = chapter_of(name, source)
-                if key is None and path.is_file() and len(keys) == 1:
-                    (key,) = keys
-                if name.lower().endswith(".ipynb") and key:
-                    source = functions_of(source, list(chapters()[key].assigned))
-                if len(source) > MAX_SOURCE:
-                    raise ValueError("the file is larger than 1 MB")
-            except Exception as error:
-                student.notes.append(_because(name, error))
-                continue
-            if key is None:
-                strangers.append(name)
-            else:
-                rank = (name.lower() != chapters()[key].file, name[-3:].lower() != ".py", depth)
-                found.setdefault(key, []).append((*rank, len(name), name, source))
+            if key is None and len(keys) == 1 and path.is_file():
+                (key,) = keys
+            if cells is not None and key:
+                source = functions_of(cells, list(chapters()[key].assigned))
+            if len(source) > MAX_SOURCE:
+                raise ValueError("the file is larger than 1 MB")
+        except Exception as error:
+            student.notes.append(_because(name, error))
+            continue
+        if key is None:
+            strangers.append(name)
+        else:
+            rank = (name.lower() != chapters()[key].file, name[-3:].lower() != ".py", depth)
+            found.setdefault(key, []).append((*rank, len(name), name, source))
     for key, candidates in found.items():
         (*_, name, source), *others = sorted(candidates)
         if key in keys:
