@@ -9,7 +9,7 @@ from tinyqwen.benchmark import machine, packed, relatives, subjects
 from tinyqwen.benchmark.promises import fallen_short
 from tinyqwen.benchmark.rows import fits, table
 from tinyqwen.benchmark.sizes import SIZES
-from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import AutoModelForCausalLM
 from tinyqwen.storage.files import write_json
 from tinyqwen.text.tokenizer import Tokenizer
@@ -62,9 +62,10 @@ def parse_arguments(arguments=None):
     network = "Gbit/s and latency in microseconds that cluster projects for (10,50)"
     add("--network", default="10,50", metavar="GBIT,US", help=network)
     add("--alone", action="store_true", help="leave all peers out")
-    add("--json", type=Path, metavar="FILE", help="write all figures there")
-    add("--plot", type=Path, metavar="FILE", help="draw them, as PNG, SVG or PDF")
+    add("--json", type=path, metavar="FILE", help="write all figures there")
+    add("--plot", type=path, metavar="FILE", help="draw them, as PNG, SVG or PDF")
     options = parser.parse_args(arguments)
+    options.json, options.plot = (file and Path(file) for file in (options.json, options.plot))
     usual = list(SUBJECTS)[: list(SUBJECTS).index("tuning")]
     options.subjects = options.subjects or usual
     for subject in options.subjects:

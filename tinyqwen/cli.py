@@ -10,29 +10,33 @@ from pathlib import Path
 from tinyqwen.parallel.mpi import launched_rank
 
 
-def run(main):
+def run(main, only_prints=False):
     """Run `main()` and exit: with its return value; 2 after bad input, told in one line; 130 after
     Ctrl-C; 143 after SIGTERM; 141 if the reader of a pipe left. Warnings are one line too.
 
     Bad input is ValueError, OSError and MemoryError; any other exception is our mistake, and shows
-    its traceback.
+    its traceback. only_prints: so that, where the standard output is closed, nothing is to be done.
     """
     program = f"tinyqwen.{Path(sys.argv[0]).stem}"
-    if launched_rank():
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (of many ranks, one speaks)
+    unheard = only_prints and sys.stdout is None
+    nowhere = open(os.devnull, "w")  # noqa: SIM115
+    if launched_rank():  # of many ranks, one speaks
+        sys.stdout = sys.stderr = nowhere
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere  # None if it is closed
 
     def show_warning(message, *_, **__):
         print(f"{program}: warning: {_one_line(message)}", file=sys.stderr)
 
     warnings.showwarning = show_warning
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # None if it is closed
+        if hasattr(stream, "reconfigure"):  # not in a notebook
             stream.reconfigure(errors="backslashreplace")  # what a terminal's code page lacks
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-done is undone
     try:
+        if unheard:
+            raise ValueError("the standard output is closed; there is nowhere to write to")
         status = main()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the terminal has written ^C
         status = 130

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import AutoModelForCausalLM
 from tinyqwen.storage.files import make_folder
 from tinyqwen.text.tokenizer import Tokenizer
@@ -23,8 +23,9 @@ def parse_arguments(arguments=None):
         "python -m tinyqwen.train --init-from OUT --learning-rate 5e-4",
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run, or another checkpoint of a model that continues text")
-    add("out", metavar="OUT", help="a folder that is not there yet")
+    checkpoint = "a run, or another checkpoint of a model that continues text"
+    add("run", type=path, metavar="RUN", help=checkpoint)
+    add("out", type=path, metavar="OUT", help="a folder that is not there yet")
     way = parser.add_mutually_exclusive_group(required=True).add_argument
     way("--bits", type=int, metavar="8|4|2", help="quantize the weights")
     way("--prune-heads", type=int, metavar="N", help="cut N attention heads out of every layer")
@@ -32,7 +33,8 @@ def parse_arguments(arguments=None):
     way("--sparsity", metavar="P", help="set this share of the weights to zero; 2:4: two of four")
     add("--group-size", type=int, metavar="N", help="weights that share a scale (128)")
     add("--method", help="of --bits: rtn, gptq (rtn); of --sparsity: magnitude, wanda (wanda)")
-    add("--data", default=str(STORIES), metavar="PATH", help="text to calibrate and measure on")
+    text = "text to calibrate and measure on (bundled stories)"
+    add("--data", type=path, default=str(STORIES), metavar="PATH", help=text)
     add("--texts", type=int, default=128, metavar="N", help="documents to calibrate on (128)")
     options = parser.parse_args(arguments)
     methods = {"bits": ("rtn", "gptq"), "sparsity": ("wanda", "magnitude")}
@@ -58,7 +60,8 @@ def parse_arguments(arguments=None):
 def compress(model, options, texts):
     """The model made smaller as the options say."""
     if options.bits is not None:
-        settings = {"group_size": options.group_size or 128, "method": options.method}
+        size = 128 if options.group_size is None else options.group_size
+        settings = {"group_size": size, "method": options.method}
         return quantize(model, options.bits, calibration=texts, **settings)
     if options.prune_heads is not None:
         return prune_heads(model, options.prune_heads, texts)

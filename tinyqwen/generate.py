@@ -21,6 +21,11 @@ from tinyqwen.training.train_config import RUN_CONFIG
 BUNDLED = Path(__file__).resolve().parents[1] / "data" / "model"
 TEMPERATURE = 0.8  # where neither the caller nor the checkpoint names one
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+WRITING = (  # what has no meaning for a model that reads
+    *SAMPLING,
+    *("max_new_tokens", "repetition_penalty", "greedy", "do_sample", "num_beams", "num_samples"),
+    *("seed", "stop", "no_stream"),
+)
 STRANGE = 1e-4  # the probability of a first token with which no text of the training began
 KINDS = {
     auto.AutoModelForSeq2SeqLM: "translate",
@@ -54,7 +59,7 @@ def parse_arguments(arguments=None):
     how.add_argument("--do-sample", action="store_true", help="draw tokens")
     add("--num-beams", type=int, metavar="K", help="search for the likeliest text with K beams")
     add("--seed", type=int, metavar="N", help="the same seed gives the same text")
-    add("--num-samples", type=int, default=1, metavar="N", help="texts for each prompt (1)")
+    add("--num-samples", type=int, metavar="N", help="texts for each prompt (1)")
     add("--stop", action="append", metavar="STRING", help="end after this text; can be repeated")
     add("--chat", action="store_true", help="texts are a user's messages; without one, talk")
     add("--system", metavar="TEXT", help="instructions that open the chat")
@@ -69,10 +74,12 @@ def parse_arguments(arguments=None):
     for name, least in (("num_samples", 1), ("threads", 0), ("seed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-    if options.system is not None and not options.chat:
-        raise ValueError("--system is for chats; add --chat")
+            raise ValueError(f"{_flag(name)} must be at least {least}, not {value}")
     return options
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
 
 
 def split_words(words):
@@ -97,6 +104,14 @@ def split_words(words):
                 "python -m tinyqwen.generate RUN TEXT"
             )
     return folder, list(words)
+
+
+def run_settings(folder):
+    """What the run that a folder holds, or is the best/ of, was asked for; None for no run."""
+    for place in (folder, folder.parent):
+        if (place / RUN_CONFIG).exists():
+            return read_json(place / RUN_CONFIG)
+    return None
 
 
 def load(folder):
@@ -189,15 +204,22 @@ class Writer:
         options, stored = self.options, self._stored()
         names = ("max_new_tokens", "repetition_penalty", *SAMPLING)
         settings = {name: getattr(options, name) for name in names}
-        drawing = options.do_sample or any(settings[name] is not None for name in SAMPLING)
-        if options.num_beams and (drawing or options.greedy):
+        greedy = options.greedy or options.temperature == 0
+        given = {"do_sample": options.do_sample or None, **{n: settings[n] for n in SAMPLING}}
+        drawing = [n for n, v in given.items() if v is not None and (n, v) != ("temperature", 0)]
+        if options.num_beams and (drawing or greedy):
             raise ValueError("--num-beams searches for the likeliest text; say it alone")
-        best = options.greedy or options.num_beams or (self.translates and not drawing)
+        if greedy and drawing:
+            raise ValueError(f"the likeliest token is taken always; leave out {_flag(drawing[0])}")
+        best = greedy or options.num_beams or (self.translates and not drawing)
         if best or drawing or "do_sample" not in stored:
             settings["do_sample"] = not best
-        settings["num_beams"] = 1 if drawing or options.greedy else options.num_beams
+        settings["num_beams"] = 1 if drawing or greedy else options.num_beams
         if settings["temperature"] is None and "temperature" not in stored:
             settings["temperature"] = TEMPERATURE
+        drawn = settings.get("do_sample", stored.get("do_sample"))
+        if (options.num_samples or 1) > 1 and not drawn:
+            raise ValueError("--num-samples: all texts would be the same; add --do-sample")
         return {
             **{name: value for name, value in settings.items() if value is not None},
             **{"eos_token_id": self.eos, "pad_token_id": self.pad, "seed": options.seed},
@@ -245,8 +267,12 @@ class Writer:
             messages, add_generation_prompt=True, return_dict=False
         )
 
-    def stream(self, ids, skip_prompt):
-        """Write one text to the terminal as it comes; return what was written."""
+    def show(self, ids, skip_prompt):
+        """Write one text to the terminal, as it comes if it can be; return what was written."""
+        if not self.streams:
+            (text,) = self.write([ids], skip_prompt)
+            print(text)
+            return text
         streamer = TextStreamer(self.tokenizer, skip_prompt=skip_prompt)
         self.model.generate([ids], streamer=streamer, **self.settings)
         return streamer.text.removesuffix("\n")
@@ -281,7 +307,7 @@ def chat(writer, messages):
             return
         if said:
             messages.append({"role": "user", "content": said})
-            answer = writer.stream(writer.encode_chat(messages), skip_prompt=True)
+            answer = writer.show(writer.encode_chat(messages), skip_prompt=True)
             messages.append({"role": "assistant", "content": answer})
 
 
@@ -289,10 +315,14 @@ def main(arguments=None):
     """The command; returns the exit status."""
     options = parse_arguments(arguments)
     folder, prompts = split_words(options.words)
-    if sys.stdout is None:
-        raise ValueError("the standard output is closed; there is nowhere to write to")
+    run = run_settings(folder)
+    options.chat = options.chat or (run or {}).get("task") == "chat"
+    if options.system is not None and not options.chat:
+        raise ValueError("--system is for chats; add --chat")
     terminal = sys.stdin is not None and sys.stdin.isatty()
     talking = options.chat and not prompts and terminal
+    if talking and options.num_samples:
+        raise ValueError("--num-samples is for a TEXT; a talk has one answer at a time")
     if not prompts and not talking:
         if terminal or sys.stdin is None:
             raise ValueError('no TEXT; for example: python -m tinyqwen.generate "This is"')
@@ -304,13 +334,15 @@ def main(arguments=None):
     if options.chat and kind != "write":
         raise ValueError(f"{type(model).__name__} does not chat")
     if kind in ("fill", "classify"):
+        for name in WRITING:
+            if getattr(options, name) is not None and getattr(options, name) is not False:
+                raise ValueError(
+                    f"{type(model).__name__} reads and writes nothing; leave out {_flag(name)}"
+                )
         answer = fill_in if kind == "fill" else classify
         print("\n---\n".join(answer(model, tokenizer, prompt) for prompt in prompts))
         return 0
-    run_config = next((f for f in (folder, folder.parent) if (f / RUN_CONFIG).exists()), None)
-    if run_config is not None and read_json(run_config / RUN_CONFIG).get("task") == "chat":
-        options.chat = True
-    writer = Writer(model, tokenizer, options, run_config is not None, kind == "translate")
+    writer = Writer(model, tokenizer, options, run is not None, kind == "translate")
     system = [{"role": "system", "content": options.system}] if options.system is not None else []
     if talking:
         chat(writer, system)
@@ -320,14 +352,14 @@ def main(arguments=None):
         ids = [writer.encode_chat(turn) for turn in turns]
     else:
         ids = [writer.encode(prompt) for prompt in prompts]
-    ids = [prompt for prompt in ids for _ in range(options.num_samples)]
+    ids = [prompt for prompt in ids for _ in range(options.num_samples or 1)]
     skip_prompt = options.chat or kind == "translate"
-    if len(ids) == 1 and writer.streams:
-        writer.stream(ids[0], skip_prompt)
+    if len(ids) == 1:
+        writer.show(ids[0], skip_prompt)
     else:
         print("\n---\n".join(writer.write(ids, skip_prompt)))
     return 0
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, only_prints=True)

@@ -5,41 +5,45 @@ python -m tinyqwen.grade --self-test [ch04 …]           are the graders sound?
 python -m tinyqwen.grade --make-gradescope FILE.zip     an autograder to upload to Gradescope
 """
 
+import argparse
+
 from tinyqwen import cli
-from tinyqwen.course.authoring.mutants import kill_matrix, self_test
+from tinyqwen.course.authoring.mutants import kill_matrix
+from tinyqwen.course.authoring.mutants import self_test as tested
 from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.classroom.grading import grade_class
 from tinyqwen.course.classroom.pages import to_look_at, unbound
 from tinyqwen.course.registry import chapter, chapters
+
+MODES = {  # what it does: the options that say how
+    "submissions": ("out", "jobs", "chapters", "memory", "time_limit", "again", "seed"),
+    "self_test": ("show", "seed"),
+    "make_gradescope": ("chapters",),
+}
 
 
 def main():
     """The command line; see the module's docstring."""
     parser = cli.ArgumentParser(
         prog="python -m tinyqwen.grade",
+        argument_default=argparse.SUPPRESS,
         description="Grade a class, test the graders, make autograders. To grade one folder: "
         "pytest tests/assignments --submission=DIR",
     )
     parser.add_argument(
         "submissions",
         nargs="?",
+        type=cli.path,
         metavar="SUBMISSIONS",
         help="a folder with a folder (ada/ch04_swiglu.py) or a file (ada_ch04.py) for each student",
     )
-    parser.add_argument("--out", metavar="FILE.csv", help="gradebook; the reports go beside it")
-    parser.add_argument("--jobs", type=int, default=1, help="students graded at once (1)")
     parser.add_argument(
-        "--chapters", nargs="+", metavar="CHAPTER", default=(), help="all if not given"
+        "--out", type=cli.path, metavar="FILE.csv", help="gradebook; the reports go beside it"
     )
-    parser.add_argument(
-        "--memory", type=int, default=1024, help="MiB for a student's process (1024)"
-    )
-    parser.add_argument(
-        "--time-limit",
-        type=float,
-        default=300,
-        help="most seconds for any test",
-    )
+    parser.add_argument("--jobs", type=int, help="students graded at once (1)")
+    parser.add_argument("--chapters", nargs="+", metavar="CHAPTER", help="all if not given")
+    parser.add_argument("--memory", type=int, help="MiB for a student's process (1024)")
+    parser.add_argument("--time-limit", type=float, help="most seconds for any test (300)")
     parser.add_argument("--again", action="store_true", help="grade anew what is graded already")
     parser.add_argument(
         "--self-test",
@@ -51,31 +55,28 @@ def main():
     parser.add_argument(
         "--seed", type=int, help="seed of the graders' inputs; of a class, drawn if not given"
     )
-    parser.add_argument("--make-gradescope", metavar="FILE.zip")
-    options = parser.parse_args()
-    if options.self_test is not None:
-        return _self_test(options)
-    if options.make_gradescope:
-        print(f"{make_zip(options.make_gradescope, options.chapters)}: upload it as the autograder")
+    parser.add_argument("--make-gradescope", type=cli.path, metavar="FILE.zip")
+    given = vars(parser.parse_args())
+    modes = [mode for mode in MODES if mode in given]
+    if len(modes) != 1:
+        parser.error("say one: a folder of submissions, --self-test, or --make-gradescope FILE")
+    if idle := [name for name in given if name not in (*modes, *MODES[modes[0]])]:
+        flag = idle[0].replace("_", "-")
+        parser.error(f"--{flag} is not for {modes[0].replace('_', '-')}; leave it out")
+    if "self_test" in given:
+        return _self_test(**given)
+    if "make_gradescope" in given:
+        path = make_zip(given["make_gradescope"], given.get("chapters", ()))
+        print(f"{path}: upload it as the autograder")
         return 0
-    if options.submissions and options.out:
-        return _class(options)
-    if options.submissions:
+    if "out" not in given:
         parser.error("say where the gradebook goes: --out grades.csv")
-    parser.error("say what to do: a folder of submissions, --self-test, or --make-gradescope FILE")
+    return _class(**given)
 
 
-def _class(options):
-    students = grade_class(
-        options.submissions,
-        options.out,
-        jobs=options.jobs,
-        seed=options.seed,
-        keys=options.chapters,
-        most=options.time_limit,
-        memory=options.memory << 20,
-        again=options.again,
-    )
+def _class(submissions, out, chapters=(), memory=1024, time_limit=300, **settings):
+    settings |= {"keys": chapters, "most": time_limit, "memory": memory << 20}
+    students = grade_class(submissions, out, **settings)
     width = min(max(len(student.name) for student in students), 60)
     for student in students:
         earned, possible = student.points
@@ -83,32 +84,36 @@ def _class(options):
         print(f"{student.name:<{width}}   {earned:>4}/{possible}{notes}")
     for sentence in unbound({k: v for s in students for k, v in s.fences.items()}):
         print(sentence)
-    print(f"{options.out}; the reports: {options.out.removesuffix('.csv')}/index.html")
+    print(f"{out}; the reports: {out.removesuffix('.csv')}/index.html")
     return 0
 
 
-def _self_test(options):
-    faults = mutants = 0
-    for key in options.self_test or chapters():
-        report = self_test(chapter(key), options.seed or 0)
-        if options.show:
-            _show(report, options.show)
+def _self_test(self_test, show=None, seed=0):
+    faults = mutants = shown = 0
+    for key in self_test or chapters():
+        report = tested(chapter(key), seed)
+        if show:
+            shown += _show(report, show)
         else:
             print(kill_matrix(report), end="\n\n")
         faults += len(report.faults)
         mutants += len(report.rows)
-    if not options.show:
+    if show and not shown:
+        raise ValueError(f"--show: none of {mutants} mutants is called {show}")
+    if not show:
         print(f"{mutants} mutants, {faults} faults")
     return 1 if faults else 0
 
 
 def _show(report, name):
-    for one, results in report.rows:
-        if one.name == name:
-            for result in results.values():
-                print(f"{result.name}: {result.status}")
-                if result.status != "passed":
-                    print("    " + result.text.replace("\n", "\n    "))
+    """Print what a mutant's author would read; returns how many mutants have the name."""
+    found = [results for one, results in report.rows if one.name == name]
+    for results in found:
+        for result in results.values():
+            print(f"{result.name}: {result.status}")
+            if result.status != "passed":
+                print("    " + result.text.replace("\n", "\n    "))
+    return len(found)
 
 
 if __name__ == "__main__":

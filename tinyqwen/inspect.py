@@ -12,7 +12,7 @@ from tinyqwen.analysis.budget import (
     rule_of_thumb_corrections,
 )
 from tinyqwen.analysis.costs import attentions, flops_per_token, part_counts, training_memory
-from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models import auto
 from tinyqwen.tuning.quantization import nbytes, packed_shape
 from tinyqwen.viz.budget import budget
@@ -25,14 +25,18 @@ def parse_arguments(arguments=None):
         prog="python -m tinyqwen.inspect",
         description="Print a model's modules, config, parameters, arithmetic and cache size.",
     )
-    parser.add_argument("path", metavar="PATH", help="a run, a checkpoint, or its config.json")
+    parser.add_argument(
+        "path", type=path, metavar="PATH", help="a run, a checkpoint, or its config.json"
+    )
     parser.add_argument(
         *("--sequence-length", "--seq-len"),
         type=int,
         metavar="N",
         help="tokens that attention looks at (2048, or what fits)",
     )
-    parser.add_argument("--plot", metavar="FILE", help="draw the budget: .png, .svg or .pdf")
+    parser.add_argument(
+        "--plot", type=path, metavar="FILE", help="draw the budget: .png, .svg or .pdf"
+    )
     return parser.parse_args(arguments)
 
 
@@ -172,4 +176,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, only_prints=True)

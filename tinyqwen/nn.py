@@ -7,6 +7,7 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen.autograd.random import default_rng
+from tinyqwen.autograd.refusals import some
 from tinyqwen.autograd.tensor import Tensor
 from tinyqwen.functional.memory_layout import laid_in_a_row
 
@@ -142,8 +143,8 @@ class Module:
     def load_state_dict(self, state_dict, strict=True):
         """Copy arrays into the parameters, converted to their dtype.
 
-        Raises ValueError that lists every missing, unexpected or misshapen array by its name (with
-        strict=False only misshapen ones); nothing is copied then.
+        Raises ValueError that names the missing, unexpected and misshapen arrays (with strict=False
+        only misshapen ones); nothing is copied then.
         """
         own = dict(self.named_parameters(remove_duplicate=False))
         problems = [
@@ -155,7 +156,7 @@ class Module:
             problems += [f"{name} is missing" for name in own if name not in state_dict]
             problems += [f"{name} is unexpected" for name in state_dict if name not in own]
         if problems:
-            raise ValueError(f"{type(self).__name__}: " + "; ".join(problems))
+            raise ValueError(f"{type(self).__name__}: {some(problems, '; ')}")
         for name, parameter in own.items():
             if name not in state_dict:
                 continue

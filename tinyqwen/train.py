@@ -19,8 +19,8 @@ from tinyqwen.models.auto import MODELS, AutoConfig
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
 from tinyqwen.parallel.mpi import ranks
-from tinyqwen.text.tokenizer import Tokenizer
-from tinyqwen.text.tokenizer_training import KINDS, USUAL_SIZE
+from tinyqwen.text.corpus_files import split_files
+from tinyqwen.training.run_folder import stored_config
 from tinyqwen.training.tasks import TASKS
 from tinyqwen.training.train_config import STORIES, TrainConfig
 from tinyqwen.training.trainer import Stopped, Trainer
@@ -34,7 +34,7 @@ HELP = {
     "data": "a text file, a .jsonl file with a text field, or a folder of them (bundled stories)",
     "out": "run folder",
     "tokenizer": "bpe, wordpiece, char, or a tokenizer's folder (bpe, or that of --init-from)",
-    "init_from": "checkpoint to start from (its sizes replace the ones below)",
+    "init_from": "checkpoint to start from, with its sizes and tokens",
     "lora_rank": "train adapters of this rank beside the frozen layers of --init-from; 0: no",
     "lora_alpha": "scale of the adapters, over their rank; 0 for twice the rank",
     "teacher": "checkpoint with the same tokens, to learn all its probabilities from",
@@ -93,7 +93,11 @@ def parse_arguments(arguments=None):
     )
     options = parser.parse_args(arguments)
     if options.direction:
+        if "source" in options or "target" in options:
+            parser.error("--direction is --source and --target in one word; say it alone")
         options.source, options.target = options.direction
+    if options.anyway and not options.student:
+        parser.error("--anyway is for --student")
     given = {f.name: getattr(options, f.name) for f in fields(TrainConfig) if f.name in options}
     if options.student:
         given.setdefault("out", MINE)
@@ -134,11 +138,8 @@ def main(arguments=None):
         config, options = group.together(lambda: parse_arguments(arguments))
         if group.size > 1 and "threads" not in options:
             config.threads = group.threads()
-        if config.steps == 0:
-            return dry_run(config) if group.rank == 0 else 0
-        steps = config.steps if options.resume and "steps" in options else None
         if not options.student:
-            return train(config, options.resume, steps, ranks=group)
+            return plan_or_train(config, options, group)
         from tinyqwen.course import capstone, swap  # a tenth of the start-up time, here alone
 
         if not options.anyway and (failing := capstone.shortcomings(options.student)):
@@ -146,12 +147,21 @@ def main(arguments=None):
                 f"a model should not learn from what fails its tests ({'; '.join(failing)}): mend "
                 "that first (pytest tests/assignments), or train all the same with --anyway"
             )
-        if not options.resume:  # the same command after every chapter: each run has its folder
-            config.out = group.everybody(_free(config.out))[0]
-            print(f"The run is in {config.out}.")
         with swap(options.student) as names, capstone.explained(options.student):
             print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
-            return train(config, options.resume, steps, options.student, group)
+            return plan_or_train(config, options, group)
+
+
+def plan_or_train(config, options, group):
+    """With --steps 0 print the plan of a run; else begin it, or go on with it."""
+    steps = config.steps if options.resume and "steps" in options else None
+    if config.steps == 0:
+        config = stored_config(Path(config.out), steps) if options.resume else config
+        return dry_run(config) if group.rank == 0 else 0
+    if options.student and not options.resume:  # one command after every chapter: a folder for each
+        config.out = group.everybody(_free(config.out))[0]
+        print(f"The run is in {config.out}.")
+    return train(config, options.resume, steps, options.student, group)
 
 
 def _free(folder):
@@ -199,10 +209,11 @@ def train(config, resume, steps=None, student=None, ranks=None):
 def dry_run(config):
     """Print the model, its budget, and what the training would take; write nothing."""
     task = TASKS[config.task](config)
+    tokenizer = task.new_tokenizer(split_files(config.data)[0])  # a text decides how many tokens
     if config.init_from:
         model_config = AutoConfig.from_pretrained(config.init_from)
     else:
-        model_config = config.model_config(_vocabulary(config))
+        model_config = config.model_config(tokenizer.vocab_size)
     with nn.empty_parameters():  # so that what is too large to train is told as well
         shape = task.auto.from_config(model_config)
     print(shape, "\n")
@@ -236,13 +247,6 @@ def dry_run(config):
         f"GFLOP/s; {steps:,} steps, the default, take about {steps * seconds:,.0f} s"
     )
     return 0
-
-
-def _vocabulary(config):
-    """The number of tokens; of characters, which the text decides, a guess."""
-    if config.tokenizer in KINDS:
-        return config.vocab_size or USUAL_SIZE.get(config.tokenizer, 512)
-    return Tokenizer.from_pretrained(config.tokenizer).vocab_size
 
 
 def _seconds_per_step(model, task, rng):

@@ -1,14 +1,24 @@
-"""The five command lines: bad arguments end in one line and exit code 2."""
+"""The command lines: bad arguments end in one line and exit code 2; paths may begin at home."""
 
 import importlib
+import os
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tinyqwen import bench, compress, grade, inspect
+
+ROOT = Path(__file__).resolve().parents[2]
 BAD = [
     *(("train", "--steps", "x"), ("train", "--nonsense"), ("train", "--resume", "--seed", "3")),
     *(("generate", "--top-k", "x"), ("generate", "--greedy", "--do-sample", "Once")),
     *(("inspect",), ("inspect", "a", "b\nc"), ("bench", "--rounds", "x"), ("grade", "--nonsense")),
+    *(("grade",), ("grade", "students"), ("grade", "students", "--self-test", "ch04")),
+    *(("grade", "--self-test", "ch04", "--jobs", "2"), ("grade", "--show", "silu")),
+    *(("grade", "--make-gradescope", "a.zip", "--out", "a.csv"), ("grade", "--chapters", "ch04")),
 ]
 
 
@@ -22,3 +32,54 @@ def test_bad_arguments_are_one_line(arguments, capsys, monkeypatch):
     assert ending.value.code == 2 and out == ""
     assert err.startswith(f"tinyqwen.{program}: ") and err.endswith("; see --help\n")
     assert err.count("\n") == 1
+
+
+def test_paths_may_begin_at_home(monkeypatch, tmp_path):
+    """In --out=~/x, and in quotes, the shell leaves it to the command."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    options = compress.parse_arguments(["~/a", "~/b", "--bits", "8", "--data=~/c"])
+    assert [options.run, options.out, options.data] == [str(tmp_path / name) for name in "abc"]
+    options = inspect.parse_arguments(["~/a", "--plot=~/b.png"])
+    assert [options.path, options.plot] == [str(tmp_path / "a"), str(tmp_path / "b.png")]
+    options = bench.parse_arguments(["--json=~/a", "--plot=~/b.png"])
+    assert [options.json, options.plot] == [tmp_path / "a", tmp_path / "b.png"]
+    monkeypatch.setattr("sys.argv", ["grade", "--make-gradescope=~/a.zip", "--chapters", "ch04"])
+    assert grade.main() == 0 and (tmp_path / "a.zip").exists()
+    monkeypatch.setattr("sys.argv", ["grade", "~/students", "--out=~/a.csv"])
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "students"))):
+        grade.main()
+
+
+def test_a_mutant_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["grade", "--self-test", "ch03", "--show", "nothing"])
+    with pytest.raises(ValueError, match=r"none of \d+ mutants is called nothing"):
+        grade.main()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes descriptors")
+@pytest.mark.parametrize(
+    "closed, command, code, says",
+    [
+        (">&-", "generate data/model Once --max-new-tokens 2", 2, "standard output is closed"),
+        (">&-", "inspect data/model", 2, "standard output is closed"),
+        ("2>&-", "generate data/model Once --max-new-tokens 2 --greedy", 0, "Once"),
+        ("2>&-", "generate nowehre Once", 2, ""),
+        ("<&- >&- 2>&-", "generate data/model Once --max-new-tokens 2", 2, ""),
+        ("<&- >&- 2>&-", "train --out OUT", 0, ""),
+    ],
+)
+def test_closed_streams(closed, command, code, says, tmp_path):
+    """A run of two steps prints, counts and warns, and all of it goes nowhere."""
+    (tmp_path / "text").write_text("a cat sat on a mat\n" * 40)
+    tiny = f"--data {tmp_path}/text --tokenizer char --steps 2 --seq-len 8 --batch-size 2"
+    tiny += " --eval-interval 1 --hidden-size 16 --intermediate-size 16 --num-hidden-layers 1"
+    command = command.replace("OUT", f"{tmp_path}/run {tiny}")
+    done = subprocess.run(
+        f"exec {sys.executable} -m tinyqwen.{command} {closed}",
+        shell=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=ROOT,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert says in done.stdout + done.stderr
+    assert (done.stdout + done.stderr == "") == (says == "")
+    assert (tmp_path / "run" / "model.safetensors").exists() == command.startswith("train")

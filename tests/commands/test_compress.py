@@ -45,6 +45,7 @@ def test_a_smaller_relative(tmp_path, capsys, arguments, share):
     [
         (("--bits", "3"), "bits must be 2, 4 or 8, not 3"),
         (("--bits", "4", "--group-size", "48"), "group_size 48 does not divide the 128 inputs"),
+        (("--bits", "8", "--group-size", "0"), "group_size must be a positive integer, not 0"),
         (("--bits", "4", "--method", "gptq", "--texts", "1"), "gptq needs at least"),
         (("--bits", "4", "--method", "wanda"), "--method wanda"),
         (("--prune-heads", "4"), "a layer has 4 heads"),

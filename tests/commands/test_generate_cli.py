@@ -185,14 +185,7 @@ def test_chat_prompt(printed, parts):
 
 def test_conversation_remembers(printed, parts, monkeypatch):
     typed = iter(["Hi", "", "And \\", "you?"])
-
-    def read(prompt):
-        try:
-            return next(typed)
-        except StopIteration:
-            raise EOFError from None
-
-    monkeypatch.setattr("builtins.input", read)
+    monkeypatch.setattr("builtins.input", lambda _: _next(typed))
     out = printed("--chat", "--greedy", "--max-new-tokens", 12)
     messages = [{"role": "user", "content": "Hi"}]
     first = chat_reply(parts, messages)
@@ -251,6 +244,11 @@ def command(*arguments, **options):
         (["RUN", PROMPT, "--num-samples", "0"], "--num-samples must be at least 1"),
         (["RUN", PROMPT, "--system", "Be brief."], "add --chat"),
         (["RUN", PROMPT, "--stop", ""], "stop_strings must be texts that are not empty"),
+        (["RUN", PROMPT, "--greedy", "--top-k", "0"], "leave out --top-k"),
+        (["RUN", PROMPT, "--greedy", "--temperature", "0.7"], "leave out --temperature"),
+        (["RUN", PROMPT, "--temperature", "0", "--do-sample"], "leave out --do-sample"),
+        (["RUN", PROMPT, "--greedy", "--num-samples", "2"], "all texts would be the same"),
+        (["RUN", PROMPT, "--num-beams", "2", "--num-samples", "2"], "all texts would be the same"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(folder, arguments, message):
@@ -272,17 +270,39 @@ def test_output_of_the_command_and_threads(folder, parts):
         assert result.stdout == expected(parts, PROMPT, do_sample=False)
 
 
-def test_closed_streams_and_narrow_code_pages(folder, stdin, monkeypatch, capsys):
+def test_closed_streams_and_narrow_code_pages(folder, stdin, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(ValueError, match="no TEXT"):
         generate.main([str(folder)])
-    monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(ValueError, match="standard output is closed"):
-        generate.main([str(folder), PROMPT])
     environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
     result = command(folder, "a \u732b", "--greedy", "--max-new-tokens", 3, env=environment)
     assert result.returncode == 0
     assert "does not know '\\u732b'" in result.stderr
+
+
+def test_a_run_that_learned_to_chat_chats(parts, folder, tmp_path, capsys, stdin, monkeypatch):
+    """Without --chat: a TEXT is answered, --system is heard, and a terminal is talked with."""
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    (run / RUN_CONFIG).write_text('{"task": "chat"}')
+    system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}
+    options = ["--greedy", "--max-new-tokens", "12"]
+    generate.main([str(run), "Hi", *options, "--system", "Be brief."])
+    assert capsys.readouterr().out == chat_reply(parts, [system, user]) + "\n"
+    for more in ([], ["--no-stream"]):
+        typed = iter(["Hi"])
+        monkeypatch.setattr("builtins.input", lambda _, typed=typed: _next(typed))
+        generate.main([str(run), *options, *more])
+        assert capsys.readouterr().out == chat_reply(parts, [user]) + "\n\n"
+    with pytest.raises(ValueError, match="one answer at a time"):
+        generate.main([str(run), "--num-samples", "2"])
+
+
+def _next(typed):
+    try:
+        return next(typed)
+    except StopIteration:
+        raise EOFError from None
 
 
 def test_what_a_run_never_began_with(folder, tmp_path, parts, monkeypatch):
@@ -381,6 +401,14 @@ def test_a_reader_does_not_continue(encoder):
     for flags, message in ([], r"does not continue it; write \[MASK\]"), (["--chat"], "not chat"):
         with pytest.raises(ValueError, match=message):
             generate.main([str(encoder[0]), "the cat", *flags])
+
+
+@pytest.mark.parametrize(
+    "flag", ["--temperature 0", "--seed 1", "--num-samples 1", "--greedy", "--stop x", "--top-k 0"]
+)
+def test_a_reader_takes_no_flag_of_writers(encoder, flag):
+    with pytest.raises(ValueError, match=f"BertForMaskedLM .* leave out {flag.split()[0]}"):
+        generate.main([str(encoder[0]), "the [MASK] sat", *flag.split()])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")

@@ -1,5 +1,7 @@
 """What a decoder must do whatever its weights are: in float64, without another implementation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -279,3 +281,13 @@ def test_attention_dropout_is_for_training_alone(ids):
     close(logits(model, ids), logits(model, ids))
     model.train()
     assert np.abs(logits(model, ids) - logits(model, ids)).max() > 1e-4
+
+
+def test_labels_are_as_many_as_their_names():
+    values = {"model_type": "qwen2", **CONFIG, "id2label": {"0": "a", "1": "b", "2": "c"}}
+    config = tq.AutoConfig.from_dict(values)
+    assert config.num_labels == 3
+    with pytest.raises(ValueError, match="num_labels is 2 and id2label names 3; say one"):
+        tq.AutoConfig.from_dict({**values, "num_labels": 2})
+    other = replace(config, num_labels=5)  # a new head, whose labels have no names yet
+    assert other.num_labels == 5 and "id2label" not in other.extra and "id2label" in config.extra

@@ -383,6 +383,7 @@ def test_scaled_rope(family, kind, rng):
         {"rope_theta": 77.0, "rope_scaling": {"type": "yarn", "factor": 4.0}},
     ],
 )
+@pytest.mark.filterwarnings("ignore:.* is lost")
 @pytest.mark.filterwarnings("ignore:rope_scaling stands")
 def test_two_spellings_of_one_setting(added):
     """Added to a file that transformers 5 wrote; what wins there wins here."""

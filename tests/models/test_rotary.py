@@ -69,6 +69,17 @@ def test_rope_scaling_wins_and_a_lost_theta_is_told():
     assert tq.AutoConfig.from_dict(config.to_dict()) == config
 
 
+def test_of_two_spellings_the_lost_one_is_told():
+    """As transformers chooses: rope_theta within rope_parameters, and rope_type before type."""
+    new = {"model_type": "qwen2", **TINY, "rope_parameters": {"rope_theta": 5e5}}
+    with pytest.warns(UserWarning, match=r"rope_theta 77.0 is lost: the 500000.0 of rope_param"):
+        assert tq.AutoConfig.from_dict({**new, "rope_theta": 77.0}).rope_theta == 5e5
+    scaling = {"type": "linear", "rope_type": "dynamic", "factor": 2.0}
+    with pytest.warns(UserWarning, match="type 'linear' is lost: rope_type 'dynamic' is used"):
+        config = tq.AutoConfig.from_dict({"model_type": "qwen2", **TINY, "rope_scaling": scaling})
+    assert config.rope_scaling["rope_type"] == "dynamic"
+
+
 def test_a_cache_refuses_to_lose_gradients():
     model = tq.Qwen2ForCausalLM(tq.Qwen2Config(**TINY))
     with pytest.raises(ValueError, match="a cache keeps no gradients"):

@@ -721,3 +721,22 @@ def test_names_that_do_not_fit_are_few_and_explained(tmp_path, prefix, says):
         tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
     assert str(caught.value).count("is unexpected") == 10
     assert ("all names begin" in str(caught.value)) == bool(says)
+
+
+def test_whatever_is_said_of_names_names_ten(tmp_path):
+    """Arrays that a body does not use, that are no numbers, that no shard has, that are no keys."""
+    model = make()
+    model.save_pretrained(tmp_path)
+    arrays, _ = safetensors.load(tmp_path / "model.safetensors")
+    spoiled = {name: np.full_like(array, np.nan) for name, array in arrays.items()}
+    heads = {f"head.{i}.weight": np.zeros(1, np.float32) for i in range(30)}
+    safetensors.save(tmp_path / "model.safetensors", spoiled | heads)
+    with pytest.warns(UserWarning) as caught:
+        tq.Qwen2Model.from_pretrained(tmp_path)
+    body = [name for name in arrays if name.startswith("model.")]
+    unused = len(arrays) - len(body) + 30
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == 2 and told[0].endswith(f" and {unused - 10} more")
+    assert told[1].endswith(f" and {len(body) - 10} more") and told[1].count("model.") == 10
+    with pytest.raises(ValueError, match=f"and {2 * len(arrays) - 10} more$"):
+        model.load_state_dict({f"x.{name}": array for name, array in arrays.items()})

@@ -130,13 +130,15 @@ def test_a_folder_as_people_have_it(tmp_path):
     (data / "linked").symlink_to(tmp_path / "outside")
     (data / "circle").symlink_to(data)
     (data / "one.txt").symlink_to(outside)
+    (data / "sub" / "again.txt").symlink_to(data / "A.TXT")
     with pytest.warns(UserWarning, match="left out") as caught:
         files = text_files(data)
-    assert files == sorted([*kept, data / "linked" / "e.txt", data / "one.txt"])
+    assert files == sorted([*kept, data / "one.txt"])
     (warning,) = caught
     assert str(warning.message) == (
         f"data {data}: left out ._a.txt, .hidden.txt, .ipynb_checkpoints, __MACOSX (hidden); "
-        "gpt2, run (a model's folder); picture.png (no text file)"
+        "circle, sub/again.txt, linked/e.txt (there already); gpt2, run (a model's folder); "
+        "picture.png (no text file)"
     )
 
 

@@ -18,6 +18,7 @@ from tinyqwen.training.run_state import STATE
 from tinyqwen.training.train_config import STORIES, TrainConfig
 from tinyqwen.training.trainer import Stopped, Trainer
 
+BUNDLED = STORIES.parent / "model"
 TINY = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -382,14 +383,25 @@ def test_plan_writes_nothing(text, tmp_path, capsys):
 
 
 def test_plan_is_of_the_run_that_would_be(tmp_path, capsys):
-    """The vocabulary is the tokenizer's; a model that fits in no memory is told, and refused."""
-    bundled = str(STORIES.parent / "model")
-    for tokenizer, size in (("wordpiece", 300), (bundled, 512)):
+    """The vocabulary is the text's or the tokenizer's; what fits in no memory is told, refused."""
+    for tokenizer, size in (("wordpiece", 300), (str(BUNDLED), 512)):
         main(["--steps", "0", "--tokenizer", tokenizer])
         assert f"(embed_tokens): Embedding({size}, 128)" in capsys.readouterr().out
+    (tmp_path / "few.txt").write_text("abc\n" * 40)
+    for tokenizer, size in (("char", 4 + 4), ("bpe", 256 + 3 + 2)):  # and marks; ab, abc
+        main(["--steps", "0", "--tokenizer", tokenizer, "--data", str(tmp_path / "few.txt")])
+        assert f"Embedding({size}, 128)" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        main(["--steps", "0", "--data", "nowhere"])
     with pytest.raises(ValueError, match="GB of memory, the machine has"):
         main(["--steps", "0", "--hidden-size", "40000", "--num-hidden-layers", "900"])
     assert "Embedding(512, 40000)" in capsys.readouterr().out
+
+
+def test_a_run_that_is_gone_on_with_has_no_plan_of_another(text, tmp_path):
+    run(text, tmp_path / "run", steps=1)
+    with pytest.raises(ValueError, match="at step 1 already; ask for more --steps"):
+        main(["--resume", "--out", str(tmp_path / "run"), "--steps", "0"])
 
 
 def test_resume_takes_no_other_settings(text, tmp_path, capsys):
@@ -470,16 +482,42 @@ def test_texts_that_name_a_file_are_texts(tmp_path):
         ("--model nope", "model 'nope' is none of qwen2, "),
         ("--model bert --task causal", "task 'causal' is none of those for bert: masked"),
         ("--model gpt2 --num-key-value-heads 2", "leave out --num-key-value-heads"),
-        (f"--model gpt2 --init-from {STORIES.parent / 'model'}", "holds a qwen2, not a gpt2"),
+        (f"--model gpt2 --init-from {BUNDLED}", "holds a qwen2, not a gpt2"),
         ("--task translate", "task 'translate' is none of those for qwen2"),
         ("--task classify --lm-weight -1", "lm_weight must not be negative"),
         ("--task classify --lm-weight 0.5 --freeze-body", "the body learns nothing"),
         ("--model marian --label-smoothing 1", "label_smoothing must be"),
+        ("--label-smoothing 0.1", "label_smoothing is for the task translate, not for causal"),
+        ("--direction zh-en", "source is for the task translate, not for causal"),
+        ("--target en", "target is for the task translate, not for causal"),
+        ("--lm-weight 0", "lm_weight is for the task classify, not for causal"),
+        ("--distill-weight 0.5", "distill_weight is nothing without teacher"),
+        ("--distill-temperature 3", "distill_temperature is nothing without teacher"),
+        (f"--init-from {BUNDLED} --hidden-size 128", "hidden_size is that of the model in"),
+        (f"--init-from {BUNDLED} --vocab-size 512", "leave out --vocab-size"),
+        (
+            f"--tokenizer {BUNDLED} --vocab-size 512",
+            "vocab_size is for a tokenizer that is",
+        ),
+        (f"--teacher {BUNDLED} --vocab-size 512", "vocab_size is for a tokenizer that is"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         parse_arguments(options.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--anyway", "--anyway is for --student"),
+        ("--model marian --direction zh-en --source zh", "say it alone"),
+    ],
+)
+def test_flags_that_would_be_lost_are_refused(options, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments(options.split())
+    assert message in capsys.readouterr().err
 
 
 def test_a_family_brings_its_task_and_recipe():

@@ -1,8 +1,20 @@
-"""What the engine does not do, said by name where somebody asks for it."""
+"""What the engine does not do, said by name where somebody asks for it; and names in a message."""
 
 import numpy as np
 
 FLOAT16 = np.dtype(np.float16)
+MOST = 10  # names in a message; a model has hundreds
+
+
+def some(names, separator=", ", most=MOST):
+    """The first of many names, for a message, and how many more there are.
+
+    >>> some(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    more = len(names) - most
+    return separator.join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def refuse_second_pass(retain_graph, create_graph):

@@ -12,6 +12,7 @@ needs and none of the grader's own code. From a conftest.py the options would co
 would take DIR for a folder of tests until then, and run a conftest.py in it.
 """
 
+import os
 import secrets
 from pathlib import Path
 
@@ -35,12 +36,13 @@ _grading = pytest.StashKey()
 
 def pytest_addoption(parser):
     group = parser.getgroup("grading")
-    group.addoption("--submission", metavar="DIR", help="folder or file to grade")
+    path = {"type": os.path.expanduser}  # in --submission=~/x the shell leaves it to us
+    group.addoption("--submission", **path, metavar="DIR", help="folder or file to grade")
     group.addoption("--all-mine", action="store_true", help="let your functions call each other")
     group.addoption("--isolated", action="store_true", help="run the code in a worker process")
-    group.addoption("--gradescope", metavar="FILE", help="write Gradescope's results.json")
-    group.addoption("--classroom", metavar="FILE", help="write the GitHub runner result")
-    group.addoption("--gradebook", metavar="FILE", help="write a CSV, a row a student")
+    group.addoption("--gradescope", **path, metavar="FILE", help="write Gradescope's results.json")
+    group.addoption("--classroom", **path, metavar="FILE", help="write the GitHub runner result")
+    group.addoption("--gradebook", **path, metavar="FILE", help="write a CSV, a row a student")
     group.addoption("--student-name", metavar="NAME", help="name in the gradebook")
     group.addoption(
         "--grading-seed",

@@ -60,6 +60,9 @@ class PretrainedConfig(metaclass=BothSpellings):
                 f"num_hidden_layers is {self.num_hidden_layers}; more than {MAX_LAYERS} is taken "
                 "for a damaged file"
             )
+        if len(self.extra.get("id2label") or ()) not in (0, self.num_labels):  # of another head
+            names = ("id2label", "label2id")
+            self.extra = {name: v for name, v in self.extra.items() if name not in names}
         pad = self.pad_token_id
         if pad is not None and not (isinstance(pad, int) and 0 <= pad < self.vocab_size):
             raise ValueError(f"pad_token_id {pad!r} is not in the vocabulary of {self.vocab_size}")
@@ -104,7 +107,11 @@ class PretrainedConfig(metaclass=BothSpellings):
                 if values.setdefault(new, value) != value:
                     raise ValueError(f"{old} is {value!r} and {new} is {values[new]!r}; say one")
         if isinstance(values.get("id2label"), dict):
-            values.setdefault("num_labels", len(values["id2label"]))
+            named = len(values["id2label"])
+            if values.setdefault("num_labels", named) != named:
+                raise ValueError(
+                    f"num_labels is {values['num_labels']} and id2label names {named}; say one"
+                )
         known = set(cls.__dataclass_fields__) - {
             "extra"
         }  # with InitVars, which fields() leaves out

@@ -15,6 +15,7 @@ import numpy as np
 from tinyqwen import nn
 from tinyqwen.autograd.grad_mode import is_grad_enabled
 from tinyqwen.autograd.recomputation import checkpoint
+from tinyqwen.autograd.refusals import some
 from tinyqwen.autograd.tensor import Tensor
 from tinyqwen.functional.memory_layout import laid_in_a_row
 from tinyqwen.models.cache import KVCache
@@ -33,7 +34,6 @@ from tinyqwen.storage.files import file_in, make_folder, read_json, write_json
 # quant_method of a config's quantization_config -> function (model, path, entries, settings) that
 # replaces an empty model's layers by those of the folder, and returns the entries still to be read.
 quantizers = {}
-MOST = 10  # names in an error
 CAUSES = {  # what all names of a checkpoint that does not fit may begin with
     "module.": "saved from inside DataParallel; save the model within",
     "_orig_mod.": "saved from a compiled model; save the model within",
@@ -270,9 +270,7 @@ def _read_packed(model, path, entries):
 
 def _warn_unused(model, path, names):
     if names:
-        warnings.warn(
-            f"{path}: not used by {type(model).__name__}: {', '.join(names)}", stacklevel=4
-        )
+        warnings.warn(f"{path}: not used by {type(model).__name__}: {some(names)}", stacklevel=4)
 
 
 def _match(model, path, entries, dtype):
@@ -310,13 +308,12 @@ def _match(model, path, entries, dtype):
             if not safetensors.same_bytes(entries[name], entries[first]):
                 jobs.append((_untie(model, path, name, first), ..., entries[name]))
     if problems:
-        rest = f"; and {len(problems) - MOST} more" if len(problems) > MOST else ""
         raise ValueError(
-            f"{path}: does not fit {type(model).__name__}: {'; '.join(problems[:MOST])}{rest}"
+            f"{path}: does not fit {type(model).__name__}: {some(problems, '; ')}"
             f"{_likely_cause(entries)}"
         )
     if new:
-        warnings.warn(f"{path}: new and random, to be trained: {', '.join(new)}", stacklevel=3)
+        warnings.warn(f"{path}: new and random, to be trained: {some(new)}", stacklevel=3)
     if new or computed:
         for name in [*new, *computed]:
             own[name].data = np.zeros(own[name].shape, dtype)
@@ -380,4 +377,4 @@ def _read(path, jobs):
             shown and shown.update,
         )
     if bad:
-        warnings.warn(f"{path}: NaN or infinity in {', '.join(sorted(bad))}", stacklevel=3)
+        warnings.warn(f"{path}: NaN or infinity in {some(sorted(bad))}", stacklevel=3)

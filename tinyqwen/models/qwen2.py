@@ -21,6 +21,7 @@ from tinyqwen.models.inputs import check_ids, check_mask, check_positions, for_c
 from tinyqwen.models.merged_linear import linears, merged_linear
 from tinyqwen.models.pretrained import ModelOutput, PreTrainedModel
 from tinyqwen.models.rotary import (
+    USUAL_THETA,
     RotaryEmbedding,
     apply_rotary_pos_emb,
     longest_text,
@@ -49,7 +50,7 @@ class Qwen2Config(PretrainedConfig):
     hidden_act: str = "silu"
     max_position_embeddings: Size = 32768
     rms_norm_eps: Number = 1e-6
-    rope_theta: Number = 10000.0
+    rope_theta: Number = USUAL_THETA  # 10,000
     rope_scaling: dict[str, Any] | None = None
     rope_parameters: InitVar[dict[str, Any] | None] = None  # how transformers 5 spells these two
     use_sliding_window: bool = False

@@ -16,6 +16,7 @@ from tinyqwen.autograd import ops
 from tinyqwen.functional.positions import dynamic_theta, llama3_scale, yarn_scale
 
 ORIGINAL = "original_max_position_embeddings"
+USUAL_THETA = 10000.0  # where a config says nothing
 KINDS = {  # what each must say, and what it may
     "default": ((), ()),
     "linear": (("factor",), ()),
@@ -43,8 +44,8 @@ def read_rope(theta, scaling, parameters):
     lost = (parameters or {}).get("rope_theta", theta)
     if any(isinstance(value, dict) for value in rope.values()):
         raise ValueError("RoPE parameters by layer type are not supported; expected one set")
-    old_kind = rope.pop("type", "default")
-    kind = rope.pop("rope_type", old_kind)
+    old_kind = rope.pop("type", None)
+    kind = rope.pop("rope_type", old_kind or "default")
     if kind not in KINDS:
         raise ValueError(f"rope_type {kind!r} is not supported; known are {', '.join(KINDS)}")
     if rope.pop("partial_rotary_factor", 1) not in (1, None):
@@ -54,6 +55,17 @@ def read_rope(theta, scaling, parameters):
         warnings.warn(
             f"rope_scaling stands in the place of rope_parameters, whose rope_theta {lost} is "
             f"lost: {found} is used, as in transformers; write rope_theta into rope_scaling",
+            stacklevel=5,
+        )
+    elif theta not in (found, USUAL_THETA):
+        warnings.warn(
+            f"rope_theta {theta} is lost: the {found} of rope_parameters is used, as in "
+            "transformers; write one of them",
+            stacklevel=5,
+        )
+    if old_kind not in (kind, None):
+        warnings.warn(
+            f"type {old_kind!r} is lost: rope_type {kind!r} is used, as in transformers; write one",
             stacklevel=5,
         )
     return found, (None if kind == "default" else {"rope_type": kind, **_checked(kind, rope)})

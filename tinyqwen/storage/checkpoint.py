@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from secrets import token_hex
 
+from tinyqwen.autograd.refusals import some
 from tinyqwen.storage import safetensors
 from tinyqwen.storage.files import file_in, read_json, write_json
 
@@ -57,7 +58,7 @@ def _find_shards(folder):
     shards = {f: safetensors.read_header(file_in(folder, f))[0] for f in set(weight_map.values())}
     absent = [f"{name} in {file}" for name, file in weight_map.items() if name not in shards[file]]
     if absent:
-        raise ValueError(f"{index}: not found: {', '.join(absent)}")
+        raise ValueError(f"{index}: not found: {some(absent)}")
     return {name: shards[file][name] for name, file in weight_map.items()}
 
 

@@ -5,6 +5,8 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
+from tinyqwen.autograd.refusals import some
+
 SUFFIXES = (".txt", ".md", ".text", ".jsonl")
 BESIDE = ("entropy.json", "reader.json")  # what a corpus may bring along that is no text
 
@@ -13,8 +15,9 @@ def text_files(path):
     """The files that `path` stands for: itself, or all text files below the folder, sorted.
 
     Links are followed. Left out, with one warning that says what and why: names that begin with a
-    dot or with two underscores (.ipynb_checkpoints, __MACOSX, ._a.txt), folders within the folder
-    that hold a model or a run, and files that do not end in SUFFIXES, upper case or lower.
+    dot or with two underscores (.ipynb_checkpoints, __MACOSX, ._a.txt), what a second link leads
+    to, folders within the folder that hold a model or a run, and files that do not end in SUFFIXES,
+    upper case or lower.
     Raises FileNotFoundError if there is no such path, ValueError if there is no text in it.
     """
     path = Path(path)
@@ -24,7 +27,7 @@ def text_files(path):
     if path.is_dir():
         files, left_out = _below(path)
     if left_out:
-        reasons = (f"{_some(names)} ({reason})" for reason, names in left_out.items())
+        reasons = (f"{some(names, most=5)} ({reason})" for reason, names in left_out.items())
         warnings.warn(f"data {path}: left out {'; '.join(reasons)}", stacklevel=3)
     if not any(p.stat().st_size for p in files):
         raise ValueError(
@@ -44,7 +47,7 @@ def split_files(path):
     training = [f for f in files if f.stem.lower() == "train"]
     if held_out and training:
         if beside := sorted({*files} - {*held_out, *training}):
-            names = _some([str(file.relative_to(path)) for file in beside])
+            names = some([str(file.relative_to(path)) for file in beside], most=5)
             warnings.warn(
                 f"data {path}: left out {names} (beside train and validation)", stacklevel=2
             )
@@ -62,19 +65,16 @@ def _below(top):
             name = str(entry.relative_to(top))
             if entry.name.startswith((".", "__")):
                 left_out["hidden"].append(name)
+            elif (place := os.path.realpath(entry)) in seen:  # a link leads to what is read anyhow
+                left_out["there already"].append(name)
+            elif (entry / "config.json").exists() or (entry / "train_config.json").exists():
+                left_out["a model's folder"].append(name)
             elif entry.is_dir():
-                if (entry / "config.json").exists() or (entry / "train_config.json").exists():
-                    left_out["a model's folder"].append(name)
-                elif (place := os.path.realpath(entry)) not in seen:  # a link may lead back
-                    seen.add(place)
-                    folders.append(entry)
+                folders.append(entry)
+                seen.add(place)
             elif entry.is_file() and entry.suffix.lower() in SUFFIXES:
                 files.append(entry)
+                seen.add(place)
             elif entry.name not in BESIDE:
                 left_out["no text file"].append(name)
     return sorted(files), left_out
-
-
-def _some(names, most=5):
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -7,11 +7,17 @@ from tinyqwen import nn
 from tinyqwen.analysis.costs import training_memory
 from tinyqwen.models.auto import MODELS, AutoConfig, config_class
 from tinyqwen.parallel.resources import default_threads, physical_memory
+from tinyqwen.text.tokenizer_training import KINDS
 from tinyqwen.training.tasks import TASKS, tasks_of
 from tinyqwen.training.tasks.task import DATA
 
 RUN_CONFIG = "train_config.json"  # in a run's folder: what was asked for
 STORIES = DATA / "stories"
+ONLY_FOR = {  # the one task that a setting is for
+    **dict.fromkeys(("lm_weight", "freeze_body"), "classify"),
+    **dict.fromkeys(("label_smoothing", "source", "target"), "translate"),
+}
+NEEDS = {"lora_alpha": "lora_rank", "distill_weight": "teacher", "distill_temperature": "teacher"}
 SIZES = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
     *("intermediate_size", "initializer_range"),
@@ -97,9 +103,7 @@ class TrainConfig:
         for name in ("weight_decay", "lm_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
-        for name in ("lm_weight", "freeze_body"):
-            if getattr(self, name) and self.task != "classify":
-                raise ValueError(f"{name} is for the task classify, not for {self.task}")
+        self._refuse_idle(f.name for f in fields(self) if getattr(self, f.name) != f.default)
         if self.lm_weight and "causal" not in tasks_of(self.model):
             raise ValueError(
                 f"lm_weight is for models that write; {self.model} sees the tokens that it would "
@@ -113,8 +117,6 @@ class TrainConfig:
     def _check_tuning(self):
         if self.lora_rank < 0 or not 0 <= self.lora_alpha < math.inf:
             raise ValueError("lora_rank and lora_alpha must not be negative")
-        if self.lora_alpha and not self.lora_rank:
-            raise ValueError("lora_alpha is nothing without lora_rank")
         if self.lora_rank and self.init_from is None:
             raise ValueError("lora_rank adapts a trained model; choose one with init_from")
         if self.lora_rank and self.freeze_body:
@@ -128,11 +130,21 @@ class TrainConfig:
                 f"distill_temperature must be a positive number, not {self.distill_temperature}"
             )
 
+    def _refuse_idle(self, names):
+        """Raise ValueError for settings that mean nothing without others, which are not there."""
+        for name in names:
+            task, needed = ONLY_FOR.get(name, self.task), NEEDS.get(name)
+            if task != self.task:
+                raise ValueError(f"{name} is for the task {task}, not for {self.task}")
+            if needed and not getattr(self, needed):
+                raise ValueError(f"{name} is nothing without {needed}")
+
     @classmethod
     def recipe(cls, **given):
         """The settings for a family and a task, but for those given.
 
-        The family is that of init_from, or qwen2; the task is what the family was made for.
+        The family is that of init_from, or qwen2; the task is what the family was made for. Raises
+        ValueError for a setting that would be lost: a size beside init_from, for one.
         """
         base, model = given.get("init_from"), given.get("model")
         model = model.replace("-", "_") if model else None  # as on the command line
@@ -144,6 +156,9 @@ class TrainConfig:
         model = model or cls.model
         if model not in MODELS:
             raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
+        if fixed := [name for name in (*SIZES, "vocab_size") if name in given and base is not None]:
+            flag = fixed[0].replace("_", "-")
+            raise ValueError(f"{fixed[0]} is that of the model in {base}; leave out --{flag}")
         missing = [name for name in SIZES if name in given and name not in _names(model)]
         if missing:
             flag = missing[0].replace("_", "-")
@@ -157,7 +172,14 @@ class TrainConfig:
             settings["seq_len"] = min(settings.get("seq_len", cls.seq_len), longest)
         if (model, task) != (cls.model, cls.task):
             settings["out"] = f"runs/{model}" if task == usual else f"runs/{model}-{task}"
-        return cls(**{**settings, **given, "model": model, "task": task})
+        made = cls(**{**settings, **given, "model": model, "task": task})
+        made._refuse_idle(given)
+        if given.get("vocab_size") and made.tokenizer not in KINDS:
+            raise ValueError(
+                f"vocab_size is for a tokenizer that is learned, and {made.tokenizer} has one "
+                "already; leave out --vocab-size"
+            )
+        return made
 
     def _check_type(self, name, expected):
         value = getattr(self, name)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinyqwen import nn
+from tinyqwen.autograd.refusals import some
 from tinyqwen.autograd.tensor import primitive
 from tinyqwen.storage.files import file_in, read_json, write_json
 
@@ -203,7 +204,7 @@ def find_targets(model, config):
         else:
             others.append(f"{path} ({type(module).__name__})")
     if others and not isinstance(wanted, str):
-        raise ValueError(f"target_modules: {', '.join(others)}: not a linear layer")
+        raise ValueError(f"target_modules: {some(others)}: not a linear layer")
     if not found:
         raise ValueError(
             f"target_modules {wanted!r}: {type(model).__name__} has no such linear layer; expected "

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyqwen import nn
+from tinyqwen.autograd.refusals import some
 from tinyqwen.storage import safetensors
 from tinyqwen.storage.files import file_in, make_folder
 from tinyqwen.tuning.lora import LoraConfig, LoraLinear, find_targets, matches
@@ -244,10 +245,9 @@ def _read_adapter(model, folder):
         if entry.dtype not in safetensors.FLOATS
     ]
     if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(
             f"{folder}: an adapter of rank {config.r} for another base than this "
-            f"{type(model).__name__}: {'; '.join(problems[:3])}{more}"
+            f"{type(model).__name__}: {some(problems, '; ', 3)}"
         )
     arrays = {name: np.empty(shape, np.float32) for name, shape in expected.items()}
     safetensors.read_into([(entries[name], array) for name, array in arrays.items()])

@@ -223,7 +223,7 @@ def _run_job(student, keys, settings, running, stopped, bar):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",  # whatever this machine's is
         errors="replace",
         start_new_session=True,  # Ctrl-C is this process's business
     )
