@@ -1,5 +1,6 @@
 """`python -m tinyqwen.compress RUN OUT`: a smaller relative of a model, by one way of four."""
 
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -88,7 +89,8 @@ def main(arguments=None):
     sizes[0] -= sum(f.stat().st_size for f in folder.glob("trainer_state.safetensors"))
     print(f"weights on disk  {sizes[0]:>13,} -> {sizes[1]:>13,} bytes  ({sizes[1] / sizes[0]:.3f})")
     print(f"validation loss  {before:>13.4f} -> {after:>13.4f} nats   ({after - before:+.4f})")
-    print(f'Try:  python -m tinyqwen.generate {out} "This is a story about"')
+    prompt = " ".join(tokenizer.decode(texts[0][0], skip_special_tokens=True).split()[:4])
+    print(f"Try:  python -m tinyqwen.generate {shlex.quote(str(out))} {shlex.quote(prompt)}")
     return 0
 
 

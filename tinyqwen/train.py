@@ -192,10 +192,11 @@ def train(config, resume, steps=None, student=None, ranks=None):
         try:
             summary = trainer.train()
         except Stopped as stop:
-            code = f" --student {student}" if student else ""
+            code = ["--student", student] if student else []
+            command = shlex.join(["--out", str(trainer.folder), "--resume", *code])
             print(
                 f"\n{stop} of {trainer.config.steps}, saved. Go on with:\n"
-                f"    python -m tinyqwen.train --out {trainer.folder} --resume{code}",
+                f"    python -m tinyqwen.train {command}",
                 file=sys.stderr,
             )
             return 128 + (stop.signum or signal.SIGINT)
@@ -286,8 +287,8 @@ def print_summary(trainer, summary):
     print(_indented(trainer.task.sample(trainer.model, trainer.tokenizer)))
     print(f"\nFiles in {trainer.folder}: model.safetensors, best/, metrics.jsonl, loss.png")
     prompt = shlex.quote(trainer.task.prompt(trainer.tokenizer))
-    words = ["python -m tinyqwen.generate", str(trainer.folder), trainer.task.flags, prompt]
-    print("Try: ", " ".join(filter(None, words)))
+    folder = shlex.quote(str(trainer.folder))
+    print("Try:  python -m tinyqwen.generate", *filter(None, (folder, trainer.task.flags, prompt)))
 
 
 def _indented(text, width=88):
