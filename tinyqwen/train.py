@@ -14,6 +14,7 @@ import numpy as np
 
 from tinyqwen import nn
 from tinyqwen.analysis.costs import flops_per_token, part_counts, training_memory
+from tinyqwen.autograd.refusals import some
 from tinyqwen.cli import ArgumentParser, path, run
 from tinyqwen.models.auto import MODELS, AutoConfig
 from tinyqwen.optim import AdamW, decay_groups
@@ -143,9 +144,10 @@ def main(arguments=None):
         from tinyqwen.course import capstone, swap  # a tenth of the start-up time, here alone
 
         if not options.anyway and (failing := capstone.shortcomings(options.student)):
+            failing = some(failing, "; ", most=5)
             raise ValueError(
-                f"a model should not learn from what fails its tests ({'; '.join(failing)}): mend "
-                "that first (pytest tests/assignments), or train all the same with --anyway"
+                f"a model should not learn from what fails its tests ({failing}): mend that first "
+                "(pytest tests/assignments), or train all the same with --anyway"
             )
         with swap(options.student) as names, capstone.explained(options.student):
             print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
@@ -180,6 +182,8 @@ def train(config, resume, steps=None, student=None, ranks=None):
         first = trainer.ranks.rank == 0
         if steps is not None:
             print(f"The learning rate is now that of a run of {steps} steps.")
+        elif trainer.step == trainer.config.steps:
+            print(f"All {trainer.step} steps are done; --steps N goes on to N steps in all.")
         if trainer.saved_ranks != trainer.ranks.size:
             print(
                 f"So far the run was that of {trainer.saved_ranks} ranks; its losses with "

@@ -46,7 +46,9 @@ def test_powers_of_zero_and_infinity():
 
 
 @pytest.mark.parametrize("axis", [0, -1])
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "cumsum", "logsumexp"])
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "max", "min", "cumsum", "logsumexp", "prod", "cumprod", "flip"]
+)
 def test_a_number_has_an_axis_0(name, axis):
     x = tq.Tensor(np.array(3.0), requires_grad=True)
     out = getattr(x, name)(axis=axis)

@@ -301,3 +301,13 @@ def test_a_run_is_refused_what_fails_its_tests_and_tells_whose_exception_it_is(t
         main([*command, "--anyway"])
     with pytest.raises(KeyError), capstone.explained(folder):
         raise KeyError("not the student's")
+
+
+def test_what_cannot_be_trained_on_is_told_once(tmp_path):
+    """A mistyped folder, a file that does not load, and a text that is no chapter's."""
+    with pytest.raises(FileNotFoundError, match="nowehre: no such file or folder of assignments"):
+        main(["--student", str(tmp_path / "nowehre"), "--steps", "1"])
+    for name in (chapters()["ch04"].file, "notes.txt"):
+        (tmp_path / name).write_text("def silu(x)\n    return x\n")
+        (line,) = capstone.shortcomings(tmp_path / name)
+        assert line.startswith(f"{name} is not valid Python. line 1:")

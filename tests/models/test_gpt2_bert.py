@@ -153,3 +153,10 @@ def test_layer_norms_of_the_first_checkpoints_have_greek_names(tmp_path):
     again = tq.AutoModel.from_pretrained(tmp_path)
     for path, value in model.state_dict().items():
         np.testing.assert_array_equal(again.state_dict()[path], value)
+
+
+def test_of_two_names_of_one_size_none_is_dropped():
+    for make in (tq.GPT2Config, lambda **values: tq.GPT2Config.from_dict(values)):
+        assert make(n_embd=24, hidden_size=24).hidden_size == make(n_embd=24).n_embd == 24
+        with pytest.raises(ValueError, match="n_embd is 24 and hidden_size is 36; say one"):
+            make(n_embd=24, hidden_size=36)

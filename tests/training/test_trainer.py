@@ -398,10 +398,12 @@ def test_plan_is_of_the_run_that_would_be(tmp_path, capsys):
     assert "Embedding(512, 40000)" in capsys.readouterr().out
 
 
-def test_a_run_that_is_gone_on_with_has_no_plan_of_another(text, tmp_path):
+def test_a_run_that_is_gone_on_with_has_no_plan_of_another(text, tmp_path, capsys):
     run(text, tmp_path / "run", steps=1)
     with pytest.raises(ValueError, match="at step 1 already; ask for more --steps"):
         main(["--resume", "--out", str(tmp_path / "run"), "--steps", "0"])
+    assert main(["--resume", "--out", str(tmp_path / "run")]) == 0
+    assert "All 1 steps are done; --steps N goes on" in capsys.readouterr().out
 
 
 def test_resume_takes_no_other_settings(text, tmp_path, capsys):
@@ -490,6 +492,7 @@ def test_texts_that_name_a_file_are_texts(tmp_path):
         ("--label-smoothing 0.1", "label_smoothing is for the task translate, not for causal"),
         ("--direction zh-en", "source is for the task translate, not for causal"),
         ("--target en", "target is for the task translate, not for causal"),
+        ("--task classify --freeze-body", "choose one with init_from"),
         ("--lm-weight 0", "lm_weight is for the task classify, not for causal"),
         ("--distill-weight 0.5", "distill_weight is nothing without teacher"),
         ("--distill-temperature 3", "distill_temperature is nothing without teacher"),

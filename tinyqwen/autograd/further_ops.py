@@ -119,6 +119,8 @@ def std(x, axis=None, keepdims=False, correction=0):
 @primitive
 def cumprod(x, axis=-1):
     """Running product y.  dx_i = y_{i-1} s_i, s_i = g_i + x_{i+1} s_{i+1}: no x divides."""
+    if not x.ndim:  # the product of one number
+        return np.prod(x, axis=axis), lambda g: (g,)
     out = np.cumprod(x, axis=axis)
 
     def vjp(g):
@@ -133,7 +135,7 @@ def cumprod(x, axis=-1):
 
 def prod(x, axis=None, keepdims=False):
     """Product of the entries along an axis (None: of all)."""
-    if axis is None:
+    if axis is None or not x.ndim:
         return ops.reshape(prod(ops.reshape(x, (-1,)), 0), (1,) * x.ndim if keepdims else ())
     if not x.shape[axis]:
         return ops.sum(x, axis, keepdims) + 1.0

@@ -71,6 +71,7 @@ def broadcast_to(x, shape):
 @primitive
 def flip(x, axis=None):
     """The order of entries reversed along axis."""
+    axis = axis if x.ndim else None  # a number has an axis 0, which is itself
     return np.flip(x, axis), lambda g: (np.flip(g, axis),)
 
 

@@ -113,17 +113,21 @@ def assigned(keys=None) -> list[str]:
 
 
 def shortcomings(folder) -> list[str]:
-    """A line for each function that a run would use and that fails a test of its chapter.
+    """A line for each function that a run would use and that fails a test of its chapter, or for
+    each file that does not load.
 
     The graders run in this process: on one's own code.
     """
     found = {}
-    for chapter, _ in _files(folder):
+    for chapter, file in _files(folder):
         used = [n for n, home in chapter.assigned.items() if not home.startswith(NOT_TRAINED)]
         submission = submitted(chapter, folder)
         for test in graders_of(chapter):
             submission.used.clear()
             result = run(test, submission, result_of(test, chapter.key))
+            if result.unreadable:
+                found.setdefault(file, " ".join(result.text.split()))
+                break
             for name in submission.used & set(used):
                 if result.status in ("failed", "error"):
                     told = result.text.partition("\n")[0].rstrip(".")

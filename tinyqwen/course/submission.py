@@ -220,9 +220,12 @@ def find_file(chapter: Chapter, path) -> Path | None:
     """The chapter's file in a submission: of the stub's name, or the first that names the chapter.
 
     path: a folder, out of which no link leads, or a file, whose name may say of which chapter.
-    "CH04_eve.py", "ch04_swiglu (1).py" and "zach03_ch04.py" name chapter 04.
+    "CH04_eve.py", "ch04_swiglu (1).py" and "zach03_ch04.py" name chapter 04. Raises
+    FileNotFoundError where there is neither.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder of assignments")
     if not path.is_dir():
         return path.resolve() if chapter_named(path.name) in (None, chapter.key) else None
     exact = path / chapter.file

@@ -11,7 +11,6 @@ import inspect
 import sys
 import textwrap
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 
 from tinyqwen import functional as F
@@ -64,12 +63,9 @@ def written_functions(source) -> dict:
         if source.__name__ not in assigned:
             raise ValueError(f"no chapter assigns a function {source.__name__!r}")
         return {source.__name__: source} if _done(source) else {}
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder of assignments")
     found = {}
     for chapter in chapters().values():
-        file = find_file(chapter, path)
+        file = find_file(chapter, source)
         if file is not None:
             found |= _written_in_file(chapter, file)
     return found

@@ -18,7 +18,12 @@ class BothSpellings(type):
     """Lets a config be made with either name of a field: GPT2Config(n_embd=64, n_layer=2)."""
 
     def __call__(cls, **values):
-        return super().__call__(**{cls.spellings.get(name, name): v for name, v in values.items()})
+        for old, new in cls.spellings.items():
+            if old in values:
+                value = values.pop(old)
+                if values.setdefault(new, value) != value:
+                    raise ValueError(f"{old} is {value!r} and {new} is {values[new]!r}; say one")
+        return super().__call__(**values)
 
 
 @dataclass(kw_only=True)
@@ -101,20 +106,14 @@ class PretrainedConfig(metaclass=BothSpellings):
         model_type = values.pop("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise ValueError(f"model_type is {model_type!r}; {cls.__name__} is {cls.model_type!r}")
-        for old, new in cls.spellings.items():
-            if old in values:
-                value = values.pop(old)
-                if values.setdefault(new, value) != value:
-                    raise ValueError(f"{old} is {value!r} and {new} is {values[new]!r}; say one")
         if isinstance(values.get("id2label"), dict):
             named = len(values["id2label"])
             if values.setdefault("num_labels", named) != named:
                 raise ValueError(
                     f"num_labels is {values['num_labels']} and id2label names {named}; say one"
                 )
-        known = set(cls.__dataclass_fields__) - {
-            "extra"
-        }  # with InitVars, which fields() leaves out
+        # With InitVars, which fields() leaves out.
+        known = {*cls.__dataclass_fields__, *cls.spellings} - {"extra"}
         extra = {name: values.pop(name) for name in list(values) if name not in known}
         return cls(**values, extra=extra)
 

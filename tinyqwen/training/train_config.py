@@ -174,6 +174,8 @@ class TrainConfig:
             settings["out"] = f"runs/{model}" if task == usual else f"runs/{model}-{task}"
         made = cls(**{**settings, **given, "model": model, "task": task})
         made._refuse_idle(given)
+        if made.freeze_body and base is None:
+            raise ValueError("freeze_body keeps a trained body as it is; choose one with init_from")
         if given.get("vocab_size") and made.tokenizer not in KINDS:
             raise ValueError(
                 f"vocab_size is for a tokenizer that is learned, and {made.tokenizer} has one "
