@@ -19,6 +19,7 @@ def run(main, only_prints=False):
     """
     program = f"tinyqwen.{Path(sys.argv[0]).stem}"
     unheard = only_prints and sys.stdout is None
+    _fill_standard_descriptors()
     nowhere = open(os.devnull, "w")  # noqa: SIM115
     if launched_rank():  # of many ranks, one speaks
         sys.stdout = sys.stderr = nowhere
@@ -47,6 +48,13 @@ def run(main, only_prints=False):
         print(f"{program}: {_one_line(error)}", file=sys.stderr)
         status = 2
     sys.exit(status)
+
+
+def _fill_standard_descriptors():
+    """Else the next file that is opened is taken for a standard stream, and is written into."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def path(text):

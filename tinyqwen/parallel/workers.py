@@ -63,6 +63,7 @@ class ForkedWorker:
         self._pid = os.fork()
         if self._pid == 0:
             try:
+                self._connection.close()  # else the end of the parent is none for us
                 _serve(theirs, work)
             finally:
                 os._exit(0)  # nothing of what the parent has planned for its own end
