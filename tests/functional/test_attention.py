@@ -12,6 +12,7 @@ from op_table import assert_close, attention_bias, attention_twin, outputs_and_g
 import tinyqwen as tq
 from tinyqwen import functional as F
 from tinyqwen.autograd import ops
+from tinyqwen.functional.attention import _blocks
 
 attention = F.scaled_dot_product_attention
 MASKS = ["(S,)", "(T, S)", "(1, 1, 1, S)", "(B, 1, 1, S)", "(B, 1, T, S)", "(1, H, T, S)",
@@ -126,6 +127,24 @@ def test_a_later_token_never_changes_an_earlier_output(window, rng):
         after = attention(q, k, v, causal=True, window=window).data
         np.testing.assert_allclose(after[:, :, :66], before[:, :, :66], rtol=tolerance, atol=0)
         assert (after[:, :, 66:] != before[:, :, 66:]).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_texts_packed_into_a_row_see_themselves_alone(causal, rng):
+    """Blocks begin at 0, 32 and 64: texts end in them, at their border, and before them all."""
+    lengths = [[20, 33, 17], [64, 6]]
+    owner = np.stack([np.repeat(np.arange(len(row)), row) for row in lengths])
+    arrays = inputs(rng, 70, 70)
+    check(arrays, mask=owner[:, None, :, None] == owner[:, None, None, :], causal=causal)
+
+
+def test_keys_of_texts_that_ended_are_not_multiplied():
+    owner = np.arange(256)[None] // 64
+    mask = owner[:, None, :, None] == owner[:, None, None, :]
+    blocks = list(_blocks((1, 1, 256, 8), 256, mask, True, None))
+    assert [(t.start, s.start, s.stop) for _, t, s in blocks] == [
+        (t, t // 64 * 64, t + 32) for t in range(0, 256, 32)
+    ]
 
 
 def test_masks_combine(rng):

@@ -113,13 +113,13 @@ _ALL = slice(None)
 def _in_blocks(query, key, value, mask, causal, window, scale, dropout, return_weights, groups):
     batch, heads, length, _ = query.shape
     keys = key.shape[2]
-    _check_mask(mask, (batch, heads, length, keys))
+    mask = _checked_mask(mask, (batch, heads, length, keys))
     # In the order in which heads are merged, so that there is nothing to copy.
     out = np.empty((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
     weights = np.zeros((batch, heads, length, keys), query.dtype) if return_weights else None
     small = _are_small(query, key, scale, mask)
     saved = []
-    for b, t, s in _blocks(query.shape, keys, causal, window):
+    for b, t, s in _blocks(query.shape, keys, mask, causal, window):
         rows = _fold(np.multiply(query[b, :, t], scale, order="C"), groups)
         scores = rows @ key[b, :, s].swapaxes(-1, -2)  # (b, H_kv, G·t, s)
         _add_masks(scores, groups, mask, (b, t, s), keys - length, causal, window)
@@ -183,7 +183,7 @@ def grouped_query_attention(query, key, value, mask=None, dropout=0.0):
         dQ = dS K / √D,    dK = dSᵀ Q / √D;  repeated heads add their gradients up.
     """
     groups = _groups(query, key, value)
-    _check_mask(mask, (*query.shape[:3], key.shape[2]))
+    _checked_mask(mask, (*query.shape[:3], key.shape[2]))
     keys, keys_vjp = repeat_kv.raw(key, groups)  # (B, H_kv, S, D) -> (B, H, S, D)
     values, values_vjp = repeat_kv.raw(value, groups)
     scale = 1 / math.sqrt(query.shape[3])
@@ -245,9 +245,10 @@ def _groups(query, key, value):
     return heads // kv_heads
 
 
-def _check_mask(mask, shape):
+def _checked_mask(mask, shape):
+    """The mask with four axes, each as long as in `shape` or 1."""
     if mask is None:
-        return
+        return None
     mask = np.asarray(mask)
     if mask.dtype.kind not in "bf":
         raise TypeError(
@@ -257,6 +258,7 @@ def _check_mask(mask, shape):
     pairs = zip(reversed(mask.shape), reversed(shape))
     if mask.ndim > 4 or any(n not in (1, expected) for n, expected in pairs):
         raise ValueError(f"attention: mask {mask.shape} does not broadcast to {shape}")
+    return mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
 
 
 def _fold(x, groups):
@@ -271,8 +273,9 @@ def _unfold(x, groups):
     return x.reshape(b, h * groups, t // groups, d)
 
 
-def _blocks(query_shape, keys, causal, window):
+def _blocks(query_shape, keys, mask, causal, window):
     """Slices (batch, queries, keys) that together cover all scores that may be seen."""
+    packed = mask is not None and mask.dtype == bool and mask.shape[2:] == (query_shape[2], keys)
     batch, heads, length, _ = query_shape
     size = BLOCK if causal or window else max(length, 1)
     for start in range(0, length, size):
@@ -285,7 +288,12 @@ def _blocks(query_shape, keys, causal, window):
             first = min(first, last)
         step = max(1, CHUNK // max(1, heads * (stop - start) * (last - first)))
         for b in range(0, batch, step):
-            yield slice(b, b + step), slice(start, stop), slice(first, last)
+            texts, queries, begin = slice(b, b + step), slice(start, stop), first
+            if packed:  # of texts in one row, those that ended before are left out
+                rows = mask[texts if len(mask) > 1 else _ALL, :, queries, first:last]
+                seen = rows.any((0, 1, 2))
+                begin = first + int(seen.argmax()) if seen.any() else last
+            yield texts, queries, slice(begin, last)
 
 
 def _add_masks(scores, groups, mask, block, offset, causal, window):
@@ -324,8 +332,6 @@ def _band(diagonal, rows, keys, causal, window):
 
 def _mask_block(mask, block, kv_heads, groups, dtype):
     """The block's part of a mask that broadcasts to (B, H, T, S), as numbers to be added."""
-    mask = np.asarray(mask)
-    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     b, t, s = (
         part if n > 1 else slice(None)
         for part, n in zip(block, (mask.shape[0], mask.shape[2], mask.shape[3]))
@@ -343,7 +349,7 @@ def _are_small(query, key, scale, mask):
     By Cauchy and Schwarz |q · k| ≤ |q| |k|. Up to e⁴⁰ nothing overflows or vanishes, softmax needs
     no shift by the row's maximum, and finding that maximum is the dearest pass of all.
     """
-    if mask is not None and np.asarray(mask).dtype != bool:
+    if mask is not None and mask.dtype != bool:
         return False
     q, k = (float(np.vecdot(x, x).max(initial=0)) for x in (query, key))
     return math.sqrt(q) * math.sqrt(k) * abs(scale) < 40  # False for NaN
