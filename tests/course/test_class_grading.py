@@ -173,6 +173,8 @@ def tree(value, payload=b"", dropped=()):
         tree(["c", "x", 1]),
         tree(["range", 0, 10, 0]),
         tree(["range", "a", "b", "c"]),
+        tree(["range", 0, 10**9, 1]),
+        tree(["range", 0, 10**30, 1]),
         tree(["type", "object"]),
         tree(["m", ["l"], "append"]),
         tree(["m", "text", "get"]),

@@ -49,7 +49,7 @@ def test_what_was_edited_is_an_argument(value, count):
 def test_halves_of_characters_and_millions_of_columns():
     told = {"syntax": (10**30, "\ud800", "x\n", 2_000_000), "kind": 7, "message": "\x1b[2J\ud800"}
     assert received.failure(told) == {
-        "kind": "",
+        "kind": "Exception",
         "message": "\ufffd[2J\ufffd",
         "frames": [],
         "syntax": (0, "\ufffd", "x", 2),

@@ -89,6 +89,13 @@ def test_what_a_zip_unfolds_to_is_bounded(tmp_path, monkeypatch):
     assert "larger than 64 MB" in taken(folder, tmp_path)[1][0]
 
 
+def test_what_is_told_of_many_files_is_short(ada, tmp_path):
+    for i in range(30):
+        (ada / f"{'n' * 200} ch04 {i:03}.py").write_text(SILU)
+    files, notes = taken(ada.parent, tmp_path)
+    assert len(files) == 1 and len(notes) == 11 and all(len(note) < 250 for note in notes)
+
+
 def test_a_pipe_and_an_encrypted_zip_are_not_read(ada, tmp_path):
     os.mkfifo(ada / "ch04.py")
     zipped(ada / "work.zip", {"ch05.py": SILU})

@@ -122,6 +122,24 @@ def test_names_are_kept_and_their_files_differ(tmp_path):
     assert all(len(slug) < 60 and slug.encode() for slug in slugs)
 
 
+def test_names_that_look_alike_are_two_students(tmp_path):
+    """A line end in a name is shown as a space: still it is not the name with the space."""
+    folder = tmp_path / "in"
+    for name in ("ada lovelace", "ada\nlovelace", "ada\u200b", "ada\u202e"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "ch04_swiglu.py").write_text(repr(name))
+    students = collected(folder, ["ch04"], tmp_path / "out")
+    assert list(students) == ["ada lovelace", "ada lovelace-2", "ada\ufffd", "ada\ufffd-2"]
+    texts = [(s.path / "ch04_swiglu.py").read_text() for s in students.values()]
+    assert texts == [repr(n) for n in ("ada lovelace", "ada\nlovelace", "ada\u200b", "ada\u202e")]
+
+
+def test_every_name_but_a_systems_own_is_a_row(tmp_path):
+    for name in ("__ada", "-rf", "   ", ".hidden", "__MACOSX"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    assert set(collected(tmp_path / "in", ["ch04"], tmp_path / "out")) == {"__ada", "-rf", "   "}
+
+
 def test_zips_are_read_and_nothing_of_theirs_becomes_a_path(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

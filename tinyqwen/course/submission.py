@@ -263,7 +263,10 @@ class Unreadable(StudentError):
 
 
 def _unreadable(file, failure):
-    """The Unreadable for a file that does not load.  failure: as `copies.failure_of` tells it."""
+    """The Unreadable for a file that does not load.  failure: as `copies.failure_of` tells it.
+
+    In its first line are no words of the student's: the teacher reads it.
+    """
     failure, name = received.failure(failure), received.name(file.name)
     kind, message, frames = failure["kind"], failure["message"], failure["frames"]
     if failure.get("syntax"):
@@ -278,8 +281,8 @@ def _unreadable(file, failure):
         mistake = f"an infinite loop: {loop}" if loop else None
         return Unreadable(f"{where}: the file did not finish loading", mistake)
     if kind == "Lost":
-        return Unreadable(f"{name} could not be loaded: {message}")
-    return Unreadable(f"{where}: {kind} while the file was read: {message}")
+        return Unreadable(f"{name} could not be loaded:\n  {message}")
+    return Unreadable(f"{where}: {kind} while the file was read:\n  {message}")
 
 
 def write_solution(folder, *keys) -> Path:

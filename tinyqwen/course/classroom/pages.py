@@ -149,8 +149,7 @@ def to_look_at(student) -> list[str]:
         notes.append("everything is to do: there is no Python file that names a chapter (ch04)")
     for key, group in student.results.items():
         if broken := next((r for r in group if r.status == "failed" and r.unreadable), None):
-            first, *more = broken.text.splitlines()
-            notes.append(f"{key}: {' '.join([first, *map(str.strip, more[:1])])}")
+            notes.append(f"{key}: {broken.text.partition(chr(10))[0].rstrip(':')}")
     if broken := count(results, "error"):
         notes.append(f"a grader broke in {broken} tests")
     if left := count(results, "waiting"):

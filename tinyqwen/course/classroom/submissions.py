@@ -72,13 +72,15 @@ def collect(folder, keys, into) -> list[Student]:
     handed_in = {}  # name: [entries]
     for path in sorted(folder.iterdir()):
         if not _hidden(path.name):
-            handed_in.setdefault(received.name(student_of(path)), []).append(path)
+            handed_in.setdefault(student_of(path), []).append(path)
     if not handed_in:
         raise ValueError(f"{folder}: nothing in it, so no submission")
-    students, taken = [], {"index", "class"}
-    for name, paths in handed_in.items():
-        student = Student(name, _slug(name, taken), Path())
-        student.path = Path(into) / student.slug
+    students, names, slugs = [], set(), {"index", "class"}
+    # Whose name can be printed has it first: another one that would look the same gets a number.
+    for raw, paths in sorted(handed_in.items(), key=lambda pair: received.name(pair[0]) != pair[0]):
+        name = _unlike(names, received.name(raw))
+        slug = _unlike(slugs, re.sub(r"[^\w.-]", "_", name)[:40], str.lower)
+        student = Student(name, slug, Path(into) / slug)
         try:
             _take(student, paths, keys)
         except Exception as error:  # one student's trouble is never the class's
@@ -214,11 +216,11 @@ def _take(student, paths, keys):
             (student.path / chapters()[key].file).write_bytes(source)
             student.contents[key] = hashlib.sha256(source).hexdigest()
             student.notes += [
-                f"{received.name(other[-2])}: not graded, for {received.name(name)} is there"
+                f"{_short(other[-2])}: not graded, for {_short(name)} is there"
                 for other in others
             ]
     if strangers and not found:
-        which = ", ".join(map(received.name, strangers[:3]))
+        which = ", ".join(map(_short, strangers[:3]))
         student.notes.append(
             f"{which}: not gradable, because it says of no chapter; put the number into the name, "
             "as in ada_ch04.py"
@@ -303,19 +305,23 @@ def _most(name):
 
 def _because(name, error):
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{received.name(name)}: not gradable, because {received.line(why) or 'of its form'}"
+    return f"{_short(name)}: not gradable, because {received.line(why) or 'of its form'}"
+
+
+def _short(name):
+    return received.line(name, received.MAX_NAME)
 
 
 def _hidden(name):
-    return name.startswith((".", "__"))
+    """What systems leave in folders, and is nobody's."""
+    return name.startswith(".") or name in ("__MACOSX", "__pycache__")
 
 
-def _slug(name, taken):
-    """A name for files that no other student has, not even where case does not count."""
-    slug = base = re.sub(r"[^\w.-]", "_", name)[:40]
-    count = 1
-    while slug.lower() in taken:
+def _unlike(taken, base, key=str):
+    """`base`, with a number if it is taken.  key: str.lower where case does not count"""
+    name, count = base, 1
+    while key(name) in taken:
         count += 1
-        slug = f"{base}-{count}"
-    taken.add(slug.lower())
-    return slug
+        name = f"{base}-{count}"
+    taken.add(key(name))
+    return name

@@ -47,6 +47,7 @@ def seconds(value) -> float:
 def failure(value) -> dict:
     """What `copies.failure_of` tells: kind, message, frames [(line, function, text)], syntax."""
     value = value if isinstance(value, dict) else {}
+    kind = line(value.get("kind"), MAX_NAME)
     frames = value.get("frames")
     frames = [f for f in _sequence(frames) if isinstance(f, (tuple, list)) and len(f) == 3]
     syntax = value.get("syntax")
@@ -57,7 +58,7 @@ def failure(value) -> dict:
     else:
         syntax = None
     return {
-        "kind": line(value.get("kind"), MAX_NAME),
+        "kind": kind if kind.isidentifier() else "Exception",  # a name, and no sentence
         "message": text(value.get("message"), MAX_TEXT // 2),
         "frames": [(number(n), line(f, MAX_NAME), line(words)) for n, f, words in frames[-3:]],
         "syntax": syntax,

@@ -261,8 +261,10 @@ class _Decoder:
                 return complex(*map(float, rest))
             case "slice":
                 return slice(*(self.decode(part, depth) for part in rest))
-            case "range":
-                return range(*rest)
+            case "range":  # whoever makes a list of it pays for each number
+                made = range(*rest)
+                _shape([len(made)], 8)
+                return made
             case "...":
                 return Ellipsis
             case "dtype":
