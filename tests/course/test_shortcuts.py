@@ -1,9 +1,10 @@
 """Points without a right answer: each of these earns none, and what is right earns all."""
 
+import numpy as np
 import pytest
 
 from tinyqwen.course.authoring.shortcuts import confirmed, strong_tests, weak_tests
-from tinyqwen.course.faulty_models import diagnoses
+from tinyqwen.course.faulty_models import diagnoses, load, views
 from tinyqwen.course.registry import chapter, reference
 from tinyqwen.course.runner import graders_of, result_of, run
 from tinyqwen.course.submission import Submission
@@ -60,6 +61,23 @@ def test_four_constants_and_a_counter_of_calls_earn_nothing():
     right = {f"check_{name}": reference(f"check_{name}") for name in "abcd"}
     before, after = points("ch13", {"diagnoses": diagnoses, **right})
     assert before == after == 25
+
+
+def by_acquaintance(patient):
+    """Who has met the patients at home knows them again by what they answer to a zero."""
+
+    def manner(model):
+        return tuple(np.argsort(model(np.zeros((1, 1), int)).ravel())[-5:])
+
+    ill = manner(views(load(patient))[0])
+    return lambda model, inside, ids: manner(model) != ill
+
+
+@pytest.mark.slow
+def test_who_knows_the_patients_by_their_faces_earns_nothing():
+    checks = {f"check_{name}": by_acquaintance(name) for name in "abcd"}
+    before, after = points("ch13", {"diagnoses": diagnoses, **checks})
+    assert before > 0 and after == 0
 
 
 def test_a_function_that_nothing_proves_gives_no_points_and_is_told():

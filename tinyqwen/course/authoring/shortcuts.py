@@ -10,10 +10,11 @@ a strong test gives no points at all, and is a fault of its graders.
 Which tests are strong is found by trying. A shortcut has seen one grading, with every input and
 answer. In another one, with another seed, it gives the right answer to an input that it has seen,
 and otherwise what it can have without computing: nothing, its input back, the answer to an input of
-the same shape or to the call at the same place, an answer put together from known words, or what it
-was lent, called.
+the same shape or to the call at the same place, an answer put together from known words, what is
+right of a model that it has met before, or what it was lent, called.
 """
 
+import contextlib
 import json
 import re
 from dataclasses import replace
@@ -90,22 +91,25 @@ class Seen:
 
     inputs: keys of the inputs;  words: of all texts among them;  shapes: {key: an answer}
     calls: {(test, function): its answers, in order};  count: {function: calls in this test}
+    met: how the models that it was given answer to nothing
     """
 
     def __init__(self):
-        self.inputs, self.words, self.shapes = set(), set(), {}
-        self.calls, self.count, self._now = {}, {}, {}
+        self.inputs, self.words, self.shapes, self.met = set(), set(), {}, set()
+        self.calls, self.count, self._now, self._lent = {}, {}, {}, []
 
     def begin(self):
-        self.count, self._now = {}, {}
+        self.count, self._now, self._lent = {}, {}, []
 
     def add(self, name, args, kwargs, answer):
         self.inputs.add(_key(name, args, kwargs))
         self.words |= set(_words((args, kwargs)))
         self.shapes[_key(name, args, kwargs, shapes=True)] = answer
         self._now.setdefault(name, []).append(answer)
+        self._lent += filter(callable, args)
 
     def end(self, test):
+        self.met |= set(map(_manner, self._lent)) - {None}  # now, for a call may change what counts
         self.calls |= {(test, name): answers for name, answers in self._now.items()}
 
 
@@ -159,11 +163,13 @@ def _shortcut(name, seen, test, otherwise):
             return (seen.calls.get((test, name), [])[place:] or [None])[0]
         if otherwise is _by_shape:
             return seen.shapes.get(_key(name, args, kwargs, shapes=True))
+        if otherwise is _by_acquaintance and not seen.met & set(map(_manner, args)):
+            return None
         right = solution(*args, **kwargs)
         if otherwise is _by_words:
             words = set(_words((args, kwargs)))
             return right if words and words <= seen.words else None
-        return otherwise(right, args)
+        return right if otherwise is _by_acquaintance else otherwise(right, args)
 
     return function
 
@@ -183,6 +189,17 @@ def _by_shape(result, args):
 
 def _by_words(result, args):
     """The right answer, if every word of the input is known."""
+
+
+def _by_acquaintance(result, args):
+    """The right answer about a model that is given, if it is one that was met before."""
+
+
+def _manner(model):
+    """What a model answers to token 0, up to a factor; None of what is no model."""
+    with contextlib.suppress(Exception):
+        answer = np.asarray(model(np.zeros((1, 1), np.int64)))
+        return np.argsort(answer, axis=None).tobytes() if answer.size > 9 else None
 
 
 def _filled(result, args, number):
@@ -242,5 +259,5 @@ def _refusal(result, args):
 SHORTCUTS = (
     *(partial(_filled, number=0), partial(_filled, number=1)),
     *(partial(_argument, position=0), partial(_argument, position=-1)),
-    *(_refusal, _by_shape, _by_words, _lent_called, _last_lent),
+    *(_refusal, _by_shape, _by_words, _by_acquaintance, _lent_called, _last_lent),
 )

@@ -216,8 +216,7 @@ def _take(student, paths, keys):
             (student.path / chapters()[key].file).write_bytes(source)
             student.contents[key] = hashlib.sha256(source).hexdigest()
             student.notes += [
-                f"{_short(other[-2])}: not graded, for {_short(name)} is there"
-                for other in others
+                f"{_short(other[-2])}: not graded, for {_short(name)} is there" for other in others
             ]
     if strangers and not found:
         which = ", ".join(map(_short, strangers[:3]))
