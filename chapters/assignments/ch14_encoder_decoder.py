@@ -23,7 +23,8 @@ def cross_attention(query, key, value, head_dim, mask=None, dropout=0.0):
 
     query (B, T, C), of the text that asks; key and value (B, S, C), of the text that is read. Head
     h is the features from h·D to (h+1)·D, where D is head_dim; there are H = C / D heads.
-    mask: boolean, True where attention is allowed; it broadcasts to (B, H, T, S). None: all is.
+    mask: boolean, True where attention is allowed; it broadcasts to (B, H, T, S). None: all is. A
+    query that may see nothing gets zeros, as output and as weights.
     dropout is the library's; leave it unused.
     Returns ((out, weights), vjp): out (B, T, C), the heads side by side again, and the weights
     (B, H, T, S), in query's dtype; vjp((g, dweights)) -> (dquery, dkey, dvalue), each in the shape

@@ -1,8 +1,8 @@
 """Chapter 17. Mixture of experts: what you write.
 
 `top_k_routing`, `combine` and `auxiliary_loss` return two things: the value, and `vjp`, a function
-that takes the gradient g of the loss with respect to the value and returns a tuple with a gradient
-for each argument, None for integers. The others are plain functions.
+that takes the gradient g of the loss with respect to the value and returns a tuple of gradients;
+each docstring says which. The others are plain functions. None of them changes its arguments.
 Write plain NumPy; replace `raise NotImplementedError` by your code. Of the library you may use the
 softmax of chapter 06, `F.softmax.raw`; it returns (out, vjp), as yours did.
 
@@ -69,7 +69,8 @@ def auxiliary_loss(logits, k, counts=None):
 
     logits (N, E), the router's. f_e: how often a token chooses expert e among its k, divided by the
     number of tokens; P_e: the mean over tokens of e's probability in the softmax. counts (N,), 1
-    for a token and 0 for padding, which counts neither in f nor in P; None: all count.
+    for a token and 0 for padding, which counts neither in f nor in P; None: all count; one counts
+    at least.
     Returns (loss, vjp): loss () in the dtype of the logits; vjp(g ()) -> (dlogits (N, E),). f does
     not change with a small step: it has no gradient.
 
@@ -86,10 +87,10 @@ def auxiliary_loss(logits, k, counts=None):
 def expert_parameters(config):
     """(all, active): numbers of a layer's mixture of experts, and those that one token uses.
 
-    config: a dict with hidden_size h, num_experts E, num_experts_per_tok k, moe_intermediate_size
+    config: a dict with hidden_size d, num_experts E, num_experts_per_tok k, moe_intermediate_size
     i, shared_expert_intermediate_size s. An expert is a SwiGLU block without biases: three matrices
-    of h · i. Besides there are the router, h · E, the shared expert, three matrices of h · s, and
-    its gate, h numbers; every token uses these.
+    of d · i. Besides there are the router, d · E, the shared expert, three matrices of d · s, and
+    its gate, d numbers; every token uses these.
 
     >>> expert_parameters({"hidden_size": 2, "num_experts": 4, "num_experts_per_tok": 1,
     ...     "moe_intermediate_size": 3, "shared_expert_intermediate_size": 5})

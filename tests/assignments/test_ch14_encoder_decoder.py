@@ -152,6 +152,11 @@ def test_cross_attention_value(submission):
             "one reshape to (B, H, T, D) mixes tokens: cut the features, then exchange two axes": (
                 lambda q, k, v, d: attend(q, k, v, d, cut=cut_by_reshape, join=merge_by_reshape)
             ),
+            "the heads are cut by one reshape, which mixes tokens: (B, T, H, D) first, then "
+            "exchange two axes": lambda q, k, v, d: attend(q, k, v, d, cut=cut_by_reshape),
+            "the heads are cut in turns, every H-th feature; they are merged side by side": (
+                lambda q, k, v, d: attend(q, k, v, d, cut=split_in_turns)
+            ),
             "the heads are merged by one reshape, which mixes tokens: exchange the axes first": (
                 lambda q, k, v, d: attend(q, k, v, d, join=merge_by_reshape)
             ),
@@ -189,6 +194,13 @@ def test_cross_attention_mask(submission):
         p = np.where(see, p, 1 / k.shape[1])
         return merge(p @ split(v, d)), p
 
+    def of_scores(change):
+        def wrong(q, k, v, d, mask):
+            p = softmax(change(split(q, d) @ split(k, d).swapaxes(-1, -2) * d**-0.5, mask))
+            return merge(p @ split(v, d)), p
+
+        return wrong
+
     def everything(q, k, v, d, mask):
         return attend(q, k, v, d, np.where(mask.any(-1, keepdims=True), mask, True))
 
@@ -209,13 +221,13 @@ def test_cross_attention_mask(submission):
                 )
             ),
             "the scores are multiplied by the mask; what is forbidden needs -inf, not 0": (
-                lambda q, k, v, d, mask: (
-                    merge(
-                        (p := softmax(split(q, d) @ split(k, d).swapaxes(-1, -2) * d**-0.5 * mask))
-                        @ split(v, d)
-                    ),
-                    p,
-                )
+                of_scores(lambda scores, mask: scores * mask)
+            ),
+            "True and False are added to the scores, as 1 and 0; what is forbidden needs -inf": (
+                of_scores(lambda scores, mask: scores + mask)
+            ),
+            "the mask is inverted: a large negative number belongs where it is False": (
+                of_scores(lambda scores, mask: np.where(mask, -1e30, scores))
             ),
             "a query that may see nothing takes the mean of all values; zeros belong there": evenly,
             "a query that may see nothing looks at everything; zeros belong there": everything,
@@ -638,6 +650,9 @@ def test_label_smoothed_cross_entropy_value(submission):
             "the label keeps 1, and q sums to 1 + ε; it keeps 1 - ε": lambda z, y, e=0.1: mean_loss(
                 z, y, e, own=1.0
             ),
+            "the label keeps 1 - ε, and q does not sum to 1: its ε / V comes on top": (
+                lambda z, y, e=0.1: mean_loss(z, y, e, own=1 - e - e / z.shape[-1])
+            ),
             "the label alone counts, with 1 - ε; the rest of q is missing": lambda z, y, e=0.1: (
                 mean_loss(z, y, e, others=0.0)
             ),
@@ -673,10 +688,17 @@ def test_label_smoothed_cross_entropy_ignore(submission):
     def classes(z, y, e=0.1, ignore_index=-100, num_items=None):
         return mean_loss(z, y, e, None, num_items=y.size if num_items is None else num_items)
 
+    def of_class_0(z, y, e=0.1, ignore_index=-100, num_items=None):
+        n = (y != ignore_index).sum() if num_items is None else num_items
+        return mean_loss(z, np.where(y == ignore_index, 0, y), e, None, num_items=n)
+
     check_value(
         submission.label_smoothed_cross_entropy,
         partial_cases(),
         mistakes={
+            "rows that do not count add their loss all the same, as if the label were 0": (
+                of_class_0
+            ),
             "a row that does not count still adds its smoothing, ε/V · Σ -ln p": smoothing_counts,
             "the mean is taken over all rows; only those that count belong in it": all_rows,
             "rows with the label ignore_index count, as if it were a class": classes,
@@ -696,6 +718,7 @@ def test_label_smoothed_cross_entropy_ignore(submission):
 def test_label_smoothed_cross_entropy_large(submission):
     """Logits of 10,000 overflow e^z; and with smoothing ln p of *every* token takes part."""
     logarithm = "ln 0, or a small number in place of it: form ln p as z - ln Σ e^z, not from p"
+    check_value(submission.label_smoothed_cross_entropy, smoothing_cases()[:1])  # small ones first
     with likely(logarithm):
         check_value(
             submission.label_smoothed_cross_entropy,
@@ -735,6 +758,9 @@ def test_label_smoothed_cross_entropy_vjp(submission):
         mistakes={
             "this is p - y, for one-hot labels; q is smoothed": variant(lambda z, y, e: hot(z, y)),
             "q lacks ε / V: p - (1 - ε) y": variant(lambda z, y, e: (1 - e) * hot(z, y)),
+            "q's label keeps 1 - ε; its ε / V comes on top": variant(
+                lambda z, y, e: smooth(z, y, e, own=1 - e - e / z.shape[-1])
+            ),
             "q's label keeps 1; it keeps 1 - ε": variant(
                 lambda z, y, e: hot(z, y) + e / z.shape[-1]
             ),
@@ -837,6 +863,7 @@ def wrong_blocks(x, parts):
             made(lambda x, first, f, norm: x + f(x))
         ),
         "the first norm is used for all pairs": made(lambda x, first, f, norm: every[0](x + f(x))),
+        "a pair is (sublayer, norm), in this order": made(lambda x, first, f, norm: f(x + norm(x))),
         "the last pair is left out": block(x, fewer),
         "only the first pair is used": block(x, one),
     }
@@ -948,6 +975,12 @@ def wrong_steps(log_probs, scores, n):
             order,
             np.take_along_axis(totals.argmax(2), order, 1),
         )
+    together = np.argsort(-totals.reshape(-1), kind="stable")[: B * n]
+    together = [x.reshape(B, n) for x in np.unravel_index(together, totals.shape)]
+    wrong["the texts compete with each other; each keeps the best of its own"] = (
+        totals[tuple(together)],
+        *together[1:],
+    )
     first = best_of(totals[:1], n)
     wrong["all texts get the first one's continuations"] = tuple(
         np.repeat(x, B, axis=0) for x in first

@@ -78,17 +78,13 @@ def of_chosen_logits(p, z, experts, normalize):
 
 
 WRONG_ROUTES = {
-    "the softmax runs over the chosen experts alone; it runs over all, then the k are chosen": (
-        routing(of_chosen_logits)
-    ),
+    "the softmax runs over the chosen experts alone, or their weights are divided by their sum, "
+    "which is the same; normalize=False asks for neither": (routing(of_chosen_logits)),
     "the weights are logits; their softmax is asked for": routing(
         lambda p, z, e, n: np.take_along_axis(z, e, -1)
     ),
     "the weights are not divided by their sum, though normalize asks for it": routing(
         lambda p, z, e, n: chosen(p, z, e, False)
-    ),
-    "the weights are divided by their sum, which normalize=False does not ask for": routing(
-        lambda p, z, e, n: chosen(p, z, e, True)
     ),
     "the smallest are chosen; the k largest are asked for": routing(
         chosen, lambda z, k: largest(-z, k)
@@ -352,6 +348,12 @@ def combined(rows, w):
     return (rows.reshape(*w.shape, -1) * w[..., None]).sum(1)
 
 
+def assigned(o, w, order):
+    y = np.zeros((len(w), o.shape[1]))
+    y[order // w.shape[1]] = o * w.reshape(-1)[order, None]
+    return y
+
+
 WRONG_COMBINES = {
     "the outputs are taken as they stand: they come in the order of `dispatch`": (
         lambda o, w, order: combined(o, w)
@@ -369,6 +371,7 @@ WRONG_COMBINES = {
     "the weights go with other pairs: they are in the order of pairs already": (
         lambda o, w, order: combined(o[back(order)], w.reshape(-1)[order].reshape(w.shape))
     ),
+    "a token's rows overwrite each other: add them": lambda o, w, order: assigned(o, w, order),
     "the pairs are taken choice by choice; they are numbered n·k + j": lambda o, w, order: (
         o[back(order)].reshape(w.shape[1], w.shape[0], -1) * w.T[..., None]
     ).sum(0),
@@ -416,6 +419,11 @@ def test_combine_vjp(submission):
             ),
             "the weights go with other rows of the outputs' gradient": of_outputs(
                 lambda o, w, order, g: g[order // w.shape[1]] * w.reshape(-1, 1)
+            ),
+            "the gradient of the weights stands in dispatch's order; theirs is that of the pairs": (
+                of_weights(
+                    lambda o, w, order, g: (g[order // w.shape[1]] * o).sum(-1).reshape(w.shape)
+                )
             ),
             "the gradient of the weights meets outputs of other pairs": of_weights(
                 lambda o, w, order, g: (o.reshape(*w.shape, -1) * g[:, None]).sum(-1)
@@ -466,6 +474,12 @@ def balance(make):
     return wrong
 
 
+def mean_share(z, k, counts):
+    """P (E,)."""
+    _, p, real, n = shares(z, k, counts)
+    return (p * real).sum(0) / n
+
+
 WRONG_BALANCES = {
     "the factor E is missing": balance(lambda f, p, r, n, E, k: f @ (p * r).sum(0) / n),
     "f is divided by k, too; it is choices per token": balance(
@@ -485,6 +499,13 @@ WRONG_BALANCES = {
         lambda f, p, r, n, E, k: E * f @ (p * r).sum(0) / n
     )(z, k),
     "padding counts in P": balance(lambda f, p, r, n, E, k: E * f @ p.mean(0)),
+    "the choices of padding are counted in f": lambda z, k, counts=None: (
+        z.shape[1]
+        * (shares(z, k, None)[0] * len(z) / shares(z, k, counts)[3] @ mean_share(z, k, counts))
+    ),
+    "the factor is k; it is E, the number of experts": balance(
+        lambda f, p, r, n, E, k: k * f @ (p * r).sum(0) / n
+    ),
     "padding counts in the divisor": balance(
         lambda f, p, r, n, E, k: E * f * (n / len(p)) @ (p * r).sum(0) / len(p)
     ),
@@ -541,6 +562,13 @@ def test_auxiliary_loss_vjp(submission):
             "the factor E is missing on the way back": balance_gradient(
                 lambda f, p, r, n, E: through_softmax(p, f / n * r)
             ),
+            "only those who chose an expert have a gradient of its p; P is the mean over all": (
+                lambda z, k, *rest: balance_gradient(
+                    lambda f, p, r, n, E: through_softmax(
+                        p, spread(p, largest(z, k), 1.0) * E * f / n * r
+                    )
+                )(z, k, *rest)
+            ),
             "padding gets a gradient; its is 0": balance_gradient(
                 lambda f, p, r, n, E: through_softmax(p, E * f / n + 0 * r)
             ),
@@ -577,10 +605,27 @@ def swapped(pair):
 
 WRONG_COUNTS = {
     "an expert has three matrices, gate, up and down, not two": partial(counted, matrices=2),
-    "the router is missing, h · E numbers": partial(counted, router=0),
+    "an expert, the shared one too, has three matrices, gate, up and down, not two": partial(
+        counted, matrices=2, shared=2
+    ),
+    "the router is missing, d · E numbers": partial(counted, router=0),
+    "the router scores all E experts for every token: all of it is active": (
+        lambda h, E, k, i, s: (counted(h, E, k, i, s)[0], counted(h, E, k, i, s)[1] - (E - k) * h)
+    ),
+    "the shared expert is used by every token: it is active": lambda h, E, k, i, s: (
+        counted(h, E, k, i, s)[0],
+        counted(h, E, k, i, s, shared=0)[1],
+    ),
+    "these are the experts that a token does not use; it uses k": lambda h, E, k, i, s: (
+        counted(h, E, k, i, s)[0],
+        counted(h, E, E - k, i, s)[1],
+    ),
     "the shared expert is missing": partial(counted, shared=0),
     "the shared expert has three matrices, not two": partial(counted, shared=2),
-    "the shared expert's gate is missing, h numbers": partial(counted, gate=0),
+    "the shared expert's gate is missing, d numbers": partial(counted, gate=0),
+    "the shared expert's gate is one number a token, from d numbers": lambda h, *a: counted(
+        h, *a, gate=h
+    ),
     "router, shared expert and gate are used by every token: they are active": partial(
         counted, active=False
     ),
@@ -625,7 +670,7 @@ def test_expert_parameters_value(submission):
             tuple(found) if isinstance(found, (tuple, list)) else found,
             counted(h, E, k, i, s),
             "expert_parameters: (all, active)",
-            case=f"h = {h}, E = {E}, k = {k}, i = {i}, s = {s}",
+            case=f"d = {h}, E = {E}, k = {k}, i = {i}, s = {s}",
             mistakes={text: partial(w, h, E, k, i, s) for text, w in WRONG_COUNTS.items()},
         )
 

@@ -237,6 +237,10 @@ def test_an_exception_shows_the_students_line(tmp_path):
     [
         ("def silu(x):\n    x * 2", "a return statement is missing"),
         ("def silu(x):\n    return x", "`return out, vjp` is missing"),
+        (
+            "def silu(x):\n    return [x, lambda g: (g,)]",
+            "a list stands where a tuple is asked for",
+        ),
         ("def silu(x):\n    return x.tolist(), lambda g: (g,)", "is a list, not an array"),
         (
             "def silu(x):\n    return x / (1 + np.exp(-x)) + 1j, lambda g: (g,)",

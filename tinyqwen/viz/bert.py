@@ -144,9 +144,10 @@ def alike(sentences, panels):
     with style():
         size = (0.34 * n * len(panels) + 4.6, 0.34 * n + 1.0)
         fig, axes = figure(1, len(panels), size=size, squeeze=False, sharey=True)
-        for ax, (title, vectors) in zip(axes[0], panels.items()):
-            cosines = vectors @ vectors.T
-            image = ax.imshow(cosines, cmap=SEQUENTIAL, vmin=min(0, cosines.min()), vmax=1)
+        cosines = [vectors @ vectors.T for vectors in panels.values()]
+        least = min(0, *(np.min(one) for one in cosines))
+        for ax, title, one in zip(axes[0], panels, cosines):
+            image = ax.imshow(one, cmap=SEQUENTIAL, vmin=least, vmax=1)
             ax.set_xticks(range(n), range(1, n + 1))
             ax.set(title=title)
             ax.tick_params(length=0)

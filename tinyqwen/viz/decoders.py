@@ -4,6 +4,7 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PALETTE, RED, figure, plain_log, style
+from tinyqwen.viz.training import smoothed
 
 # (year, name, positions, norm, mlp, heads, biases, norm on Q and K)
 HISTORY = (
@@ -104,16 +105,19 @@ def line_of_decoders(losses, milliseconds, floor):
 
 
 def losses_by_place(curves, trained, end=None):
-    """The loss at each place of a text, averaged over texts and smoothed.
+    """The loss at each place of a text, averaged over texts, and over 16 neighbors of a side.
 
-    curves: {name: (T,) nats}; trained: the places that training had; end: where a table ends
+    curves: {name: (T,) nats, of the places from 1 on}; trained: the places that training had;
+    end: where a table ends
     """
     with style():
         fig, ax = figure(size=(9.0, 3.3))
         for color, (name, nats) in zip(PALETTE, curves.items()):
-            width = 16
-            smooth = np.convolve(nats, np.ones(width) / width, "valid")
-            ax.plot(np.arange(len(smooth)) + width / 2, smooth, color=color, label=name)
+            for part in (slice(trained - 1), slice(trained - 1, None)):
+                places = np.arange(1, len(nats) + 1)[part]
+                smooth = np.convolve(nats[part], np.ones(16) / 16, "valid")
+                ax.plot(places[8:][: len(smooth)], smooth, color=color, label=name)
+                name = None  # one entry of the legend for both parts
         for place, text in ((trained, "longest in training"), (end, "the table ends")):
             if place is not None:
                 ax.axvline(place, color=GRAY, linestyle="--", linewidth=1)
@@ -123,6 +127,26 @@ def losses_by_place(curves, trained, end=None):
                 )  # fmt: skip
         ax.set(xlabel="position of the token", ylabel="loss (nats per token)", ylim=(0, None))
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def learning_rates(runs):
+    """Training losses at several learning rates, a panel for each.
+
+    runs: {learning rate: {name: losses, one a step}}
+    """
+    with style():
+        fig, axes = figure(1, len(runs), size=(9.6, 3.0), sharey=True, squeeze=False)
+        for ax, (rate, models) in zip(axes[0], runs.items()):
+            for color, (name, losses) in zip((BLUE, ORANGE), models.items()):
+                steps = range(1, len(losses) + 1)
+                ax.plot(steps, smoothed(losses, 0.8), color=color, label=name)
+                ax.plot(steps, losses, color=color, alpha=0.25, linewidth=0.8)
+            ax.set(title=f"learning rate {rate:g}", xlabel="step")
+            ax.grid(axis="y", color=GRAY, alpha=0.2)
+        top = 1.2 * max(losses[0] for models in runs.values() for losses in models.values())
+        axes[0][0].set(ylabel="loss (nats per token)", ylim=(None, top))
+        axes[0][-1].legend(loc="upper right")
     return fig
 
 

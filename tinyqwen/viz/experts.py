@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyqwen.viz.style import BLUE, GRAY, PALETTE, RED, SEQUENTIAL, figure, style
+from tinyqwen.viz.style import BLUE, GRAY, PALETTE, RED, SEQUENTIAL, YELLOW, figure, style
 
 
 def routing(tokens, probabilities, chosen):
@@ -15,7 +15,7 @@ def routing(tokens, probabilities, chosen):
     with style():
         N, E = np.shape(probabilities)
         fig, ax = figure(size=(0.8 * E + 2.2, 0.5 * N + 1.0))
-        _numbers(fig, ax, probabilities, tokens, 1.0, ".2f", "probability")
+        _numbers(fig, ax, probabilities, tokens, 1.0, ".3g", "probability")
         for n, experts in enumerate(chosen):
             for e in experts:
                 frame = Rectangle((e - 0.46, n - 0.44), 0.92, 0.88, fill=False, ec=RED, lw=2.5)
@@ -47,8 +47,9 @@ def loads(steps, runs):
         fig, axes = figure(1, len(runs), size=(4.3 * len(runs) + 0.6, 3.0), sharey=True)
         for ax, (name, shares) in zip(np.atleast_1d(axes), runs.items()):
             shares = np.asarray(shares)
-            colors = [PALETTE[e % len(PALETTE)] for e in range(shares.shape[1])]
-            ax.stackplot(steps, shares.T, colors=colors, edgecolor="white", linewidth=0.6)
+            ax.stackplot(
+                steps, shares.T, colors=(*PALETTE, YELLOW), edgecolor="white", linewidth=0.6
+            )
             ax.set(title=name, xlabel="step", xlim=(steps[0], steps[-1]), ylim=(0, 1))
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         np.atleast_1d(axes)[0].set_ylabel("share of the tokens")
@@ -67,6 +68,24 @@ def taken(kinds, shares):
     return fig
 
 
+def crowded(asked, kept, capacity):
+    """How many tokens ask for each expert, and how many of them fit into its buffer.
+
+    asked, kept: numbers, one an expert, (E,); capacity: what each expert takes at most
+    """
+    with style():
+        fig, ax = figure(size=(5.2, 2.9))
+        experts = range(len(asked))
+        ax.bar(experts, asked, color=RED, alpha=0.45, label="dropped")
+        ax.bar(experts, kept, color=BLUE, label="worked off")
+        ax.axhline(capacity, color=GRAY, linestyle="--", linewidth=1.2, label="capacity")
+        ax.set(xlabel="expert", ylabel="tokens that ask for it", xticks=experts)
+        ax.set(ylim=(0, 1.3 * max(*asked, capacity)))
+        ax.set_title(f"{np.sum(kept) / np.sum(asked):.0%} are worked off")
+        ax.legend(loc="upper right", ncols=3, fontsize=8.5)
+    return fig
+
+
 def expert_parallel(sent, experts=8):
     """Tokens on their way: how many of each machine's go to each machine's experts, and back.
 
@@ -75,7 +94,7 @@ def expert_parallel(sent, experts=8):
     """
     with style():
         M = len(sent)
-        fig, ax = figure(size=(5.4, 3.0))
+        fig, ax = figure(size=(6.6, 3.0))
         top = np.max(sent)
         for source in range(M):
             for target in range(M):
@@ -83,10 +102,10 @@ def expert_parallel(sent, experts=8):
                 color = GRAY if source == target else BLUE
                 ax.plot([0, 1], [source, target], color=color, lw=width, alpha=0.55)
         for machine in range(M):
-            ax.text(-0.06, machine, f"tokens of {machine}", ha="right", va="center")
+            ax.text(-0.06, machine, f"tokens of machine {machine}", ha="right", va="center")
             each = experts // M
             names = ", ".join(str(machine * each + e) for e in range(each))
-            ax.text(1.06, machine, f"experts {names}", ha="left", va="center")
-        ax.set(xlim=(-0.75, 1.85), ylim=(M - 0.6, -0.4))
+            ax.text(1.06, machine, f"experts {names} of machine {machine}", ha="left", va="center")
+        ax.set(xlim=(-0.95, 2.2), ylim=(M - 0.6, -0.4))
         ax.axis("off")
     return fig

@@ -202,7 +202,7 @@ def by_penalty(penalties, curves, chosen=None):
     penalties: (n,); curves: {text: scores (n,)}; chosen: a penalty to mark, or None
     """
     with style():
-        fig, ax = figure(size=(7.6, 3.2))
+        fig, ax = figure(size=(5.4, 3.2))
         top = np.max(list(curves.values()), axis=0)
         for color, (text, scores) in zip((BLUE, ORANGE, GREEN, *PALETTE[3:]), curves.items()):
             ax.plot(penalties, scores, color=color, label=text)

@@ -72,6 +72,35 @@ def cross_cuts_by_reshape(query, key, value, head_dim, mask=None, dropout=0.0):
     return outs, cross(query, key, value, head_dim, mask)[1]
 
 
+@cross_mutant("value", "cut by one reshape")
+def cross_cuts_by_reshape_and_merges(query, key, value, head_dim, mask=None, dropout=0.0):
+    _, vjp = cross(query, key, value, head_dim, mask)
+    return with_heads(
+        query, key, value, head_dim, mask, cut=lambda x: one_reshape(x, head_dim)
+    ), vjp
+
+
+@cross_mutant("value", "cut in turns")
+def cross_cuts_in_turns(query, key, value, head_dim, mask=None, dropout=0.0):
+    def in_turns(x):
+        b, t, c = x.shape
+        return x.reshape(b, t, head_dim, c // head_dim).transpose(0, 3, 1, 2)
+
+    _, vjp = cross(query, key, value, head_dim, mask)
+    return with_heads(query, key, value, head_dim, mask, cut=in_turns), vjp
+
+
+@cross_mutant("mask", "True and False are added")
+def cross_adds_booleans(query, key, value, head_dim, mask=None, dropout=0.0):
+    return cross(query, key, value, head_dim, None if mask is None else mask.astype(query.dtype))
+
+
+@cross_mutant("mask", "a large negative number belongs where it is False")
+def cross_hides_what_is_allowed(query, key, value, head_dim, mask=None, dropout=0.0):
+    hidden = None if mask is None else np.where(mask, -1e30, 0.0).astype(query.dtype)
+    return cross(query, key, value, head_dim, hidden)
+
+
 @cross_mutant("value", "merged by one reshape")
 def cross_joins_by_reshape(query, key, value, head_dim, mask=None, dropout=0.0):
     outs = with_heads(query, key, value, head_dim, mask, join=joined_by_reshape)
@@ -421,6 +450,22 @@ def smoothed_by_epsilon_each(
     return with_targets(logits, labels, ignore_index, num_items, target)
 
 
+@smoothed_mutant("value", "its ε / V comes on top")
+def smoothed_label_set(logits, labels, label_smoothing=0.1, ignore_index=-100, num_items=None):
+    V = logits.shape[-1]
+    target = (1 - label_smoothing - label_smoothing / V) * hot(logits, labels)
+    return with_targets(logits, labels, ignore_index, num_items, target + label_smoothing / V)
+
+
+@smoothed_mutant("ignore", "as if the label were 0")
+def smoothed_ignored_rows_as_class_0(
+    logits, labels, label_smoothing=0.1, ignore_index=-100, num_items=None
+):
+    counts = labels != ignore_index
+    n = (max(1, int(counts.sum())) if num_items is None else num_items) * 1.0
+    return smoothed(logits, np.where(counts, labels, 0), label_smoothing, -100, n)
+
+
 @smoothed_mutant("value", "the label keeps 1")
 def smoothed_label_keeps_all(
     logits, labels, label_smoothing=0.1, ignore_index=-100, num_items=None
@@ -563,6 +608,11 @@ def block_norms_the_sublayer(x, sublayers):
     return x
 
 
+@block_mutant("value", "in this order")
+def block_takes_pairs_the_other_way_round(x, sublayers):
+    return right_block(x, [(norm, sublayer) for sublayer, norm in sublayers])
+
+
 @block_mutant("value", "the norms are missing")
 def block_without_norms(x, sublayers):
     for sublayer, _ in sublayers:
@@ -682,6 +732,14 @@ def beam_keeps_every_beam(log_probs, scores, num_candidates):
     order = np.argsort(-totals.max(2), axis=1)[:, :num_candidates]
     tokens = np.take_along_axis(totals.argmax(2), order, 1)
     return np.take_along_axis(totals.max(2), order, 1), order, tokens
+
+
+@beam_mutant("value", "the texts compete with each other")
+def beam_over_all_texts(log_probs, scores, num_candidates):
+    totals = scores[:, :, None] + log_probs
+    order = np.argsort(-totals, axis=None)[: len(scores) * num_candidates]
+    places = [x.reshape(len(scores), -1) for x in np.unravel_index(order, totals.shape)]
+    return totals[tuple(places)], *places[1:]
 
 
 @beam_mutant("value", "these are probabilities")

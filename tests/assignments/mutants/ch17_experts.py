@@ -36,6 +36,12 @@ def route_softmax_of_the_chosen(logits, k, normalize=False):
     return top_k_routing(logits, k, True)
 
 
+@route("value", "which is the same; normalize=False asks for neither")
+def route_always_normalizes(logits, k, normalize=False):
+    (weights, experts), vjp = top_k_routing(logits, k)
+    return (weights / weights.sum(-1, keepdims=True), experts), vjp
+
+
 @route("value", "the weights are logits")
 def route_weights_are_logits(logits, k, normalize=False):
     (_, experts), vjp = top_k_routing(logits, k, normalize)
@@ -271,6 +277,24 @@ def combine_with_sorted_weights(outputs, weights, order):
     return with_value(lambda o, w, order: combine(o, other, order)[0])(outputs, weights, order)
 
 
+@join("value", "overwrite each other")
+def combine_assigns(outputs, weights, order):
+    def assigned(o, w, order):
+        y = np.zeros((len(w), o.shape[1]), o.dtype)
+        y[order // w.shape[1]] = o * w.reshape(-1)[order, None]
+        return y
+
+    return with_value(assigned)(outputs, weights, order)
+
+
+@join("vjp", "stands in dispatch's order")
+def combine_vjp_of_weights_as_dispatched(outputs, weights, order):
+    def change(do, dw, o, w, order, g):
+        return do, (g[order // w.shape[1]] * o).sum(-1).reshape(w.shape)
+
+    return with_combine_vjp(change)(outputs, weights, order)
+
+
 def with_combine_vjp(change):
     def wrong(outputs, weights, order):
         y, vjp = combine(outputs, weights, order)
@@ -360,6 +384,23 @@ def balance_counts_padding(logits, k, counts=None):
     return auxiliary_loss(logits, k)
 
 
+@even("value", "the choices of padding")
+def balance_counts_the_choices_of_padding(logits, k, counts=None):
+    loss, vjp = auxiliary_loss(logits, k, counts)
+    if counts is None:
+        return loss, vjp
+    real = np.asarray(counts, logits.dtype)
+    experts = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
+    chosen = np.bincount(experts.reshape(-1), minlength=logits.shape[1])
+    mean = (softmax(logits) * real[:, None]).sum(0) / real.sum()
+    return np.asarray(logits.shape[1] * (chosen @ mean) / real.sum(), logits.dtype), vjp
+
+
+@even("value", "the factor is k")
+def balance_times_k(logits, k, counts=None):
+    return scaled(lambda z, k, c: k / z.shape[1])(logits, k, counts)
+
+
 @even("value", "only the likeliest expert")
 def balance_of_the_first_choice(logits, k, counts=None):
     return auxiliary_loss(logits, 1, counts)
@@ -409,6 +450,17 @@ def balance_vjp_summed(logits, k, counts=None):
     return with_balance_vjp(lambda d, g, f, p, r, n, E: d * n)(logits, k, counts)
 
 
+@even("vjp", "only those who chose an expert")
+def balance_vjp_of_the_chosen(logits, k, counts=None):
+    def change(d, g, f, p, r, n, E):
+        a = np.zeros_like(p)
+        np.put_along_axis(a, np.argsort(-p, axis=-1, kind="stable")[:, :k], 1.0, -1)
+        a = a * g * E * f / n * r
+        return p * (a - (p * a).sum(-1, keepdims=True))
+
+    return with_balance_vjp(change)(logits, k, counts)
+
+
 @even("vjp", "twice the gradient")
 def balance_vjp_of_both(logits, k, counts=None):
     return with_balance_vjp(lambda d, g, f, p, r, n, E: 2 * d)(logits, k, counts)
@@ -434,6 +486,38 @@ def block(h, E, k, i, s, matrices=3, by_all=None):
 @count("value", "not two")
 def count_two_matrices(config):
     return block(*sizes(config), matrices=2)
+
+
+@count("value", "the shared one too, has three matrices")
+def count_two_matrices_everywhere(config):
+    h, E, k, i, s = sizes(config)
+    return block(h, E, k, i, s, matrices=2, by_all=h * E + 2 * h * s + h)
+
+
+@count("value", "the router scores all E experts")
+def count_a_part_of_the_router(config):
+    h, E, k, _, _ = sizes(config)
+    total, active = expert_parameters(config)
+    return total, active - (E - k) * h
+
+
+@count("value", "the shared expert is used by every token")
+def count_shared_expert_as_idle(config):
+    h, _, _, _, s = sizes(config)
+    total, active = expert_parameters(config)
+    return total, active - 3 * h * s
+
+
+@count("value", "that a token does not use")
+def count_the_idle_as_active(config):
+    h, E, k, i, s = sizes(config)
+    return expert_parameters(config)[0], block(h, E, E - k, i, s)[1]
+
+
+@count("value", "one number a token")
+def count_a_gate_of_many(config):
+    h, E, k, i, s = sizes(config)
+    return block(h, E, k, i, s, by_all=h * E + 3 * h * s + h * h)
 
 
 @count("value", "the router is missing")

@@ -27,7 +27,7 @@ from tinyqwen.course.authoring.cases import Case, made_cases, normal
 from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare, meaning
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import value_pattern
-from tinyqwen.course.authoring.wrong_calls import is_pair, other_settings, wrong_calls
+from tinyqwen.course.authoring.wrong_calls import COMMA, LIST, is_pair, other_settings, wrong_calls
 from tinyqwen.course.calls import StudentError, StudentFunction
 from tinyqwen.course.registry import reference
 
@@ -69,6 +69,8 @@ def pair_of(fn, result, words):
     came, mistake = f"a {type(result).__name__}", "`return out, vjp` is missing"
     if result is None:
         came, mistake = "nothing", "a return statement is missing"
+    elif type(result) is list and is_pair(tuple(result)):
+        came, mistake = "a list of two", LIST
     elif type(result) is tuple:
         came = f"a tuple of {len(result)}"
         if len(result) > 2 and callable(result[-1]):
@@ -265,7 +267,7 @@ def gradients_of(name, grads, expected, words):
         raise CheckFailed(
             f"{name}: vjp returned a {type(grads).__name__}; a tuple was expected, with one "
             f"gradient for each input.\n  input     {words}",
-            "a comma is missing: `return (dx,)`" if len(expected) == 1 else None,
+            LIST if type(grads) is list else COMMA if len(expected) == 1 else None,
         )
     if len(grads) < len(expected):
         raise CheckFailed(

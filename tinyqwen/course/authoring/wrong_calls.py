@@ -10,6 +10,9 @@ import math
 
 import numpy as np
 
+LIST = "a list stands where a tuple is asked for: (…, …) in place of […, …]"
+COMMA = "a comma is missing: `return (dx,)`"
+
 
 def is_pair(result):
     """True for (out, vjp)."""
