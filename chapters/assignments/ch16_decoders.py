@@ -121,7 +121,7 @@ def yarn_scale(dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, trun
     low = i(beta_fast) and high = i(beta_slow), rounded outwards (down and up) if `truncate`, then
     low at least 0 and high at most dim - 1. Pairs up to low keep their frequency; those from high
     on are interpolated, multiplied by 1/factor; between them the multiplier falls on a straight
-    line over i. (Where high is not above low: take 0.001 for their difference.)
+    line over i. (Where the two are equal: take 0.001 for their difference.)
     Returns the multipliers (dim/2,), float64.
 
     >>> yarn_scale(8, 10000.0, 4.0, 1000)             # i(32) = 0.70 -> 0, i(1) = 2.20 -> 3

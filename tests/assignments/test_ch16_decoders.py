@@ -806,6 +806,11 @@ YARN = {
     "fast and slow are exchanged: fast pairs keep their frequency": (
         lambda dim, t, factor, *a, **o: 1 + 1 / factor - yarn(dim, t, factor, *a, **o)
     ),
+    "beta_fast and beta_slow are exchanged: low is i(beta_fast)": (
+        lambda dim, t, factor, original, fast=32.0, slow=1.0, **o: yarn(
+            dim, t, factor, original, **{"beta_fast": slow, "beta_slow": fast, **o}
+        )
+    ),
     "the multiplier is factor where 1/factor belongs": lambda dim, t, factor, *a, **o: yarn(
         dim, t, 1 / factor, *a, **o
     ),
@@ -878,13 +883,14 @@ def test_yarn_scale_ends(submission):
         [
             case(12, 1e4, factor, 100, label="low would be negative"),
             case(6, 100.0, factor, 10**6, label="high would be past dim - 1"),
+            case(12, 1e4, factor, 20_000, label="high is past the last pair, and below dim - 1"),
             case(2, 1e4, factor, 150, label="a single pair"),
         ],
         axes=PAIRS,
         mistakes={
             **YARN,
-            "high is cut at dim/2 - 1; the limit is dim - 1": mistaken(
-                clipped=lambda a, b: (max(a, 0), min(b, 2))
+            "high is cut at dim/2 - 1; the limit is dim - 1": lambda dim, *a: yarn(
+                dim, *a, clipped=lambda low, high: (max(low, 0), min(high, dim // 2 - 1))
             ),
         },
     )

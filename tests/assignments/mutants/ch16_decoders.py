@@ -662,6 +662,24 @@ def yarn_low_below_zero(dim, theta, factor, original, beta_fast=32.0, beta_slow=
     return ramp(dim, low, min(high, dim - 1), factor)
 
 
+@mutant(of="yarn_scale", killed_by="test_yarn_scale_ends", named="high is cut at dim/2 - 1")
+def yarn_high_at_the_last_pair(
+    dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True
+):
+    low, high = (index_of(turns, dim, theta, original) for turns in (beta_fast, beta_slow))
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low = max(low, 0)
+    return ramp(dim, low, max(low, min(high, dim // 2 - 1)), factor)
+
+
+@mutant(of="yarn_scale", killed_by="test_yarn_scale_value", named="beta_slow are exchanged")
+def yarn_betas_exchanged(
+    dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True
+):
+    return yarn_scale(dim, theta, factor, original, beta_slow, beta_fast, truncate)
+
+
 @mutant(of="yarn_scale", killed_by="test_yarn_scale_ends", named="0.001 is to be taken")
 def yarn_ramp_of_no_width(
     dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True
