@@ -101,6 +101,7 @@ def test_a_number_is_flattened_to_one_entry():
     (lambda x: F.one_hot(np.array([0, 3]), 3), r"in \[0, 3\)"),
     (lambda x: F.one_hot(np.array([-1]), 3), r"in \[0, 3\)"),
     (lambda x: F.mse_loss(x, x[0]), "shapes .* differ"),
+    (lambda x: F.mse_loss(x, x.reshape(-1)), "shapes .* differ"),
     (lambda x: F.mse_loss(x, x, reduction="average"), "'mean', 'sum' or 'none'"),
     (lambda x: F.cross_entropy(x, [0, 1], reduction="average"), "'mean', 'sum' or 'none'"),
     (lambda x: F.cross_entropy(x, [0, 1], weight=np.ones(2), label_smoothing=0.1), "weight goes"),

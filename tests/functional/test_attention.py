@@ -193,7 +193,7 @@ def test_a_row_masked_out_gives_zeros_and_no_nan(kind, return_weights, dtype, rn
     assert all(np.isfinite(g).all() and g[0].any() for g in (dq, dk, dv))
 
 
-@pytest.mark.parametrize("queries, keys", [(0, 3), (3, 0), (0, 0)])
+@pytest.mark.parametrize("queries, keys", [(0, 3), (3, 0), (0, 0), (1, 0)])
 @pytest.mark.parametrize("causal", [False, True])
 def test_no_queries_or_no_keys(queries, keys, causal, rng):
     arrays = [tq.Tensor(a, True) for a in inputs(rng, queries, keys)]
@@ -201,6 +201,8 @@ def test_no_queries_or_no_keys(queries, keys, causal, rng):
         out, weights = attention(*arrays, causal=causal, return_weights=True)
         assert out.shape == (2, 6, queries, 7) and weights.shape == (2, 6, queries, keys)
         assert not out.data.any()
+        alone = attention(*arrays, causal=causal)  # another path, for one query
+        assert alone.shape == out.shape and not alone.data.any()
         for gradient, array in zip(tq.grad(out.sum(), arrays), arrays):
             assert gradient.shape == array.shape and not gradient.any()
 

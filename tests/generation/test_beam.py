@@ -210,3 +210,19 @@ def test_an_end_that_is_not_among_the_best_beams_ends_nothing():
 
 def test_as_many_beams_as_the_vocabulary_can_tell_apart(model):
     assert model.generate([[3, 1]], 2, num_beams=15).shape == (1, 4)  # 2 · 15 of 30 tokens
+
+
+def test_with_short_texts_preferred_a_longer_one_cannot_become_better():
+    """At length penalty -1 a score is multiplied by the length: "never" need not wait."""
+    table = [[1e-9, 0.6, 0.4 - 1e-9, 1e-9], [0.25] * 4, [1e-9, 1e-9, 1 - 3e-9, 1e-9], [0.25] * 4]
+    config = GenerationConfig(
+        num_beams=1, eos_token_id=1, early_stopping="never", length_penalty=-1.0
+    )
+    steps, step = [], scripted(table)
+
+    def counted(new_ids, rows=None):
+        steps.append(1)
+        return step(new_ids)
+
+    out = beam_search(counted, np.array([[0]]), 4, lambda scores, ids: scores, config)
+    assert out.tolist() == [[0, 1]] and len(steps) == 1

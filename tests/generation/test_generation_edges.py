@@ -7,6 +7,7 @@ import pytest
 
 import tinyqwen as tq
 from tinyqwen.generation.constraints import forbid_repeated_ngrams, forbid_words, force_tokens
+from tinyqwen.generation.sampling import process_logits
 from tinyqwen.generation.settings import GenerationConfig
 
 PROMPT = [[3, 1, 4]]
@@ -250,3 +251,33 @@ def test_what_a_config_forces_is_forced_where_no_file_says_otherwise(monkeypatch
     free = {"eos_token_id": [], "decoder_start_token_id": 29}
     monkeypatch.setattr(model, "generation_config", free, raising=False)
     assert model.generate([[5, 6]], 4)[0, -1] != 7
+
+
+def test_positions_begin_at_0_where_they_are_learned():
+    """GPT-2's table shows an offset that RoPE does not; with padding beside it, too."""
+    tq.manual_seed(1)
+    config = tq.GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2, n_positions=12,
+                           initializer_range=0.6, eos_token_id=None, pad_token_id=None)  # fmt: skip
+    model = tq.GPT2LMHeadModel(config).eval()
+    expected = list(PROMPT[0])
+    for _ in range(9):
+        expected.append(int(model([expected]).logits.data[0, -1].argmax()))
+    assert model.generate(PROMPT)[0].tolist() == expected  # and all 12 positions are used
+    mask = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    padded = model.generate([[9, 9, *PROMPT[0]], [7, 7, *PROMPT[0]]], 7, attention_mask=mask)
+    assert padded[0, 2:].tolist() == expected[:10]
+
+
+def test_padding_is_the_token_that_it_is_for_ngrams(model):
+    """As in transformers: two of it before a text are a pair that has been there."""
+    config = GenerationConfig(no_repeat_ngram_size=2, pad_token_id=0, eos_token_id=29)
+    scores = process_logits(np.zeros((1, 30)), np.array([[-1, -1, 3, 0]]), config)
+    assert ruled_out(scores) == [[0, 3]]
+    config.pad_token_id = None
+    assert ruled_out(process_logits(np.zeros((1, 30)), np.array([[-1, -1, 3, 0]]), config)) == [[]]
+
+
+def test_a_text_is_256_tokens_where_nobody_says_how_long():
+    config = tq.Qwen2Config(vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1,
+                            num_attention_heads=1, num_key_value_heads=1)  # fmt: skip
+    assert tq.Qwen2ForCausalLM(config).eval().generate([[1, 2]]).shape == (1, 258)

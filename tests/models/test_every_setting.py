@@ -9,6 +9,7 @@ from model_families import FAMILIES, our_model, padded
 import tinyqwen as tq
 from tinyqwen import nn
 from tinyqwen.functional.routing import load_balancing_loss
+from tinyqwen.models.auto import empty
 from tinyqwen.models.qwen2 import Qwen2MLP
 from tinyqwen.storage import safetensors
 
@@ -216,3 +217,104 @@ def test_what_is_computed_need_not_be_stored(tmp_path, rng):
 def test_marians_settings_that_cannot_be(wrong, named):
     with pytest.raises(ValueError, match=named):
         our_model("marian", **wrong)
+
+
+# ---------------------------------------------------------------------------------------------
+# What a config's words mean
+# ---------------------------------------------------------------------------------------------
+
+
+def biased(model):
+    return {name.split(".")[-2] for name, _ in model.named_parameters() if name.endswith("bias")}
+
+
+def test_biases_are_where_they_are_asked_for():
+    attention = {"q_proj", "k_proj", "v_proj", "o_proj"}
+    for family in ("llama", "qwen3"):
+        assert biased(our_model(family)) == set()
+        assert biased(our_model(family, attention_bias=True)) == attention
+    assert biased(our_model("llama", mlp_bias=True)) == {"gate_proj", "up_proj", "down_proj"}
+    assert biased(our_model("qwen2_moe")) == {"q_proj", "k_proj", "v_proj"}
+    assert biased(our_model("qwen2_moe", qkv_bias=False)) == set()
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_embeddings_are_scaled_where_the_config_says_so(scaled, rng):
+    model, ids = our_model("marian", scale_embedding=scaled), rng.integers(2, 44, (1, 5))
+    encoder = model.get_encoder()
+    found = encoder(ids, output_hidden_states=True).hidden_states[0].data
+    table, positions = encoder.embed_tokens.weight.data, encoder.embed_positions.weight.data
+    expected = table[ids] * (4.0 if scaled else 1.0) + positions[:5]  # √16
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_fused_loss_is_balanced_too(rng):
+    model = our_model("qwen2_moe", output_router_logits=True, router_aux_loss_coef=0.5)
+    ids = rng.integers(2, 44, (2, 5))
+    full, fused = (model(ids, labels=ids, skip_logits=skip) for skip in (False, True))
+    assert fused.loss.item() == pytest.approx(full.loss.item(), rel=1e-6)
+    assert fused.aux_loss.item() == full.aux_loss.item() > 0
+
+
+def test_labels_are_as_many_as_their_names():
+    values = {"model_type": "bert", "id2label": {str(i): f"label {i}" for i in range(5)}}
+    assert tq.AutoConfig.from_dict(values).num_labels == 5
+    given = {**values, "num_labels": 7}
+    kept = {name: dict(v) if isinstance(v, dict) else v for name, v in given.items()}
+    tq.AutoConfig.from_dict(given)
+    assert given == kept  # what is read is not changed
+
+
+@pytest.mark.parametrize(
+    "named", [["BertModel", "BertForMaskedLM"], [], "BertModel", ["GPT2Model"]]
+)
+def test_one_architecture_of_the_family_is_named(named):
+    config = tq.AutoConfig.from_dict({"model_type": "bert", "architectures": named})
+    if named == []:  # as where none is named
+        assert type(empty(config)) is tq.BertForMaskedLM
+    else:
+        with pytest.raises(ValueError, match=r"architectures is .*; expected a list of one of"):
+            empty(config)
+
+
+def test_ten_thousand_layers_are_a_model_and_one_more_is_a_damaged_file():
+    assert tq.GPT2Config(n_layer=10_000).num_hidden_layers == 10_000
+    with pytest.raises(ValueError, match="num_hidden_layers is 10001"):
+        tq.GPT2Config(n_layer=10_001)
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ({"vocab_size": 0}, "vocab_size must be a positive integer below"),
+    ({"vocab_size": 2**31}, "vocab_size must be a positive integer below"),
+    ({"max_window_layers": -1}, "max_window_layers must be an integer from 0"),
+    ({"attention_dropout": 1}, r"attention_dropout must be a number in \[0, 1\)"),
+    ({"rms_norm_eps": 0}, "rms_norm_eps must be a positive number"),
+    ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false"),
+    ({"pad_token_id": 100, "vocab_size": 100}, "pad_token_id 100 is not in the vocabulary"),
+    ({"num_key_value_heads": 3}, "not divisible by num_key_value_heads 3"),
+    ({"head_dim": 5}, "head_dim must be even"),
+    ({"layer_types": ["sliding_attention"] * 32}, "sliding_window is not set"),
+])  # fmt: skip
+def test_settings_just_outside_their_range(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        tq.Qwen2Config(**wrong)
+
+
+def test_settings_at_the_ends_of_their_range_and_by_default():
+    config = tq.Qwen2Config(
+        vocab_size=2**31 - 1,
+        pad_token_id=2**31 - 2,
+        max_window_layers=0,
+        classifier_dropout=None,
+        num_hidden_layers=2,
+        use_sliding_window=True,
+    )
+    assert config.classifier_dropout == 0.1 and config.layer_types == ["sliding_attention"] * 2
+    assert (config.rms_norm_eps, tq.Qwen3Config().head_dim) == (1e-6, 128)
+    assert tq.LlamaConfig(num_attention_heads=4).num_key_value_heads == 4
+    old = {"model_type": "gpt2", "n_embd": 8, "hidden_size": 16, "n_head": 2}
+    with pytest.raises(ValueError, match="n_embd is 8 and hidden_size is 16; say one"):
+        tq.AutoConfig.from_dict(old)
+    assert "layer_types" not in tq.LlamaConfig().to_dict() | {"num_labels": 2}
+    assert "num_labels" not in tq.LlamaConfig().to_dict()
+    assert tq.LlamaConfig(num_labels=3).to_dict()["num_labels"] == 3

@@ -86,3 +86,78 @@ def test_a_cache_refuses_to_lose_gradients():
         model([[1, 2]], use_cache=True)
     with tq.no_grad():
         assert model([[1, 2]], use_cache=True).past_key_values.get_seq_length() == 2
+
+
+def test_yarns_bounds_are_32_turns_and_1():
+    """Over 2π · 900 positions pair i of 4 turns 900 / 10ⁱ times."""
+    low, high = math.log10(900 / 32), math.log10(900)
+    exact = yarn_scale(8, 1e4, 4.0, 2 * math.pi * 900, truncate=False)
+    slow = np.clip((np.arange(4) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(exact, slow / 4 + (1 - slow))
+    rounded = yarn_scale(8, 1e4, 4.0, 2 * math.pi * 900)  # outwards: from 1.4 to 1, from 2.95 to 3
+    np.testing.assert_allclose(rounded, [1, 1, 0.5 / 4 + 0.5, 0.25])
+
+
+def test_yarns_ramp_may_end_behind_the_last_pair():
+    """At index 5.95 of pairs 0 … 3: cut to dim - 1, which is 7, and not to the last pair."""
+    low, high = math.floor(math.log10(900_000 / 32)), math.ceil(math.log10(900_000))
+    assert (low, high) == (4, 6)
+    found = yarn_scale(8, 1e4, 4.0, 2 * math.pi * 900_000, beta_fast=1e4)  # from index 1.95
+    slow = np.clip((np.arange(4) - 1) / (6 - 1), 0, 1)
+    np.testing.assert_allclose(found, slow / 4 + (1 - slow))
+
+
+YARN = {"rope_type": "yarn", "factor": 2.0}
+LLAMA3 = {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize("rope, words", [
+    ({"rope_type": "linear", "factor": 0.99}, "factor must be at least 1, not 0.99"),
+    ({"rope_type": "linear"}, "'linear' needs factor"),
+    ({**YARN, "beta_slow": 0}, "beta_slow must be a positive number, not 0"),
+    ({**YARN, "factor": math.inf}, "factor must be a positive number"),
+    ({**YARN, "attention_factor": True}, "attention_factor must be a positive number"),
+    ({**YARN, "beta_slow": 4.0, "beta_fast": 4.0}, "beta_slow 4.0 must be below beta_fast 4.0"),
+    ({**LLAMA3, "low_freq_factor": 4.0}, "low_freq_factor 4.0 must be below"),
+    ({**YARN, "truncate": 1}, "truncate must be true or false"),
+    ({"rope_type": "default", "partial_rotary_factor": 0.5}, "partial_rotary_factor is not supp"),
+    ({"type": "longrope", "factor": 2.0}, "rope_type 'longrope' is not supported"),
+])  # fmt: skip
+def test_settings_that_cannot_be(rope, words):
+    with pytest.raises(ValueError, match=words):
+        tq.Qwen2Config(**TINY, rope_scaling=rope)
+
+
+def angles(rope, last, **changes):
+    """Cosines of the slower pair's angle (1 / 100 a position), and its length, at `last`."""
+    model = tq.Qwen2Model(tq.Qwen2Config(**{**TINY, **changes}, rope_scaling=rope))
+    cos, sin = model.rotary_emb(np.array([[last]]), np.float64)[:, 0, 0, 0]
+    return math.atan2(sin[1], cos[1]), math.hypot(sin[1], cos[1])
+
+
+def test_what_a_settings_words_do():
+    """The old name of the kind; the length it was trained on; mscale; how a table is computed."""
+    assert angles({"type": "linear", "factor": 1}, 9)[0] == pytest.approx(0.09, rel=1e-12)
+    assert angles({"type": "linear", "factor": 2.0}, 9)[0] == pytest.approx(0.045, rel=1e-12)
+    both = {"rope_type": "linear", "type": "yarn", "factor": 2.0}
+    assert angles(both, 9) == pytest.approx((0.045, 1.0), rel=1e-12)
+    for kind in ("linear", "yarn"):  # what a text may be long at most
+        rope = {"rope_type": kind, "factor": 2.0}
+        rope |= {} if kind == "linear" else {"original_max_position_embeddings": 4}
+        config = tq.Qwen2Config(**TINY, rope_scaling=rope)
+        assert config.max_sequence_length == (20 if kind == "linear" else 10)
+    scale = yarn_scale(4, 1e4, 2.0, 40)[1]
+    found = angles({**YARN, "original_max_position_embeddings": 40}, 9)
+    assert found == pytest.approx((0.09 * scale, 0.1 * math.log(2) + 1), rel=1e-9)
+    scaled = {**YARN, "mscale": 2.0, "mscale_all_dim": 0.5}
+    size = (0.2 * math.log(2) + 1) / (0.05 * math.log(2) + 1)
+    assert angles(scaled, 9)[1] == pytest.approx(size, rel=1e-12)
+    inside = {"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0}
+    with pytest.warns(UserWarning, match="100.0 is used"):
+        assert tq.Qwen2Config(**TINY, rope_scaling=inside).rope_theta == 100.0
+
+
+def test_positions_are_not_negative():
+    model = tq.Qwen2Model(tq.Qwen2Config(**TINY))
+    with pytest.raises(ValueError, match="position -1 is negative"):
+        model.rotary_emb(np.array([[-1, 0]]), np.float64)

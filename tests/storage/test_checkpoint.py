@@ -76,6 +76,8 @@ def test_saved_and_loaded(tmp_path, tied, shard_size, dtype):
     model.save_pretrained(tmp_path / "new" / "folder", max_shard_size=shard_size)
     loaded = tq.Qwen2ForCausalLM.from_pretrained(tmp_path / "new" / "folder", dtype=dtype)
     assert_same(model, loaded)
+    written = json.loads((tmp_path / "new" / "folder" / "config.json").read_text())
+    assert written["dtype"] == np.dtype(dtype).name
     assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
     assert loaded.generation_config == {"temperature": 0.7}
     assert not loaded.training and all(p.requires_grad for p in loaded.parameters())

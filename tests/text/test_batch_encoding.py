@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import tokenizers
 
 from tinyqwen.text.batch_encoding import cut_lengths
 from tinyqwen.text.tokenizer import Tokenizer
@@ -105,3 +106,15 @@ def test_batches_refuse():
             call()
     with pytest.raises(TypeError, match="text must be a str"):
         BERT([5])
+
+
+def test_how_a_file_was_used_is_not_how_it_is_read(tmp_path):
+    """tokenizer.json may hold a padding and a truncation, of whoever saved it."""
+    BERT.save_pretrained(tmp_path)
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    backend.enable_padding(length=9)
+    backend.enable_truncation(3)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    again = Tokenizer.from_pretrained(tmp_path)
+    assert again.encode("a b") == [2, A, B, 3]
+    assert again.encode_batch(["a", "a b"]) == [[2, A, 3], [2, A, B, 3]]

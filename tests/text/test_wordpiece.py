@@ -54,6 +54,7 @@ def test_wordpiece_training_refuses_impossible_sizes():
         wordpiece.train_wordpiece(HUGS, 6)
     with pytest.raises(ValueError, match="99 asked for, but these words support only"):
         wordpiece.train_wordpiece(HUGS, 99)
+    assert wordpiece.train_wordpiece({"ab": 2}, 2) == ["##b", "a"]  # the characters, and no more
 
 
 VOCABULARY = ["[UNK]", "a", "b", "c", "##a", "##b", "ab", "##ab", "##ba", "abab", "猫", "##猫猫"]
