@@ -9,6 +9,8 @@ from tinyqwen.autograd.ops import concat, einsum, stack, where
 from tinyqwen.autograd.random import manual_seed
 from tinyqwen.autograd.recomputation import checkpoint
 from tinyqwen.autograd.tensor import Tensor, grad, primitive
+from tinyqwen.models import activations as _activations  # noqa: F401  gives nn ReLU and others
+from tinyqwen.tuning.quantization import quantize  # and models learn to read folders in few bits
 
 # Rooms that are opened when one of their names is first asked for: no program needs them all, and
 # `import tinyqwen` takes a fifth less time without them.
@@ -21,9 +23,7 @@ _ROOMS = {
         *("BertConfig", "BertForMaskedLM", "BertForPreTraining"),
         *("BertForSequenceClassification", "BertModel"),
     ),
-    "models.gpt2": (
-        *("GPT2Config", "GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
-    ),
+    "models.gpt2": ("GPT2Config", "GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
     "models.llama": (
         *("LlamaConfig", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel"),
     ),
@@ -43,7 +43,6 @@ _ROOMS = {
     "text.tokenizer": ("Tokenizer",),
     "tuning.lora": ("LoraConfig",),
     "tuning.peft_model": ("PeftModel", "get_peft_model"),
-    "tuning.quantization": ("quantize",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -63,6 +62,7 @@ __all__ = [
     "no_grad",
     "optim",
     "primitive",
+    "quantize",
     "stack",
     "where",
     *_ROOM_OF,

@@ -1,7 +1,10 @@
 """Weights in few bits: against dense ones, against folders packed by hand, and what is refused."""
 
 import json
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from tinyqwen.tuning.packed_matrix import GroupedMatrix, Int8Table, packed_linea
 from tinyqwen.tuning.packing import dequantize_array, quantize_array
 from tinyqwen.tuning.quantization import QuantizedEmbedding, QuantizedLinear
 
+ROOT = Path(__file__).parents[2]
 SMALL = dict(
     **dict(vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2),
     **dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=40),
@@ -367,3 +371,15 @@ def test_single_and_double_precision_take_turns(rng):
         out = packed_linear.raw(x.astype(dtype), packed)[0]
         assert out.dtype == dtype
         np.testing.assert_allclose(out, x @ dense.T, rtol=tolerance, atol=tolerance)
+
+
+def test_a_program_that_only_imports_tinyqwen_opens_such_a_folder(tmp_path):
+    """Rooms are opened when a name of theirs is asked for; what they give to others is there."""
+    tq.quantize(base(), 4, 16).save_pretrained(tmp_path)
+    program = (
+        "import sys, tinyqwen as tq; tq.nn.ReLU, tq.nn.CrossEntropyLoss;"
+        "print(tq.AutoModelForCausalLM.from_pretrained(sys.argv[1]).generate([[1, 2]], 3).shape)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout == "(1, 5)\n", done.stderr
