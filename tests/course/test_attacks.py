@@ -206,6 +206,9 @@ def test_hostile_words_reach_neither_browser_nor_terminal(graded):
     assert "<script>" not in page and "\x1b" not in page and len(page) < 100_000
     for result in graded["students"]["hostile_words"].all_results:
         assert all(c.isprintable() or c == "\n" for c in result.text)
+        assert "\u3164" not in result.text and "\u0335" * 5 not in result.text
+        lines = [line.strip() for line in result.text.splitlines()]
+        assert not any(line.startswith(("::", "SCOREBOARD")) for line in lines)
     assert "<script>" not in (graded["pages"] / "index.html").read_text(encoding="utf-8")
 
 

@@ -59,6 +59,24 @@ def test_halves_of_characters_and_millions_of_columns():
     assert received.edited([True, 1, "eps", "no"], (5, 6), {"eps": 1}) == [1, "eps"]
 
 
+def test_letters_that_nobody_sees_and_marks_that_cover_other_lines():
+    assert received.text("a\u3164b\u2800") == "a\ufffdb\ufffd"
+    marked = "e\u0301" + "x" + "\u0335" * 9
+    assert received.text(marked) == "e\u0301x" + "\u0335" * 4 + "\ufffd" * 5
+
+
+def test_lines_of_a_strangers_words_stand_behind_a_bar():
+    assert received.quoted("no\n\nch04: 30 of 30") == "no\n  | \n  | ch04: 30 of 30"
+
+
+def test_no_line_is_a_command_to_what_prints_it():
+    """GitHub's runner takes those from whatever a step prints, spaces before them or not."""
+    said = received.text("::error::a\n  ::stop-commands::b\nx[::2] and A::b ##[add-mask]0")
+    assert said == (
+        ":\ufffderror::a\n  :\ufffdstop-commands::b\nx[::2] and A::b ##\ufffdadd-mask]0"
+    )
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 1, "1", None, True])
 def test_a_time_that_is_none_is_refused(value):
     with pytest.raises(ValueError):

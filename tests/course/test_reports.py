@@ -85,7 +85,7 @@ def test_a_gradebook_keeps_others_and_replaces_ones_own():
     ]
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", "\ta", "'=1"])
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", "\ta", "'=1", "＝1"])
 def test_no_name_is_a_formula(name):
     book = rows(gradebook(RESULTS, name))
     assert book[0]["student"] == f"'{name}"

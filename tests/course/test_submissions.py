@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tinyqwen.course.classroom import submissions
+from tinyqwen.course.classroom.pages import to_look_at
 from tinyqwen.course.classroom.submissions import cells_of, collect, functions_of, student_of
 from tinyqwen.course.registry import chapter_named
+from tinyqwen.course.runner import Result
 
 HONEST = (Path(__file__).parents[1] / "attacks" / "honest.py").read_text(encoding="utf-8")
 NORM = "def rms_norm(x, weight, eps=1e-6):\n    return x, None\n"
@@ -210,3 +212,14 @@ def test_how_much_of_a_student_is_read_and_told(tmp_path, monkeypatch):
     assert sorted(students["large"].contents) == ["ch04", "ch05"]
     assert "more than 64 MB" in students["wide"].notes[0]
     assert sorted(students["wide"].contents) == ["ch04", "ch05"]
+
+
+def test_a_file_with_nothing_in_it_is_not_told_to_be_missing(tmp_path):
+    (tmp_path / "in" / "ada").mkdir(parents=True)
+    (tmp_path / "in" / "bob").mkdir()
+    (tmp_path / "in" / "ada" / "ch04_swiglu.py").write_text("")
+    for student in collect(tmp_path / "in", ["ch04"], tmp_path / "out"):
+        student.results["ch04"] = [Result("test", "ch04", "silu", 1, status="todo")]
+        (note,) = to_look_at(student)
+        assert note.startswith("everything is to do")
+        assert ("there is no Python file" in note) == (student.name == "bob")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyqwen.course import clock
-from tinyqwen.course.isolation import copies, wire
+from tinyqwen.course.isolation import copies, received, wire
 
 # Words of an exception, and what they most likely mean.
 LIKELY = {
@@ -160,7 +160,7 @@ class StudentFunction:
                 mistake = f"{self.__name__} is what you are writing; NumPy's is np.{self.__name__}"
             lines.append(f"{self.__name__} called itself too often (RecursionError).")
         else:
-            lines.append(f"{self.__name__} raised {kind}: {message}")
+            lines.append(f"{self.__name__} raised {kind}: {received.quoted(message)}")
             mistake = next((Symptom(m) for part, m in LIKELY.items() if part in message), None)
         for number, function, text in frames:
             lines.append(f"  {_short(self._filename)}, line {number}, in {function}\n    {text}")

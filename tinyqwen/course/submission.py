@@ -282,7 +282,8 @@ def _unreadable(file, failure):
         return Unreadable(f"{where}: the file did not finish loading", mistake)
     if kind == "Lost":
         return Unreadable(f"{name} could not be loaded:\n  {message}")
-    return Unreadable(f"{where}: {kind} while the file was read:\n  {message}")
+    words = received.quoted(message)
+    return Unreadable(f"{where}: {kind} while the file was read:\n  {words}")
 
 
 def write_solution(folder, *keys) -> Path:

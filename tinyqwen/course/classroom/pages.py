@@ -146,7 +146,10 @@ def to_look_at(student) -> list[str]:
     """What a teacher should know of a student beside the points, in sentences."""
     notes, results = student.notes + student.trouble, student.all_results
     if not notes and results and count(results, "todo") == len(results):
-        notes.append("everything is to do: there is no Python file that names a chapter (ch04)")
+        nothing = (
+            "" if student.contents else ": there is no Python file that names a chapter (ch04)"
+        )
+        notes.append(f"everything is to do{nothing}")
     for key, group in student.results.items():
         if broken := next((r for r in group if r.status == "failed" and r.unreadable), None):
             notes.append(f"{key}: {broken.text.partition(chr(10))[0].rstrip(':')}")

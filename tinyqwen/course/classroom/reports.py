@@ -136,12 +136,13 @@ def gradebook(results, student, before="") -> str:
 
 
 def _harmless(name):
-    """A spreadsheet takes cells that begin so for formulas.  Two names never become one.
+    """A spreadsheet takes cells that begin so for formulas, some in wide letters as well.  Two
+    names never become one.
 
     csv cannot read again what it wrote with a carriage return in it.
     """
     name = name.replace("\r", " ")
-    return f"'{name}" if name[:1] in "'=+-@\t" else name
+    return f"'{name}" if name[:1] in "'=+-@\t＝＋－＠" else name
 
 
 class Reports:

@@ -8,6 +8,8 @@ other ones; so nobody may look for it. Code that writes into the interpreter's m
 Source: PEP 578.
 """
 
+import _imp
+import importlib
 import os
 import subprocess
 import sys
@@ -33,7 +35,7 @@ UNWATCHED = (
 UNSEEN = (
     *("posix", "_posixsubprocess", "_posixshmem", "_multiprocessing", "readline", "_gdbm", "_dbm"),
     *("_interpreters", "_xxsubinterpreters", "_testcapi", "_testinternalcapi", "_tkinter"),
-    *("_curses",),
+    *("_curses", "spwd"),
 )
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 LOOKS = ("os.listdir", "os.scandir", "os.walk", "glob.glob")
@@ -48,6 +50,10 @@ def audit(readable):
             vars(module).pop(name, None)
     for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         functions -= {f for f in functions if f.__name__ in UNWATCHED}
+    for name in sys.builtin_module_names:  # now, and then no second one, with all its functions
+        if name not in UNSEEN or name in sys.modules:
+            importlib.import_module(name)
+    vars(_imp).pop("create_builtin", None)
     sys.addaudithook(_hook(tuple(paths)))
     return "inside Python: no files, processes, sockets, foreign functions"
 
@@ -89,8 +95,14 @@ def _hook(paths):
                 if startswith(path, "/") and not startswith(path, folders) and path not in paths:
                     raise refused(1, "graded code may not open files", path)
         elif event == "import":
-            if arguments[0] in unseen:
-                raise refused(1, "graded code may not import this", arguments[0])
+            # A library's name is the last part of the module's; the path is that of a library.
+            name, path = arguments[0], arguments[1]
+            if type(name) is not str or split(name, ".")[-1] in unseen:
+                raise refused(1, "graded code may not import this", name)
+            if path is not None and (
+                type(path) is not str or ".." in split(path, "/") or not startswith(path, folders)
+            ):
+                raise refused(1, "graded code may not load libraries", path)
         elif event == "object.__setattr__":
             if arguments[1] in insides:
                 raise refused(1, "graded code may not change functions")

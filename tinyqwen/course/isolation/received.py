@@ -6,25 +6,38 @@ and numbers *about* them are checked here.
 """
 
 import math
+import re
+import unicodedata
 
 MAX_NAME, MAX_LINE, MAX_TEXT = 80, 200, 4000  # characters of a name, of a line, of a message
 MAX_NUMBER = 1 << 31
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters that nobody sees
+COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
+MAX_MARKS = 4  # accents on one letter: more of them cover the lines above and below
 
 
 def text(value, limit=MAX_TEXT) -> str:
-    """Printable text: no control characters but line ends, no halves of characters, not too long.
+    """Printable text: no control characters but line ends, no halves of characters, not too long,
+    and no line that GitHub's runner, which shows it, would take for a command ("::error::").
 
     What is not text, a number in its place say, becomes "".
     """
     if not isinstance(value, str):
         return ""
-    kept = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value[:limit])
+    kept = "".join(c if c == "\n" or seen else "\ufffd" for c, seen in _seen(value[:limit]))
+    kept = COMMAND.sub(lambda found: found[0][:-1] + "\ufffd", kept)
     return kept if len(value) <= limit else kept + " …"
 
 
 def line(value, limit=MAX_LINE) -> str:
     """The same on one line."""
     return text(value, limit).replace("\n", " ")
+
+
+def quoted(value) -> str:
+    """Somebody else's words among ours: each line but the first stands behind a bar, so that none
+    is taken for a line of the report."""
+    return value.replace("\n", "\n  | ")
 
 
 def name(value) -> str:
@@ -82,6 +95,14 @@ def fences(value) -> dict:
     """{fence: what it does}, which a worker says before it has read a student's file."""
     value = value if type(value) is dict else {}
     return {line(fence, MAX_NAME): line(does) for fence, does in list(value.items())[:10]}
+
+
+def _seen(value):
+    """(character, whether it can be seen and leaves the others to be seen) of a text."""
+    marks = 0
+    for c in value:
+        marks = marks + 1 if unicodedata.category(c)[0] == "M" else 0
+        yield c, c.isprintable() and c not in BLANK and marks <= MAX_MARKS
 
 
 def _sequence(value):
