@@ -290,8 +290,7 @@ def _blocks(query_shape, keys, mask, causal, window):
         for b in range(0, batch, step):
             texts, queries, begin = slice(b, b + step), slice(start, stop), first
             if packed:  # of texts in one row, those that ended before are left out
-                rows = mask[texts if len(mask) > 1 else _ALL, :, queries, first:last]
-                seen = rows.any((0, 1, 2))
+                seen = mask[texts if len(mask) > 1 else _ALL, :, queries, first:last].any((0, 1, 2))
                 begin = first + int(seen.argmax()) if seen.any() else last
             yield texts, queries, slice(begin, last)
 

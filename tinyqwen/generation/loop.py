@@ -31,8 +31,7 @@ def decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
     B, T = input_ids.shape
     sequences = np.empty((B, T + max_new_tokens), int)
     sequences[:, :T] = input_ids
-    finished, ended = np.zeros(B, bool), 0  # which rows, and how many
-    start = 0  # of the tokens which the model has not yet seen
+    finished, ended, start = np.zeros(B, bool), 0, 0  # which rows, how many, tokens fed so far
     for length in range(T, T + max_new_tokens):
         logits = step(sequences[:, start:length])  # (B, T) at first, then (B, 1) -> (B, V)
         tokens = choose(logits, sequences[:, :length])
