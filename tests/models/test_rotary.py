@@ -140,7 +140,8 @@ def test_what_a_settings_words_do():
     assert angles({"type": "linear", "factor": 1}, 9)[0] == pytest.approx(0.09, rel=1e-12)
     assert angles({"type": "linear", "factor": 2.0}, 9)[0] == pytest.approx(0.045, rel=1e-12)
     both = {"rope_type": "linear", "type": "yarn", "factor": 2.0}
-    assert angles(both, 9) == pytest.approx((0.045, 1.0), rel=1e-12)
+    with pytest.warns(UserWarning, match="type 'yarn' is lost"):
+        assert angles(both, 9) == pytest.approx((0.045, 1.0), rel=1e-12)
     for kind in ("linear", "yarn"):  # what a text may be long at most
         rope = {"rope_type": kind, "factor": 2.0}
         rope |= {} if kind == "linear" else {"original_max_position_embeddings": 4}

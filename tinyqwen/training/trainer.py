@@ -32,10 +32,7 @@ from tinyqwen.optim import AdamW, cosine_with_warmup, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients, split_rows
 from tinyqwen.parallel.mpi import Alone, code_digest
 from tinyqwen.parallel.sharded_optimizer import ShardedAdamW
-from tinyqwen.storage.files import (
-    named_errors,
-    write_json,
-)
+from tinyqwen.storage.files import named_errors, write_json
 from tinyqwen.text.corpus_files import split_files
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.run_folder import RunFolder, stored_config
