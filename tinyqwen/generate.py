@@ -311,6 +311,16 @@ def chat(writer, messages):
             messages.append({"role": "assistant", "content": answer})
 
 
+def _read_stdin():
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"the standard input is no text in {error.encoding} (byte {error.start}); "
+            "where it is UTF-8, set PYTHONUTF8=1"
+        ) from None
+
+
 def main(arguments=None):
     """The command; returns the exit status."""
     options = parse_arguments(arguments)
@@ -326,7 +336,7 @@ def main(arguments=None):
     if not prompts and not talking:
         if terminal or sys.stdin is None:
             raise ValueError('no TEXT; for example: python -m tinyqwen.generate "This is"')
-        prompts = [sys.stdin.read().rstrip("\n")]
+        prompts = [_read_stdin().rstrip("\n")]
     if options.threads:
         threadpool_limits(options.threads)
     kind, model = load(folder)

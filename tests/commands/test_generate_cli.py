@@ -278,6 +278,10 @@ def test_closed_streams_and_narrow_code_pages(folder, stdin, monkeypatch):
     result = command(folder, "a \u732b", "--greedy", "--max-new-tokens", 3, env=environment)
     assert result.returncode == 0
     assert "does not know '\\u732b'" in result.stderr
+    typed = io.TextIOWrapper(io.BytesIO(b"ab\xff"), "utf-8")
+    monkeypatch.setattr(sys, "stdin", typed)
+    with pytest.raises(ValueError, match=r"no text in utf-8 \(byte 2\)"):
+        generate.main([str(folder)])
 
 
 def test_a_run_that_learned_to_chat_chats(parts, folder, tmp_path, capsys, stdin, monkeypatch):

@@ -324,6 +324,7 @@ def test_lost_metrics_do_not_lose_the_others(text, tmp_path):
     [
         ({"hidden_size": 30}, "divisible"),
         ({"batch_size": 0}, "batch_size"),
+        ({"threads": -1}, "threads must be at least 0"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"steps": -1}, "steps"),
         ({"steps": 1e999}, "steps must be int, not inf"),

@@ -86,8 +86,8 @@ class TrainConfig:
             raise ValueError(f"task {self.task!r} is none of those for {self.model}: {known}")
         at_least = {
             **dict.fromkeys(("steps", "warmup_steps", "eval_interval", "save_interval", "seed"), 0),
-            **dict.fromkeys(("batch_size", "grad_accumulation", "threads"), 1),
-            "vocab_size": 0,
+            **dict.fromkeys(("batch_size", "grad_accumulation"), 1),
+            **dict.fromkeys(("vocab_size", "threads"), 0),
             "seq_len": 2,
         }
         for name, least in at_least.items():
