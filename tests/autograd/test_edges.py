@@ -1,5 +1,7 @@
 """What happens at the edge: gradients that nobody gives, infinite and empty arrays, numbers."""
 
+import operator
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,6 @@ def test_unsigned_labels(rng):
 
 def test_comparison_with_none():
     assert (leaf(1) == None) is False and (leaf(1) != None) is True  # noqa: E711
+    for compare in (operator.lt, operator.le, operator.gt, operator.ge):
+        with pytest.raises(TypeError):
+            compare(leaf(1), None)

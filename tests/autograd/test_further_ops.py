@@ -84,6 +84,22 @@ def test_a_remainder_has_the_sign_of_what_divides():
     x = tq.Tensor([5.0, -5.0])
     assert (x % 3).data.tolist() == [2, 1] and (x % -3).data.tolist() == [-1, -2]
     assert (7 % x).data.tolist() == [2, -3]
+    for three in (np.array(3.0), [3.0, 3.0], np.float64(3)):  # no reason to leave float32
+        assert (x % three).dtype == (three % x).dtype == np.float32
+
+
+def test_numpys_functions_of_a_tensor():
+    """np.sum(x) is x.sum(), gradient and all; what is no method here gets an array, or says so."""
+    x = tq.Tensor(np.array([[1.0, 2.0], [3.0, 4.0]]), requires_grad=True)
+    assert tq.grad(np.sum(x, axis=0)[1], x).tolist() == [[0, 1], [0, 1]]
+    assert np.mean(x).item() == 2.5 and np.shape(x) == (2, 2) and np.ndim(x) == 2
+    assert np.clip(x, 2, 3).data.tolist() == [[2, 2], [3, 3]]
+    assert np.any(x, axis=[0, 1]).item() is x.all(axis=(0, 1)).item() is True
+    for function in (np.cumsum, np.linalg.norm, lambda x: np.concatenate([x, x])):
+        with pytest.raises(TypeError, match=r"use tensor.detach\(\).numpy\(\)"):
+            function(x)
+    assert np.concatenate([x.detach(), x.data]).shape == (4, 2)
+    assert np.repeat(x.detach(), 2).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_products_over_nothing_and_of_everything():
@@ -105,7 +121,10 @@ def test_a_number_is_flattened_to_one_entry():
     (lambda x: F.mse_loss(x, x, reduction="average"), "'mean', 'sum' or 'none'"),
     (lambda x: F.cross_entropy(x, [0, 1], reduction="average"), "'mean', 'sum' or 'none'"),
     (lambda x: F.cross_entropy(x, [0, 1], weight=np.ones(2), label_smoothing=0.1), "weight goes"),
-    (lambda x: F.nll_loss(x, [0, 2]), "out of"),
+    (lambda x: F.nll_loss(x, [0, 2]), "label 2 is out of range for 2 classes"),
+    (lambda x: F.nll_loss(x, [0, -1]), "label -1 is out of range for 2 classes"),
+    (lambda x: F.nll_loss(x, [0, 1], weight=np.ones(3)), r"shape \(3,\), expected \(2,\)"),
+    (lambda x: F.cross_entropy(x, [0, 1], weight=np.ones(1)), r"shape \(1,\), expected \(2,\)"),
 ])  # fmt: skip
 def test_what_is_refused(call, message):
     with pytest.raises((ValueError, IndexError), match=message):

@@ -725,6 +725,16 @@ def test_names_that_do_not_fit_are_few_and_explained(tmp_path, prefix, says):
     assert ("all names begin" in str(caught.value)) == bool(says)
 
 
+@pytest.mark.parametrize("ending, says", [(".qweight", "quantization_config"), (".absmax", "bits")])
+def test_a_quantized_checkpoint_that_does_not_say_so_is_explained(tmp_path, ending, says):
+    make().save_pretrained(tmp_path)
+    arrays, _ = safetensors.load(tmp_path / "model.safetensors")
+    packed = {name.replace("proj.weight", "proj" + ending): a for name, a in arrays.items()}
+    safetensors.save(tmp_path / "model.safetensors", packed)
+    with pytest.raises(ValueError, match=rf"some names end with '\{ending}': .*{says}"):
+        tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+
+
 def test_whatever_is_said_of_names_names_ten(tmp_path):
     """Arrays that a body does not use, that are no numbers, that no shard has, that are no keys."""
     model = make()

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyqwen.autograd import ops
 from tinyqwen.autograd.error_function import erf
+from tinyqwen.autograd.reductions import as_axes
 from tinyqwen.autograd.tensor import Tensor, primitive
 
 
@@ -155,12 +156,12 @@ def argmin(x, axis=None, keepdims=False):
 
 def any(x, axis=None, keepdims=False):
     """Whether an entry is not 0: booleans."""
-    return Tensor(np.any(_array(x), axis, keepdims=keepdims))
+    return Tensor(np.any(_array(x), as_axes(x, axis), keepdims=keepdims))
 
 
 def all(x, axis=None, keepdims=False):
     """Whether no entry is 0: booleans."""
-    return Tensor(np.all(_array(x), axis, keepdims=keepdims))
+    return Tensor(np.all(_array(x), as_axes(x, axis), keepdims=keepdims))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -281,8 +282,9 @@ def _add_methods():
     ):
         setattr(Tensor, op.__name__, op)
     Tensor.__array_ufunc__ = _ufunc
-    Tensor.__mod__ = remainder
-    Tensor.__rmod__ = lambda self, other: remainder(other, self)
+    Tensor.__array_function__ = _function
+    Tensor.__mod__ = lambda self, other: remainder(self, ops.operand(other, self))
+    Tensor.__rmod__ = lambda self, other: remainder(ops.operand(other, self), self)
 
 
 _UFUNCS = {  # by NumPy's name: the method, and that of the other operand where it is the Tensor
@@ -320,6 +322,28 @@ def _ufunc(self, ufunc, method, *inputs, **options):
         f"np.{name} does not know Tensors, and its result would have no gradient; use an operation "
         "of tinyqwen's, or the array in tensor.detach().numpy()"
     )
+
+
+# np's functions that are methods here, with the same defaults (np.cumsum and np.repeat are not).
+_FUNCTIONS = (
+    *("shape", "ndim", "size", "sum", "mean", "var", "std", "prod", "max", "min", "any", "all"),
+    *("argmax", "argmin", "clip", "round", "reshape", "transpose", "squeeze", "flip"),
+)
+
+
+def _function(self, function, types, args, options):
+    """np.sum(tensor): the method of that name; others get the array, if it needs no gradient."""
+    name = function.__name__
+    if name in _FUNCTIONS and isinstance(args[0], Tensor):
+        own = getattr(args[0], name)
+        return own(*args[1:], **options) if callable(own) else own
+
+    def array(value):
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(array, value))
+        return np.asarray(value) if isinstance(value, Tensor) else value
+
+    return function(*map(array, args), **{key: array(value) for key, value in options.items()})
 
 
 _add_methods()

@@ -275,8 +275,8 @@ def masked_fill(x, mask, value):
 
 def _add_methods():
     for name, op in dict(add=add, sub=sub, mul=mul, truediv=div, matmul=matmul, pow=pow).items():
-        setattr(Tensor, f"__{name}__", lambda self, other, op=op: op(self, _operand(other, self)))
-        setattr(Tensor, f"__r{name}__", lambda self, other, op=op: op(_operand(other, self), self))
+        setattr(Tensor, f"__{name}__", lambda self, other, op=op: op(self, operand(other, self)))
+        setattr(Tensor, f"__r{name}__", lambda self, other, op=op: op(operand(other, self), self))
     Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = neg, abs, _getitem
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
         setattr(Tensor, f"__{name}__", _comparison(name))
@@ -302,10 +302,11 @@ def _add_methods():
         setattr(Tensor, op.__name__, op)
     Tensor.reshape = lambda self, *shape: reshape(self, _unpacked(shape))
     Tensor.transpose = lambda self, *axes: transpose(self, _unpacked(axes) or None)
+    Tensor.reshape.__doc__, Tensor.transpose.__doc__ = reshape.__doc__, transpose.__doc__
     Tensor.T = property(transpose)
 
 
-def _operand(value, tensor):
+def operand(value, tensor):
     """The other operand: a list becomes an array, as weakly typed as the Python numbers in it."""
     if isinstance(value, np.ndarray) and not value.ndim:
         return value.item()  # np.array(2.0) is no reason to leave float32, as 2.0 is none
@@ -328,7 +329,7 @@ def _getitem(x, index):
 
 def _comparison(name):
     def compare(self, other):
-        if other is None:
+        if other is None and name in ("eq", "ne"):
             return name == "ne"
         other = other.data if isinstance(other, Tensor) else other
         return Tensor(getattr(np.asarray(self.data), f"__{name}__")(other))

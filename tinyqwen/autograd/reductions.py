@@ -9,7 +9,7 @@ import numpy as np
 from tinyqwen.autograd.tensor import primitive
 
 
-def _axes(x, axis):
+def as_axes(x, axis):
     """An axis as NumPy takes it."""
     axis = tuple(axis) if isinstance(axis, list) else axis
     return None if not x.ndim and axis in (0, -1, (0,), (-1,)) else axis
@@ -25,7 +25,7 @@ def _spread(g, shape, axis, keepdims):
 @primitive
 def sum(x, axis=None, keepdims=False):
     """Σ x.  Every entry has slope 1, so each gets a copy of g."""
-    axis = _axes(x, axis)
+    axis = as_axes(x, axis)
     out, shape = np.sum(x, axis=axis, keepdims=keepdims), x.shape
     return out, lambda g: (_spread(g, shape, axis, keepdims),)
 
@@ -33,7 +33,7 @@ def sum(x, axis=None, keepdims=False):
 @primitive
 def mean(x, axis=None, keepdims=False):
     """Σ x / n.  Each entry gets g/n."""
-    axis = _axes(x, axis)
+    axis = as_axes(x, axis)
     out = np.mean(x, axis=axis, keepdims=keepdims)
     n, shape = x.size // (out.size or 1), x.shape
     return out, lambda g: (_spread(g / n, shape, axis, keepdims),)
@@ -46,7 +46,7 @@ def var(x, axis=None, keepdims=False, correction=0):
     The mean moves with x too, but the deviations sum to zero, so that this term vanishes.
     correction is 0 by default, as NumPy's ddof; PyTorch's is 1.
     """
-    axis = _axes(x, axis)
+    axis = as_axes(x, axis)
     out = np.var(x, axis=axis, keepdims=keepdims, ddof=correction)
     n = x.size // (out.size or 1)
 
@@ -73,7 +73,7 @@ def min(x, axis=None, keepdims=False):
 
 
 def _extreme(x, reduce, axis, keepdims):
-    axis = _axes(x, axis)
+    axis = as_axes(x, axis)
     out = reduce(x, axis=axis, keepdims=keepdims)
 
     def vjp(g):
@@ -95,7 +95,7 @@ def cumsum(x, axis=-1):
 @primitive
 def logsumexp(x, axis=-1, keepdims=False):
     """ln Σ eˣ, shifted by the maximum so that nothing overflows.  d/dx = softmax(x)."""
-    axis = _axes(x, axis)
+    axis = as_axes(x, axis)
     out = _logsumexp(x, axis)
 
     def vjp(g):
@@ -118,7 +118,7 @@ def softmax(x, axis=-1):
 
     d p_i / d x_j = p_i (δ_ij - p_j), so  dx_j = Σ_i g_i p_i (δ_ij - p_j) = p_j (g_j - Σ_i g_i p_i).
     """
-    axis = _axes(x, axis)
+    axis = as_axes(x, axis)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     out = np.exp(x - np.where(np.isfinite(top), top, 0))
     total = np.sum(out, axis=axis, keepdims=True)
@@ -133,6 +133,6 @@ def softmax(x, axis=-1):
 @primitive
 def log_softmax(x, axis=-1):
     """x - ln Σ eˣ.  dx = g - softmax(x) Σ g."""
-    axis = _axes(x, axis)
+    axis = as_axes(x, axis)
     out = x - _logsumexp(x, axis)
     return out, lambda g: (g - np.exp(out) * np.sum(g, axis=axis, keepdims=True),)

@@ -4,7 +4,12 @@ import numpy as np
 
 from tinyqwen.autograd import ops
 from tinyqwen.autograd.tensor import primitive
-from tinyqwen.functional.losses import cross_entropy, flat_rows, mean_cross_entropy
+from tinyqwen.functional.losses import (
+    cross_entropy,
+    flat_rows,
+    mean_cross_entropy,
+    weight_of_rows,
+)
 
 
 @primitive
@@ -43,9 +48,9 @@ def nll_loss(log_probabilities, labels, ignore_index=-100, reduction="mean", wei
     """
     V = log_probabilities.shape[-1]
     rows, flat, _ = flat_rows(log_probabilities, labels, ignore_index, None)
+    weight = np.ones(V) if weight is None else weight
+    of_rows = weight_of_rows(flat, ignore_index, weight, V).astype(rows.dtype)
     counts = flat != ignore_index
-    weight = np.ones(V) if weight is None else np.asarray(weight)
-    of_rows = np.where(counts, weight[np.where(counts, flat, 0)], 0).astype(rows.dtype)
     picked = ops.getitem(rows, (np.arange(len(flat)), np.where(counts, flat, 0)))
     losses = ops.reshape(-picked * of_rows, log_probabilities.shape[:-1])
     return _reduced(losses, reduction, float(of_rows.sum()) or 1.0)

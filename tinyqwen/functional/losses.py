@@ -45,9 +45,7 @@ def mean_cross_entropy(
     if weight is not None:
         if label_smoothing or num_items is not None:
             raise ValueError("cross_entropy: weight goes with no label_smoothing and no num_items")
-        counts = flat != ignore_index
-        of_rows = np.where(counts, np.asarray(weight)[np.where(counts, flat, 0)], 0)
-        of_rows = of_rows.astype(losses.dtype)
+        of_rows = weight_of_rows(flat, ignore_index, weight, logits.shape[-1]).astype(losses.dtype)
         losses, dlogits = losses * of_rows, dlogits * of_rows[:, None]
         count = float(of_rows.sum()) or 1.0
     if reduction != "mean":
@@ -118,13 +116,28 @@ def flat_rows(x, labels, ignore_index, num_items):
     return x.reshape(-1, x.shape[-1]), labels.reshape(-1), float(num_items or 1)
 
 
+def rows_that_count(labels, ignore_index, classes):
+    """Which labels count, booleans (n,). Raises ValueError if one that does is no class."""
+    counts = labels != ignore_index
+    if np.any(counts & ((labels < 0) | (labels >= classes))):
+        bad = labels[counts & ((labels < 0) | (labels >= classes))][0]
+        raise ValueError(f"cross_entropy: label {bad} is out of range for {classes} classes")
+    return counts
+
+
+def weight_of_rows(labels, ignore_index, weight, classes):
+    """The weight of each row by its label, (n,), 0 where it does not count.  weight: (V,)"""
+    weight = np.asarray(weight)
+    if weight.shape != (classes,):
+        raise ValueError(f"cross_entropy: weight has shape {weight.shape}, expected ({classes},)")
+    counts = rows_that_count(labels, ignore_index, classes)
+    return np.where(counts, weight[np.where(counts, labels, 0)], 0)
+
+
 def _rows_cross_entropy(logits, labels, ignore_index, label_smoothing):
     """The rows' losses (n,), and the gradient of their sum, written over `logits` (n, V)."""
     vocab_size = logits.shape[-1]
-    counts = labels != ignore_index
-    if np.any(counts & ((labels < 0) | (labels >= vocab_size))):
-        bad = labels[counts & ((labels < 0) | (labels >= vocab_size))][0]
-        raise ValueError(f"cross_entropy: label {bad} is out of range for {vocab_size} classes")
+    counts = rows_that_count(labels, ignore_index, vocab_size)
     index = (np.arange(len(labels)), np.where(counts, labels, 0))
 
     logits -= logits.max(-1, keepdims=True)

@@ -39,6 +39,10 @@ CAUSES = {  # what all names of a checkpoint that does not fit may begin with
     "_orig_mod.": "saved from a compiled model; save the model within",
     "base_model.model.": "of an adapter; open it with PeftModel, or merge it first",
 }
+PACKED = {  # what some names of a checkpoint in few bits end with
+    ".qweight": "of a quantized model, whose config.json must have a quantization_config",
+    ".absmax": "of a model quantized by bitsandbytes, which is not supported",
+}
 BAR_BYTES = 1 << 28  # weights that take long enough to read for a progress bar
 
 
@@ -326,6 +330,9 @@ def _likely_cause(entries):
     for prefix, cause in CAUSES.items():
         if entries and all(entry.name.startswith(prefix) for entry in entries.values()):
             return f" (all names begin with {prefix!r}: {cause})"
+    for ending, cause in PACKED.items():
+        if any(name.endswith(ending) for name in entries):
+            return f" (some names end with {ending!r}: {cause})"
     return ""
 
 
