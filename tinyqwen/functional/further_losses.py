@@ -4,12 +4,8 @@ import numpy as np
 
 from tinyqwen.autograd import ops
 from tinyqwen.autograd.tensor import primitive
-from tinyqwen.functional.losses import (
-    cross_entropy,
-    flat_rows,
-    mean_cross_entropy,
-    weight_of_rows,
-)
+from tinyqwen.functional.labels import flat_rows, weight_of_rows
+from tinyqwen.functional.losses import cross_entropy, mean_cross_entropy
 
 
 @primitive
