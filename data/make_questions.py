@@ -17,9 +17,16 @@ import make_stories as stories
 from grammar import sample
 
 DATA = Path(__file__).parent
-SPLITS = {"train": (11, 3000), "validation": (12, 300)}  # name: (seed, number of conversations)
+# Split: (seed, number of conversations, how often a question counts that is OFTEN asked).
+SPLITS = {"train": (11, 6000, 3), "validation": (12, 300, 1)}
 LABELS = {"train": (21, 1500), "validation": (22, 500)}  # name: (seed, number of stories)
 UNKNOWN = "The story does not say."
+# Kinds that are learned last, for the story has two of what is asked: to train on, they are asked
+# more often.
+OFTEN = {
+    *("who has it", "where is it", "whose is it", "who ate it"),
+    *("who got it", "where was it found", "where to"),
+}
 UNANSWERABLE = 1 / 12  # the share of draws that the story does not answer; most are asked once
 
 
@@ -195,14 +202,15 @@ def tell(plot, rng):
     return text, memory
 
 
-def ask(plot, story, memory, rng):
-    """A question about a story and its answer."""
+def ask(plot, story, memory, rng, weight):
+    """A question about a story and its answer; weight: how often one that is OFTEN asked counts."""
     if rng.random() < UNANSWERABLE:
         foreign = [q for q, words in OF_OTHERS if words is None or words not in story]
         absent = [thing for thing in THINGS if f" {thing}" not in story]
         return one_of(foreign, rng).format_map({**memory, "x": one_of(absent, rng)}), UNKNOWN
     fitting = [q for q in ABOUT[plot] if q.when.format_map(Later(memory)) in story]
-    question = one_of(fitting, rng)
+    weighted = [q for q in fitting for _ in range(weight if q.kind in OFTEN else 1)]
+    question = one_of(weighted, rng)
     answer = question.answer.format_map(memory)
     return question.ask.format_map(memory), f"{answer[0].upper()}{answer[1:]}."
 
@@ -214,13 +222,13 @@ class Later(dict):
         return "(nothing)"
 
 
-def converse(rng):
+def converse(rng, weight):
     """A conversation: a story and one to three different questions, mostly three, with answers."""
     plot = one_of(list(ABOUT), rng)
     story, memory = tell(plot, rng)
     asked, count = {}, one_of((1, 2, 3, 3, 3, 3, 3, 3), rng)
     while len(asked) < count:
-        question, answer = ask(plot, story, memory, rng)
+        question, answer = ask(plot, story, memory, rng, weight)
         asked[question] = answer
     messages = []
     for i, (question, answer) in enumerate(asked.items()):
@@ -264,10 +272,10 @@ def draw(splits, make, seen):
     """{file name: text} of the splits; no story comes twice, or was `seen` elsewhere."""
     files = {}
     for split in sorted(splits, reverse=True):  # validation first, so that train can avoid it
-        seed, count = splits[split]
+        seed, count, *weight = splits[split]
         rng, lines = random.Random(seed), []
         while len(lines) < count:
-            story, record = make(rng)
+            story, record = make(rng, *weight)
             if story not in seen:
                 seen.add(story)
                 lines.append(json.dumps(record) + "\n")
