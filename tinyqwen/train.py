@@ -283,6 +283,8 @@ def print_summary(trainer, summary):
     for name, value, note in rows:
         if value is not None:
             print(f"  {name:<16}{value:7.3f} nats per token" + (f"   {note}" if note else ""))
+    if any(value is not None for _, value, _ in rows):
+        print("  (nats: -ln of the probability that the model gave to what came)")
     for name, share in summary["shares"].items():
         best = summary["best_shares"].get(name)
         note = f"   the best that a reader of the grammar does: {best:.1%}" if best else ""

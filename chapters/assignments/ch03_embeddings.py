@@ -1,7 +1,9 @@
 """Chapter 03. Embeddings: what you write.
 
 The look-up at the model's door, with its gradient, and the measure by which vectors are compared.
-Write plain NumPy; replace `raise NotImplementedError` by your code.
+`embedding` returns two things: its value, and `vjp`, a function that takes the gradient g of the
+loss with respect to the value and returns a tuple with the gradient of each array, in order; None
+where there is none. Write plain NumPy; replace `raise NotImplementedError` by your code.
 
     pytest tests/assignments -k ch03          grades this file
 """
@@ -13,8 +15,8 @@ def embedding(ids, weight, padding_idx=None):
     """y = W[ids]: for each id its row of the table.
 
     ids: integers of any shape (...); weight (num_embeddings, dim).
-    Returns (out, vjp): out (..., dim); vjp(g (..., dim)) -> (None, dweight): ids have no gradient,
-    dweight has weight's shape.
+    Returns (out, vjp): out (..., dim) in weight's dtype; vjp(g (..., dim)) -> (None, dweight): ids
+    have no gradient, dweight has weight's shape and dtype.
     padding_idx: None, or the row that stands for padding. It is looked up like any other, and its
     gradient is zero.
     Raises ValueError for an id outside 0 … num_embeddings - 1.
@@ -43,8 +45,8 @@ def cosine_similarity(x, y, eps=1e-8):
 
         cos(x, y) = Σ_i x_i y_i / (max(‖x‖, ε) · max(‖y‖, ε)),    ‖x‖ = √(Σ_i x_i²)
 
-    x, y: arrays (..., d), broadcast over all axes but the last. Returns an array (...), no vjp: the
-    model is not made of it, we compare its vectors by it.
+    x, y: arrays (..., d), broadcast over all axes but the last. Returns an array (...) in their
+    dtype, and no vjp: the model is not made of it, we compare its vectors by it.
     ε keeps a vector of zeros from dividing by zero: its similarity is 0.
 
     >>> x = np.array([3.0, 4.0])
@@ -63,7 +65,8 @@ def principal_components(vectors, k=2):
 
     vectors (n, d), k at most n and d. Returns (n, k): each vector minus the mean of all, times the
     first k directions of the singular value decomposition (`np.linalg.svd`). A direction may point
-    either way: choose the one in which the entry of largest size is positive.
+    either way: choose for each the one with which the entry of largest size in its column of the
+    result is positive.
 
     >>> principal_components(np.array([[5.0, 2.0], [1.0, 2.0], [0.0, 2.0]]), 1).round(3)
     array([[ 3.],

@@ -11,10 +11,10 @@ import numpy as np  # noqa: F401
 
 
 def rms_norm(x, weight, eps=1e-6):
-    """y = w x̂, where x̂ = x / √(mean(x²) + ε)   (Zhang & Sennrich 2019).
+    """y = γ x̂, where x̂ = x / √(mean(x²) + ε)   (Zhang & Sennrich 2019).
 
-    x (..., d), weight (d,), eps a small number. The mean is taken over the last axis: every token
-    is normalized by itself. Returns (out, vjp): out (..., d) in x's dtype;
+    x (..., d), weight (d,), which is γ, eps a small number. The mean is taken over the last axis:
+    every token is normalized by itself. Returns (out, vjp): out (..., d) in x's dtype;
     vjp(g (..., d)) -> (dx (..., d), dweight (d,)).
 
     >>> out, vjp = rms_norm(np.array([[3.0, 4.0]]), np.array([1.0, 10.0]), eps=0.0)
@@ -30,11 +30,11 @@ def rms_norm(x, weight, eps=1e-6):
 
 
 def layer_norm(x, weight, bias, eps=1e-5):
-    """y = w x̂ + b, where x̂ = (x - mean) / √(var + ε)   (Ba, Kiros & Hinton 2016).
+    """y = γ x̂ + b, where x̂ = (x - mean) / √(var + ε)   (Ba, Kiros & Hinton 2016).
 
-    x (..., d), weight (d,), bias (d,), eps a small number. Mean and variance are taken over the
-    last axis; the variance is the mean of the squared deviations (divided by d, not d - 1).
-    Returns (out, vjp): out (..., d) in x's dtype;
+    x (..., d), weight (d,), which is γ, bias (d,), eps a small number. Mean and variance are taken
+    over the last axis; the variance is the mean of the squared deviations (divided by d, not by
+    d - 1). Returns (out, vjp): out (..., d) in x's dtype;
     vjp(g (..., d)) -> (dx (..., d), dweight (d,), dbias (d,)).
 
     >>> x, weight, bias = np.array([[1.0, 2.0, 6.0]]), np.ones(3), np.array([0.0, 0.0, 5.0])

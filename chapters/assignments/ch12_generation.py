@@ -132,7 +132,8 @@ def decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
 
     A row that has ended keeps the token it ended with, and gets pad_token_id from then on, whatever
     `choose` says: into the text, the model, and `emit`. When all rows have ended, nothing more is
-    computed. Returns prompts and new tokens, (B, T + number of steps).
+    computed. Whoever was given tokens may keep them: do not write into that array again.
+    Returns prompts and new tokens, (B, T + number of steps).
 
     >>> fed = []
     >>> def step(ids):                                  # a model that counts

@@ -64,6 +64,13 @@ def averaged(ids, weight, g):
     return scattered(ids, weight, g) / np.maximum(counts, 1)[:, None]
 
 
+def assigned_in_each_text(ids, weight, g):
+    """Text after text, `dweight[ids] += g`: repeated ids count once in each."""
+    if ids.ndim < 2:
+        return None
+    return sum(assigned(row, weight, part) for row, part in zip(ids, g))
+
+
 def per_row(ids, weight, g):
     """The gradient of the rows that occur, and of no others."""
     return scattered(ids, weight, g)[np.unique(ids)]
@@ -139,6 +146,9 @@ def test_embedding_vjp(submission):
             "the mean over an id's places stands where their sum belongs": lambda ids, w, g: (
                 None,
                 averaged(ids, w, g),
+            ),
+            "within a row of ids one that repeats is added once only: is ids[i] an array there?": (
+                lambda ids, w, g: (None, assigned_in_each_text(ids, w, g))
             ),
             "dweight[None] = 0 clears every row: is padding_idx None?": lambda ids, w, g: (
                 None,
@@ -222,6 +232,27 @@ def length(x, axis=-1, keepdims=False):
     return np.sqrt((x * x).sum(axis, keepdims=keepdims))
 
 
+def over_all(x):
+    return length(x, None)
+
+
+def absolute(x):
+    return np.abs(x).sum(-1)
+
+
+def dot_with_itself(x):
+    return dot(x, x)
+
+
+def wrong_lengths(what, wrong):
+    """The mistake in both lengths, or in one of them."""
+    return {
+        f"each length {what}": lambda x, y: dot(x, y) / (wrong(x) * wrong(y)),
+        f"the length of x {what}": lambda x, y: dot(x, y) / (wrong(x) * length(y)),
+        f"the length of y {what}": lambda x, y: dot(x, y) / (length(x) * wrong(y)),
+    }
+
+
 def centered(x, y):
     x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
     return dot(x, y) / (length(x) * length(y))
@@ -244,9 +275,11 @@ def test_cosine_similarity_value(submission):
             "this is the bare product: divide by both lengths": dot,
             "only x's length is divided by": lambda x, y: dot(x, y) / length(x),
             "only y's length is divided by": lambda x, y: dot(x, y) / length(y),
-            "the squares' sums are not rooted": lambda x, y: dot(x, y) / (dot(x, x) * dot(y, y)),
             "the sign is lost: opposite vectors have similarity -1": lambda x, y: np.abs(
                 dot(x, y) / (length(x) * length(y))
+            ),
+            "the products' signs are lost: Σ |x_i y_i| is not Σ x_i y_i": lambda x, y: (
+                np.abs(x * y).sum(-1) / (length(x) * length(y))
             ),
             "this is the angle; its cosine is asked for": lambda x, y: np.arccos(
                 np.clip(dot(x, y) / (length(x) * length(y)), -1, 1)
@@ -255,12 +288,21 @@ def test_cosine_similarity_value(submission):
                 centered(x, y) if x.shape[-1] > 1 else None
             ),
             "this is 1 - cosine, a distance": lambda x, y: 1 - dot(x, y) / (length(x) * length(y)),
-            "the lengths are taken over all axes; each vector has its own": lambda x, y: (
-                dot(x, y) / (length(x, None) * length(y, None))
+            "the product is summed over all axes; each pair of vectors has its own": lambda x, y: (
+                (x * y).sum() / (length(x) * length(y))
             ),
-            "lengths are sums of absolute values; the root of the sum of squares is meant": (
-                lambda x, y: dot(x, y) / (np.abs(x).sum(-1) * np.abs(y).sum(-1))
+            "all vectors are taken for one long one: only the last axis is summed": lambda x, y: (
+                (x * y).sum() / (length(x, None) * length(y, None))
             ),
+            "every x meets every y; the first x goes with the first y, and so on": lambda x, y: (
+                x @ y.T / (length(x)[:, None] * length(y)) if x.ndim == 2 else None
+            ),
+            "every x meets every y, as in x @ y.T; sum x * y over the last axis": lambda x, y: (
+                x @ y.T / (length(x) * length(y)) if x.ndim == 2 else None
+            ),
+            **wrong_lengths("is taken over all axes; each vector has its own", over_all),
+            **wrong_lengths("is a sum of absolute values; it is the root of Σ x²", absolute),
+            **wrong_lengths("is the sum of squares, not rooted", dot_with_itself),
         },
     )
 

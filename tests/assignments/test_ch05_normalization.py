@@ -14,6 +14,7 @@ from tinyqwen.course import (
     output,
     points,
 )
+from tinyqwen.course.calls import StudentError
 
 TITLE = "Normalization and the residual stream"
 ASSIGNED = {
@@ -144,7 +145,7 @@ def test_rms_norm_vjp(submission):
     def through_the_root(x, w, g, eps):
         return -hat(x, eps) * mean(g * w * hat(x, eps)) / rms(x, eps=eps)
 
-    with likely("a mean over the features needs keepdims=True"):
+    with likely("a mean over the features needs keepdims=True", of=StudentError):
         check_vjp(
             submission.rms_norm,
             shapes=RMS + EDGES,
@@ -177,6 +178,21 @@ def test_rms_norm_vjp(submission):
                 "the second term of dx takes x; it is the normalized x̂, in both places": (
                     lambda x, w, g, eps: ((g * w - x * mean(g * w * x)) / rms(x, eps=eps), None)
                 ),
+                "the mean in dx lacks the weight: mean(u x̂), u = g γ": lambda x, w, g, eps: (
+                    (g * w - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
+                    None,
+                ),
+                "the second term of dx lacks x̂: it is x̂ mean(u x̂)": lambda x, w, g, eps: (
+                    (g * w - mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+                    None,
+                ),
+                "the mean in dx runs over all axes; each token has its own": lambda x, w, g, eps: (
+                    (g * w - hat(x, eps) * (g * w * hat(x, eps)).mean()) / rms(x, eps=eps),
+                    None,
+                ),
+                "dx is not divided by the rms: the factor r in front is missing": (
+                    lambda x, w, g, eps: (g * w - hat(x, eps) * mean(g * w * hat(x, eps)), None)
+                ),
                 "the second term of dx takes x once; it is the normalized x̂, in both places": (
                     lambda x, w, g, eps: (
                         (g * w - x * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
@@ -186,6 +202,9 @@ def test_rms_norm_vjp(submission):
                 "the weight's gradient takes x; it is the normalized x̂": lambda x, w, g, eps: (
                     None,
                     rows(g * x).sum(0),
+                ),
+                "the weight's gradient is multiplied by the weight; g x̂ is summed, not u x̂": (
+                    lambda x, w, g, eps: (None, rows(g * w * hat(x, eps)).sum(0))
                 ),
                 "the weight's gradient is not summed over the rows": lambda x, w, g, eps: (
                     None,
@@ -249,6 +268,14 @@ def test_layer_norm_value(submission):
             ),
             "mean and variance are taken over the rows: that is batch normalization": (
                 lambda x, w, b, eps: w * (x - rows(x).mean(0)) / np.sqrt(rows(x).var(0) + eps) + b
+            ),
+            "the mean is taken over the first axis; it belongs to the last, as the variance": (
+                lambda x, w, b, eps: (
+                    w * (x - x.mean(0)) / rms(x - x.mean(0), eps=eps) + b if x.ndim > 1 else None
+                )
+            ),
+            "the mean is subtracted in the numerator, and not where the squares are averaged": (
+                lambda x, w, b, eps: w * (x - mean(x)) / rms(x, eps=eps) + b
             ),
             "x is divided by the variance: the square root is missing": lambda x, w, b, eps: (
                 w * (x - mean(x)) / (x.var(-1, keepdims=True) + eps) + b
@@ -343,6 +370,26 @@ def test_layer_norm_vjp(submission):
                 r(x, eps) * (g - mean(g) - hat(x, eps) * mean(g * hat(x, eps))),
                 None,
                 None,
+            ),
+            "the mean in dx is that of g; it is that of u = g γ": lambda x, w, b, g, eps: (
+                r(x, eps) * (g * w - mean(g) - hat(x, eps) * mean(g * w * hat(x, eps))),
+                None,
+                None,
+            ),
+            "mean(u x̂) in dx lacks the weight: u = g γ": lambda x, w, b, g, eps: (
+                r(x, eps) * (g * w - mean(g * w) - hat(x, eps) * mean(g * hat(x, eps))),
+                None,
+                None,
+            ),
+            "dx is not divided by the deviation: the factor r in front is missing": (
+                lambda x, w, b, g, eps: (
+                    g * w - mean(g * w) - hat(x, eps) * mean(g * w * hat(x, eps)),
+                    None,
+                    None,
+                )
+            ),
+            "the weight's gradient is multiplied by the weight; g x̂ is summed, not u x̂": (
+                lambda x, w, b, g, eps: (None, rows(g * w * hat(x, eps)).sum(0), None)
             ),
             "the weight's gradient takes x; it is the normalized x̂": lambda x, w, b, g, eps: (
                 None,

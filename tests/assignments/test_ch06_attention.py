@@ -91,26 +91,36 @@ def test_softmax_value(submission):
 def test_softmax_large(submission):
     """A shift changes nothing, so the largest is subtracted, row by row; -inf has the weight 0."""
     blind = np.array([[-np.inf, 1.0, 0.5], [-np.inf, -np.inf, -np.inf]])
-    check_value(
-        submission.softmax,
-        [
-            case(normal(3, 5, scale=1e4)),
-            case(normal(4, 3) + np.array([[1e4], [0.0], [-1e4], [700.0]]), label="far rows"),
-            case(blind, label="the second row is all -inf"),
-        ],
-        mistakes={
-            "the largest of the whole array is subtracted; each row needs its own: keepdims=True": (
-                lambda x: (
-                    (e := np.exp(x - x.max())) / e.sum(-1, keepdims=True)
-                    if np.isfinite(x).all()
-                    else None
-                )
-            ),
-            "a row of -inf has weights; nothing is allowed there, so all are 0": lambda x: np.where(
-                np.isneginf(x).all(-1, keepdims=True), 1 / x.shape[-1], weights_of(x)
-            ),
-        },
-    )
+
+    def of_all(x):
+        return np.exp(x - x.max()), np.exp(x - x.max()).sum(-1, keepdims=True)
+
+    with likely("e^x overflows, or all of a row vanish: subtract the largest of each row first"):
+        check_value(
+            submission.softmax,
+            [
+                case(normal(3, 5, scale=1e4)),
+                case(normal(4, 3) + np.array([[1e4], [0.0], [-1e4], [700.0]]), label="far rows"),
+            ],
+            mistakes={
+                "the largest of all is subtracted; each row needs its own: axis, keepdims=True": (
+                    lambda x: of_all(x)[0] / of_all(x)[1]
+                ),
+                "the largest of all is subtracted, and far rows vanish; each row needs its own": (
+                    lambda x: of_all(x)[0] / np.where(of_all(x)[1] == 0, 1, of_all(x)[1])
+                ),
+            },
+        )
+    with likely("-inf - (-inf) is NaN, and so is 0 / 0: in a row of -inf subtract 0, divide by 1"):
+        check_value(
+            submission.softmax,
+            [case(blind, label="the second row is all -inf")],
+            mistakes={
+                "a row of -inf has weights; nothing is allowed there, so all are 0": lambda x: (
+                    np.where(np.isneginf(x).all(-1, keepdims=True), 1 / x.shape[-1], weights_of(x))
+                ),
+            },
+        )
     x = normal(2, 5)
     out, shifted = (output(submission.softmax, z) for z in (x, x + 300))
     check_close(shifted, out, "softmax(x + 300), compared with your softmax(x),")
@@ -244,6 +254,12 @@ def test_padding_mask_value(submission):
                 lambda m: m.astype(bool)[:, None, :, None]
             ),
             "one axis is missing: (B, 1, 1, S)": lambda m: m.astype(bool)[:, None, :],
+            "the pads' queries are hidden, too; one row for all queries will do, (B, 1, 1, S)": (
+                lambda m: (m[:, None, :, None] * m[:, None, None, :]).astype(bool)
+            ),
+            "the row is copied for every query; (B, 1, 1, S) broadcasts by itself": lambda m: (
+                np.repeat(m[:, None, None, :], m.shape[1], axis=2).astype(bool)
+            ),
             "these are numbers to be added to scores; a boolean mask is asked for": (
                 lambda m: np.where(m, 0.0, -np.inf)[:, None, None, :]
             ),
@@ -435,11 +451,36 @@ def test_attention_causal(submission):
         before = distances(q.shape[2], k.shape[2]) > 0
         return attention(q, k, v, mask=before if mask is None else before & mask)
 
+    def hidden_by(of_mask, of_causal, added):
+        """Scores that may not be seen are these numbers, or have them added, before the softmax."""
+
+        def wrong(q, k, v, mask=None, causal=True, window=None):
+            scores = scores_of(q, k)
+            for seen, number in (
+                (mask, of_mask),
+                (allowed_of(scores.shape, None, True, window), of_causal),
+            ):
+                if seen is not None:
+                    scores = np.where(seen, scores, number + scores if added else number)
+            return weights_of(scores) @ v
+
+        return wrong
+
+    blind = "−1e9 in the place of −inf: a query that may see nothing looks at what is hidden"
     check_value(
         submission.scaled_dot_product_attention,
         causal_cases(),
         axes=AXES,
         mistakes={
+            blind: hidden_by(-1e9, -1e9, added=False),
+            f"{blind} (added, in both masks)": hidden_by(-1e9, -1e9, added=True),
+            f"{blind} (in the causal mask)": hidden_by(-np.inf, -1e9, added=False),
+            f"{blind} (added, in the causal mask)": hidden_by(-np.inf, -1e9, added=True),
+            f"{blind} (in the other mask)": hidden_by(-1e9, -np.inf, added=False),
+            f"{blind} (added, in the other mask)": hidden_by(-1e9, -np.inf, added=True),
+            "the mask replaces the causal one; they combine": lambda q, k, v, mask=None, **o: (
+                attention(q, k, v, mask=mask) if mask is not None else None
+            ),
             "the argument causal is not used": lambda q, k, v, mask=None, **_: attention(
                 q, k, v, mask=mask
             ),
@@ -449,9 +490,6 @@ def test_attention_causal(submission):
             "a token must see itself": strict,
             "the causal mask replaces the other one; they combine": (
                 lambda q, k, v, mask=None, **o: attention(q, k, v, **o)
-            ),
-            "the mask replaces the causal one; they combine": lambda q, k, v, mask=None, **o: (
-                attention(q, k, v, mask=mask) if mask is not None else None
             ),
             "window is not used": lambda q, k, v, window=None, **o: attention(q, k, v, **o),
             "the mask comes after the softmax: the weights no longer sum to 1": (
@@ -489,26 +527,29 @@ def test_attention_edges(submission):
     """Scores of ten thousand do not overflow; a query that may see nothing gives zeros."""
     blind = np.ones((4, 5), bool)
     blind[1] = False
-    check_value(
-        submission.scaled_dot_product_attention,
-        [
-            case(normal(1, 2, 3, 4, scale=100), normal(1, 2, 5, 4, scale=100), normal(1, 2, 5, 4)),
-            heads_case(2, 1, 4, 5, 3, mask=blind, label="query 1 may see nothing"),
-        ],
-        axes=AXES,
-        mistakes={
-            "a query that may see nothing takes the mean of all values; zeros belong there": (
-                lambda q, k, v, mask: np.where(
-                    mask.any(-1)[:, None], attention(q, k, v, mask=mask), v.mean(-2, keepdims=True)
-                )
-            ),
-            "a query that may see nothing looks at everything, as if there were no mask": (
-                lambda q, k, v, mask: np.where(
-                    mask.any(-1)[:, None], attention(q, k, v, mask=mask), attention(q, k, v)
-                )
-            ),
-        },
-    )
+    large = normal(1, 2, 3, 4, scale=100), normal(1, 2, 5, 4, scale=100), normal(1, 2, 5, 4)
+    with likely("e^score overflows: subtract the largest score of each query first"):
+        check_value(submission.scaled_dot_product_attention, [case(*large)], axes=AXES)
+    with likely("-inf - (-inf) is NaN, and so is 0 / 0: where nothing is allowed, give zeros"):
+        check_value(
+            submission.scaled_dot_product_attention,
+            [heads_case(2, 1, 4, 5, 3, mask=blind, label="query 1 may see nothing")],
+            axes=AXES,
+            mistakes={
+                "a query that may see nothing takes the mean of all values; zeros belong there": (
+                    lambda q, k, v, mask: np.where(
+                        mask.any(-1)[:, None],
+                        attention(q, k, v, mask=mask),
+                        v.mean(-2, keepdims=True),
+                    )
+                ),
+                "a query that may see nothing looks at everything, as if there were no mask": (
+                    lambda q, k, v, mask: np.where(
+                        mask.any(-1)[:, None], attention(q, k, v, mask=mask), attention(q, k, v)
+                    )
+                ),
+            },
+        )
 
 
 @points(4, "attention: gradients")
@@ -641,6 +682,15 @@ def test_attention_groups(submission):
                     None,
                     of_one_copy(q, k, v, g, o, 0),
                     of_one_copy(q, k, v, g, o, 1),
+                )
+            ),
+            "the copies of a head stand side by side: cut the axis into (H_kv, groups)": (
+                lambda q, k, v, g, **o: (
+                    None,
+                    *(
+                        x.reshape(x.shape[0], -1, k.shape[1], *x.shape[2:]).sum(1)
+                        for x in all_grads(q, k, v, g, o)
+                    ),
                 )
             ),
             "a shared head's gradient is the mean over its copies, where the sum belongs": (

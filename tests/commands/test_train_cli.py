@@ -34,17 +34,18 @@ def trainer(folder="runs/x", **changes):
 def test_the_summary_by_hand(capsys):
     print_summary(trainer(), SUMMARY)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:7] == [
+    assert lines[:8] == [
         "",
         "1200 steps in 62 s, 23,457 tokens/s",
         "  training loss     1.235 nats per token   mean of the last 50 steps",
         "  validation loss   1.500 nats per token   best at step 900",
         "  floor             1.250 nats per token   entropy of the text: no model can be below",
         "  above the floor   0.250 nats per token",
+        "  (nats: -ln of the probability that the model gave to what came)",
         "  of all                    12.5%",
     ]
-    assert lines[7:12] == ["", "A sample:", "", "    Once", "    "]
-    assert all(len(line) <= 4 + 88 for line in lines) and lines[12].startswith("    more and and")
+    assert lines[8:13] == ["", "A sample:", "", "    Once", "    "]
+    assert all(len(line) <= 4 + 88 for line in lines) and lines[13].startswith("    more and and")
     assert lines[-2] == "Files in runs/x: model.safetensors, best/, metrics.jsonl, loss.png"
     words = """Try:  python -m tinyqwen.generate runs/x --chat 'It'"'"'s me'"""
     assert lines[-1] == words

@@ -236,14 +236,33 @@ def test_a_worker_answers_and_tells_what_was_edited(tmp_path):
     with Worker(written(tmp_path, code), ["double", "nosy", "missing"]) as worker:
         assert set(worker.functions) == {"double", "nosy"}
         x = np.arange(3.0)
-        (out, vjp), edited = worker.functions["double"].run((x,), {"factor": 3}, 5)
-        assert out.tolist() == [0, 3, 6] and edited == []
+        (out, vjp), edited, views = worker.functions["double"].run((x,), {"factor": 3}, 5)
+        assert out.tolist() == [0, 3, 6] and edited == views == []
         assert isinstance(vjp, Remote) and vjp(x)[0].tolist() == [0, 3, 6]
         y = np.ones((4, 6))[:, ::2]
-        flags, edited = worker.functions["nosy"].run((x, y), {"words": [], "pairs": {}}, 5)
+        flags, edited, _ = worker.functions["nosy"].run((x, y), {"words": [], "pairs": {}}, 5)
         assert flags == (True, False) and edited == [0, "words"]
         assert x.tolist() == [0, 1, 2]
         assert worker.functions["double"].run_many([(1,), (2,)], {}, 5) == [2, 4]
+
+
+def test_a_worker_tells_of_views_and_of_arrays_used_again(tmp_path):
+    """What crosses is a copy, and yet who keeps what a callback was given sees it change."""
+    code = """
+        def first(x, y):
+            return x[:1], y + 1
+
+        def count(emit):
+            tokens = np.zeros(2)
+            for n in (1, 2):
+                tokens[:] = n
+                emit(tokens)
+    """
+    with Worker(written(tmp_path, code), ["first", "count"]) as worker:
+        assert worker.functions["first"].run((np.zeros(3), np.zeros(3)), {}, 5)[2] == [0]
+        kept = []
+        worker.functions["count"].run((kept.append,), {}, 5)
+        assert [tokens.tolist() for tokens in kept] == [[2, 2], [2, 2]]
 
 
 def test_functions_of_the_graders_can_be_called_from_a_worker(tmp_path):

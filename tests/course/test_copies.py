@@ -13,6 +13,7 @@ from tinyqwen.course.isolation.copies import (
     edited,
     failure_of,
     same,
+    views,
     without_vjp,
 )
 
@@ -83,6 +84,13 @@ def test_the_changed_arguments_are_named():
     assert edited(before, options, after, more) == []
     after[1][0] = more["b"][0] = 1
     assert edited(before, options, after, more) == [1, "b"]
+
+
+def test_a_result_in_an_arguments_memory_is_a_view_of_it():
+    x, y, words = np.zeros((2, 3)), np.zeros(3), [1]
+    assert views(x[:1], (x, y), {}) == [0] and views(x[:1].copy(), (x, y), {}) == []
+    assert views((y + 1, x.T, len), (y, words), {"a": x, "b": y}) == ["a"]
+    assert views(None, (x,), {}) == views([x], (x,), {}) == []
 
 
 def test_of_a_pair_with_a_vjp_the_value_is_taken():

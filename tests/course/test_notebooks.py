@@ -188,6 +188,7 @@ def test_figures_are_told_in_words(path):
             if "image/png" in output.get("data", {}):
                 told = output.metadata.get("image/png", {})
                 assert len(told.get("alt", "")) > 20 and told.get("width"), cell.source
+                assert "Returns" not in told["alt"], "what a function returns is no picture"
 
 
 @each_notebook

@@ -40,7 +40,7 @@ def test_a_failure_is_words_and_counts(value):
 
 @given(ODD, st.integers(0, 3))
 def test_what_was_edited_is_an_argument(value, count):
-    assert set(received.edited(value, range(count), {"eps": 1})) <= {*range(count), "eps"}
+    assert set(received.places(value, range(count), {"eps": 1})) <= {*range(count), "eps"}
     assert all(type(number) is int for number, _ in received.changed(value))
     for fence, does in received.fences(value).items():
         assert is_clean(fence, 80) and is_clean(does, 200)
@@ -56,7 +56,7 @@ def test_halves_of_characters_and_millions_of_columns():
     }
     assert received.name("ch04_\udcff.py") == "ch04_\ufffd.py"
     assert received.text("x" * 5000) == "x" * 4000 + " …"
-    assert received.edited([True, 1, "eps", "no"], (5, 6), {"eps": 1}) == [1, "eps"]
+    assert received.places([True, 1, "eps", "no"], (5, 6), {"eps": 1}) == [1, "eps"]
 
 
 def test_letters_that_nobody_sees_and_marks_that_cover_other_lines():

@@ -70,8 +70,8 @@ class Here:
         self.function, self._filename, self._around = function, filename, around
 
     def run(self, args, kwargs, seconds):
-        """(result, edited); raises wire.Raised for whatever the function raises.  The time limit
-        is the runner's."""
+        """(result, edited, views); raises wire.Raised for whatever the function raises.  The time
+        limit is the runner's."""
         own_args, own_kwargs = copies.copied(args), copies.copied(kwargs)
         try:
             if self._around is None:
@@ -83,7 +83,8 @@ class Here:
             raise
         except BaseException as error:
             raise wire.Raised(copies.failure_of(error, self._filename)) from None
-        return result, copies.edited(args, kwargs, own_args, own_kwargs)
+        edited = copies.edited(args, kwargs, own_args, own_kwargs)
+        return result, edited, copies.views(result, own_args, own_kwargs)
 
     def run_many(self, calls, kwargs, seconds):
         """The outputs of many calls, without their VJPs."""
@@ -100,17 +101,17 @@ class StudentFunction:
     home: where it lives: `Here`, or a worker's `Remote`;  filename: the student's file
     Calling it returns what it returned, where a function in a returned tuple (a VJP) is wrapped in
     the same way. `edited` then holds the positions and names of the arguments that the last call
-    changed in place.
+    changed in place, `views` of those in whose memory an array lies that it returned.
     """
 
     def __init__(self, name, home, filename=None):
         self.__name__ = name
         self._home, self._filename = home, filename
-        self.edited = []
+        self.edited, self.views = [], []
 
     def __call__(self, *args, **kwargs):
         with self._shown(args, kwargs):
-            result, self.edited = self._home.run(args, kwargs, clock.left())
+            result, self.edited, self.views = self._home.run(args, kwargs, clock.left())
         return self._wrapped(result)
 
     def many(self, calls, **kwargs):

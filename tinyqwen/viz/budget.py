@@ -20,10 +20,10 @@ OPERATIONS = {
 
 
 def budget(config, sequence_length):
-    """Parameters by part, and operations per token by part, as bars. Returns a Figure.
+    """Parameters by part, and operations per token by part, as bars.
 
     config: a dict with config.json's fields, or an object that has them as attributes;
-    sequence_length: tokens attention looks at.
+    sequence_length: tokens attention looks at. Returns a Figure.
     """
     config = as_dict(config)
     counts = parameter_counts(config)

@@ -114,7 +114,10 @@ def _box(ax, x, y, half, text, color):
 
 
 def rule_to_exact(config):
-    """From the rule of thumb, step by step, to the exact number of parameters. Returns a Figure."""
+    """From the rule of thumb, step by step, to the exact number of parameters.
+
+    Returns a Figure.
+    """
     steps = [("(4d² + d·d_ff)·l + V·d", rule_of_thumb(config))]
     steps += [
         (reason.split(", not")[0].split(", gate")[0], number)

@@ -4,13 +4,15 @@ import numpy as np
 
 from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, GREEN, ORANGE, PALETTE, SKY, figure, style
 
+LARGEST = float(np.finfo(np.float32).max)
 
-def depth(curves, ylabel, limit=1e12):
+
+def depth(curves, ylabel):
     """Sizes by layer on a logarithmic axis, one line for each model.
 
-    curves: {name: list of sizes, one a layer}; a line ends with a cross where its size is no longer
-    a number below `limit`. Names that begin with "with " are drawn dashed, in the colors of the
-    others. Returns a Figure.
+    curves: {name: list of sizes, one a layer}; a line ends with a cross where the next size is no
+    number of float32's, and then the largest of those is drawn. Names that begin with "with " are
+    drawn dashed, in the colors of the others. Returns a Figure.
     """
     with style():
         fig, ax = figure(size=(7.6, 3.7))
@@ -18,12 +20,16 @@ def depth(curves, ylabel, limit=1e12):
         for name, sizes in curves.items():
             dashed = name.startswith("with ")
             sizes = np.asarray(sizes, np.float64)
-            end = np.flatnonzero(~(sizes < limit))
+            end = np.flatnonzero(~(sizes <= LARGEST))
             shown = sizes[: end[0]] if len(end) else sizes
             color, dashes = next(colors[dashed]), (4, 2) if dashed else (None, None)
             ax.plot(shown, label=name, color=color, dashes=dashes)
             if len(end):
                 ax.plot(len(shown) - 1, shown[-1], "X", color=color, ms=9)
+                ax.axhline(LARGEST, color=GRAY, linestyle="--", lw=1.2)
+                across = ax.get_yaxis_transform()  # x from 0 to 1, y in numbers
+                words = "the largest number in float32"
+                ax.text(0.99, LARGEST, words, transform=across, ha="right", va="bottom", fontsize=9)
         ax.set_yscale("log")
         ax.grid(axis="y", color=GRAY, alpha=0.2)
         ax.set(xlabel="layers passed", ylabel=ylabel)
@@ -106,7 +112,10 @@ def unequal_lengths(lengths):
 
 
 def wirings():
-    """Post-norm and pre-norm side by side, the stream from left to right. Returns a Figure."""
+    """Post-norm and pre-norm side by side, the stream from left to right.
+
+    Returns a Figure.
+    """
     with style():
         fig, (post, pre) = figure(2, 1, size=(8.6, 3.9))
         for ax, title in ((post, "post-norm: norm(x + f(x))"), (pre, "pre-norm: x + f(norm(x))")):

@@ -159,7 +159,11 @@ def cosine_one_length(x, y, eps=1e-8):
     return (x * y).sum(-1) / np.maximum(length(x), eps)
 
 
-@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="are not rooted")
+@mutant(
+    of="cosine_similarity",
+    killed_by="test_cosine_similarity_value",
+    named="each length is the sum of squares",
+)
 def cosine_without_roots(x, y, eps=1e-8):
     squares = (x * x).sum(-1) * (y * y).sum(-1)
     return (x * y).sum(-1) / np.maximum(squares, eps)
@@ -459,7 +463,7 @@ def cosine_similarity_one_norm(x, y, eps=1e-8):
 @mutant(
     of="cosine_similarity",
     killed_by="test_cosine_similarity_value",
-    named="the squares' sums are not rooted",
+    named="each length is the sum of squares, not rooted",
 )
 def cosine_similarity_squares(x, y, eps=1e-8):
     return (x * y).sum(-1) / ((x * x).sum(-1) * (y * y).sum(-1) + eps)
@@ -497,7 +501,7 @@ def cosine_similarity_eps_product(x, y, eps=1e-8):
 @mutant(
     of="cosine_similarity",
     killed_by="test_cosine_similarity_value",
-    named="it has 0 axes, where 1 are asked for",
+    named="all vectors are taken for one long one",
 )
 def cosine_similarity_all(x, y, eps=1e-8):
     return (x * y).sum() / (np.maximum(np.linalg.norm(x), eps) * np.maximum(np.linalg.norm(y), eps))
@@ -545,7 +549,7 @@ def cosine_similarity_centered(x, y, eps=1e-8):
 @mutant(
     of="cosine_similarity",
     killed_by="test_cosine_similarity_value",
-    named="lengths are sums of absolute values; the root",
+    named="each length is a sum of absolute values",
 )
 def cosine_similarity_l1(x, y, eps=1e-8):
     return (x * y).sum(-1) / (
@@ -578,3 +582,60 @@ def cosine_similarity_keepdims(x, y, eps=1e-8):
 )
 def cosine_similarity_mean(x, y, eps=1e-8):
     return cosine_similarity(x, y, eps) / x.shape[-1]
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="one that repeats is added once only")
+def embedding_scatters_text_by_text(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+
+    def pulled(g):
+        if np.ndim(ids) < 2:
+            return vjp(g)
+        dweight = np.zeros_like(weight)
+        for i, text in enumerate(ids):
+            dweight[text] += g[i]
+        if padding_idx is not None:
+            dweight[padding_idx] = 0
+        return None, dweight
+
+    return out, pulled
+
+
+@mutant(
+    of="cosine_similarity", killed_by="test_cosine_similarity_value", named="is summed over all"
+)
+def cosine_sums_everything(x, y, eps=1e-8):
+    return (x * y).sum() / (np.maximum(length(x), eps) * np.maximum(length(y), eps))
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="every x meets")
+def cosine_of_every_pair(x, y, eps=1e-8):
+    if x.ndim == y.ndim == 2:
+        lengths = np.maximum(length(x), eps)[:, None] * np.maximum(length(y), eps)
+        return x @ y.T / lengths
+    return cosine_similarity(x, y, eps)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="as in x @ y.T")
+def cosine_by_dot_of_the_transpose(x, y, eps=1e-8):
+    lengths = np.maximum(length(x), eps) * np.maximum(length(y), eps)
+    return (x @ y.T if x.ndim == y.ndim == 2 else (x * y).sum(-1)) / lengths
+
+
+@mutant(
+    of="cosine_similarity", killed_by="test_cosine_similarity_value", named="length of y is taken"
+)
+def cosine_norm_of_all_y(x, y, eps=1e-8):
+    return (x * y).sum(-1) / (np.maximum(length(x), eps) * max(np.linalg.norm(y), eps))
+
+
+@mutant(
+    of="cosine_similarity", killed_by="test_cosine_similarity_value", named="length of x is a sum"
+)
+def cosine_l1_length_of_x(x, y, eps=1e-8):
+    return (x * y).sum(-1) / (np.maximum(np.abs(x).sum(-1), eps) * np.maximum(length(y), eps))
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="signs are lost")
+def cosine_of_absolute_products(x, y, eps=1e-8):
+    return np.abs(x * y).sum(-1) / (np.maximum(length(x), eps) * np.maximum(length(y), eps))

@@ -351,7 +351,7 @@ def rms_norm_swapped(x, w, eps=1e-6):
 @mutant(
     of="rms_norm",
     killed_by="test_rms_norm_vjp",
-    named="a mean over the features needs keepdims=True",
+    named="a gradient is missing: there is one for each",
 )
 def rms_norm_one_grad(x, w, eps=1e-6):
     o, v = rms_norm(x, w, eps)
@@ -389,7 +389,7 @@ def rms_norm_dw_sum_all_but_time(x, w, eps=1e-6):
 @mutant(
     of="rms_norm",
     killed_by="test_rms_norm_vjp",
-    named="a mean over the features needs keepdims=True",
+    named="the second term of dx lacks x̂",
 )
 def rms_norm_dx_no_xhat(x, w, eps=1e-6):
     o, v = rms_norm(x, w, eps)
@@ -421,7 +421,7 @@ def rms_norm_second_term_halved(x, w, eps=1e-6):
 @mutant(
     of="rms_norm",
     killed_by="test_rms_norm_vjp",
-    named="a mean over the features needs keepdims=True",
+    named="the mean in dx runs over all axes",
 )
 def rms_norm_dx_mean_without_keepdims(x, w, eps=1e-6):
     o, v = rms_norm(x, w, eps)
@@ -433,7 +433,7 @@ def rms_norm_dx_mean_without_keepdims(x, w, eps=1e-6):
 @mutant(
     of="rms_norm",
     killed_by="test_rms_norm_vjp",
-    named="a mean over the features needs keepdims=True",
+    named="the weight's gradient is multiplied by the weight",
 )
 def rms_norm_dw_with_w(x, w, eps=1e-6):
     o, v = rms_norm(x, w, eps)
@@ -584,7 +584,7 @@ def layer_norm_dx_wrong_sign(x, w, b, eps=1e-5):
 @mutant(
     of="layer_norm",
     killed_by="test_layer_norm_vjp",
-    named="along axis 2 all entries have one wrong factor",
+    named="dx is not divided by the deviation",
 )
 def layer_norm_dx_not_divided(x, w, b, eps=1e-5):
     o, v = layer_norm(x, w, b, eps)
@@ -600,3 +600,69 @@ def layer_norm_dx_not_divided(x, w, b, eps=1e-5):
 def layer_norm_dw_db_swapped(x, w, b, eps=1e-5):
     o, v = layer_norm(x, w, b, eps)
     return o, lambda g: (v(g)[0], v(g)[2], v(g)[1])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="the mean in dx lacks the weight")
+def rms_norm_dx_mean_without_weight(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    r = 1 / np.sqrt(mean(x * x) + eps)
+    return out, lambda g: (r * (g * weight - x * r * mean(g * x * r)), vjp(g)[1])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="the factor r in front is missing")
+def rms_norm_dx_without_r(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    return out, lambda g: (vjp(g)[0] * np.sqrt(mean(x * x) + eps), vjp(g)[1])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="needs keepdims=True")
+def rms_norm_dx_does_not_broadcast(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    r = 1 / np.sqrt(mean(x * x) + eps)
+    u_hat = x * r
+
+    def pulled(g):
+        u = g * weight
+        return r * (u - u_hat * (u * u_hat).mean(-1)), vjp(g)[1]
+
+    return out, pulled
+
+
+@mutant(
+    of="layer_norm", killed_by="test_layer_norm_value", named="the mean is taken over the first"
+)
+def layer_norm_mean_over_the_batch(x, weight, bias, eps=1e-5):
+    c = x - x.mean(0)
+    return weight * c / np.sqrt(mean(c * c) + eps) + bias, layer_norm(x, weight, bias, eps)[1]
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_value", named="where the squares are averaged")
+def layer_norm_divided_by_the_rms(x, weight, bias, eps=1e-5):
+    out = weight * (x - mean(x)) / np.sqrt(mean(x * x) + eps) + bias
+    return out, layer_norm(x, weight, bias, eps)[1]
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="the mean in dx is that of g")
+def layer_norm_dx_mean_of_g(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    return out, lambda g: (vjp(g)[0] + r * (mean(g * weight) - mean(g)), *vjp(g)[1:])
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="in dx lacks the weight")
+def layer_norm_dx_second_mean_without_weight(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    x_hat = (x - mean(x)) * r
+
+    def pulled(g):
+        u = g * weight
+        return r * (u - mean(u) - x_hat * mean(g * x_hat)), *vjp(g)[1:]
+
+    return out, pulled
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="is multiplied by the weight")
+def layer_norm_dweight_weighted(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    return out, lambda g: (vjp(g)[0], vjp(g)[1] * weight, vjp(g)[2])

@@ -22,7 +22,7 @@ def ratio(e, axis=-1):
 # ---------------------------------------------------------------------------------------------
 
 
-@mutant(of="softmax", killed_by="test_softmax_large", named="NaN")
+@mutant(of="softmax", killed_by="test_softmax_large", named="subtract the largest of each row")
 def softmax_no_max(x, axis=-1):
     e = np.exp(x)
     return ratio(e, axis), softmax(x, axis)[1]
@@ -40,7 +40,14 @@ def softmax_global_max(x, axis=-1):
     return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
 
 
-@mutant(of="softmax", killed_by="test_softmax_large", named="NaN")
+@mutant(of="softmax", killed_by="test_softmax_large", named="far rows vanish")
+def softmax_global_max_and_no_nan(x, axis=-1):
+    e = np.exp(x - x.max(initial=-1e300))
+    total = e.sum(axis, keepdims=True)
+    return e / np.where(total == 0, 1, total), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_large", named="in a row of -inf subtract 0")
 def softmax_nan_for_a_blind_row(x, axis=-1):
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
@@ -164,6 +171,18 @@ def padding_mask_of_queries(attention_mask):
 @mutant(of="padding_mask", killed_by="test_padding_mask_value", named="one axis is missing")
 def padding_mask_three_axes(attention_mask):
     return attention_mask.astype(bool)[:, None, :]
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="one row for all queries")
+def padding_mask_of_both(attention_mask):
+    m = np.asarray(attention_mask).astype(bool)
+    return m[:, None, :, None] & m[:, None, None, :]
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="copied for every query")
+def padding_mask_copied(attention_mask):
+    m = np.asarray(attention_mask).astype(bool)
+    return np.repeat(m[:, None, None, :], m.shape[1], axis=2)
 
 
 @mutant(of="padding_mask", killed_by="test_padding_mask_value", named="not boolean")
@@ -386,6 +405,37 @@ def attention_groups_first_copy(query, key, value, **options):
         return dquery, dkey[:, ::groups], dvalue[:, ::groups]
 
     return out, first_copy
+
+
+@attention_mutant("test_attention_groups", "cut the axis into (H_kv, groups)")
+def attention_groups_cut_the_other_way(query, key, value, **options):
+    groups = query.shape[1] // key.shape[1]
+    copies = (np.repeat(x, groups, axis=1) for x in (key, value))
+    out, vjp = attention(query, *copies, **options)
+
+    def pulled(g):
+        dquery, *shared = vjp(g)
+        b, kv = key.shape[:2]
+        return dquery, *(x.reshape(b, groups, kv, *x.shape[2:]).sum(1) for x in shared)
+
+    return out, pulled
+
+
+@attention_mutant("test_attention_causal", "the mask replaces the causal one")
+def attention_mask_replaces_causal(query, key, value, mask=None, causal=False, **options):
+    return attention(query, key, value, mask=mask, causal=causal and mask is None, **options)
+
+
+@attention_mutant("test_attention_causal", "at what is hidden (added, in the causal mask)")
+def attention_large_negative_number_for_the_future(
+    query, key, value, mask=None, causal=False, window=None, **options
+):
+    out, vjp = attention(query, key, value, mask=mask, causal=causal, window=window, **options)
+    if causal and mask is not None:
+        future = ~np.tri(query.shape[2], key.shape[2], dtype=bool)
+        added = np.where(mask, 0.0, -np.inf) + np.where(future, -1e9, 0.0)
+        out = attention(query, key, value, mask=added, **options)[0]
+    return out, vjp
 
 
 @attention_mutant("test_attention_manners", "query is changed in place")

@@ -529,6 +529,24 @@ def cache_keeps_and_concatenates(keys, values, new_keys, new_values, start):
     return tuple(past)
 
 
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="is no view")
+def cache_returns_copies(keys, values, new_keys, new_values, start):
+    return tuple(x.copy() for x in cache_update(keys, values, new_keys, new_values, start))
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="values that come back")
+def cache_returns_a_copy_of_the_values(keys, values, new_keys, new_values, start):
+    past, past_values = cache_update(keys, values, new_keys, new_values, start)
+    return past, past_values.copy()
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="is no view")
+def cache_returns_picked_positions(keys, values, new_keys, new_values, start):
+    cache_update(keys, values, new_keys, new_values, start)
+    so_far = np.arange(start + new_keys.shape[2])  # an index of integers copies
+    return keys[:, :, so_far], values[:, :, so_far]
+
+
 @mutant(of="cache_update", killed_by="test_cache_update_in_place", named="what is new is only read")
 def cache_edits_what_is_new(keys, values, new_keys, new_values, start):
     out = cache_update(keys, values, new_keys, new_values, start)
@@ -649,6 +667,30 @@ def loop_shows_choose_the_prompt(step, input_ids, max_new_tokens, choose, emit, 
 @mutant(of="decode_loop", killed_by="test_decode_loop_calls", named="emit is never called")
 def loop_without_emit(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
     return loop(step, input_ids, max_new_tokens, choose, lambda tokens: tokens < 0, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_calls", named="used again at every step")
+def loop_uses_one_array_of_tokens(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    tokens = np.empty(len(input_ids), int)
+
+    def shown(new):
+        tokens[:] = new
+        return emit(tokens)
+
+    return loop(step, input_ids, max_new_tokens, choose, shown, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_calls", named="used again at every step")
+def loop_feeds_one_array(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    newest = np.empty((len(input_ids), 1), int)
+
+    def fed(ids):
+        if ids.shape[1] > 1:
+            return step(ids)
+        newest[:] = ids
+        return step(newest)
+
+    return loop(fed, input_ids, max_new_tokens, choose, emit, pad_token_id)
 
 
 @mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="rows never end")

@@ -27,7 +27,7 @@ from tinyqwen.course.authoring.cases import Case, made_cases, normal
 from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare, meaning
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import value_pattern
-from tinyqwen.course.authoring.wrong_calls import COMMA, LIST, is_pair, other_settings, wrong_calls
+from tinyqwen.course.authoring.wrong_calls import EACH, LIST, is_pair, other_settings, wrong_calls
 from tinyqwen.course.calls import StudentError, StudentFunction
 from tinyqwen.course.registry import reference
 
@@ -267,7 +267,7 @@ def gradients_of(name, grads, expected, words):
         raise CheckFailed(
             f"{name}: vjp returned a {type(grads).__name__}; a tuple was expected, with one "
             f"gradient for each input.\n  input     {words}",
-            LIST if type(grads) is list else COMMA if len(expected) == 1 else None,
+            LIST if type(grads) is list else EACH[len(expected) > 1],
         )
     if len(grads) < len(expected):
         raise CheckFailed(
@@ -275,7 +275,7 @@ def gradients_of(name, grads, expected, words):
             f"\n  input     {words}",
             "an input without a gradient gets None in its place"
             if any(gradient is None for gradient in expected)
-            else "a gradient is missing: there is one for each array, in their order",
+            else EACH[True],
         )
     if any(gradient is not None for gradient in grads[len(expected) :]):
         raise CheckFailed(

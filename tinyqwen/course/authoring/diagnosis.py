@@ -28,14 +28,15 @@ class CheckFailed(AssertionError):
 
 
 @contextmanager
-def likely(mistake):
+def likely(mistake, of=Exception):
     """Give this diagnosis to whatever fails inside, a check or a call, without one of its own.
 
     What shows only a symptom, a NaN or shapes that do not broadcast, keeps it, with this behind it.
+    of: the failures that it explains; `StudentError` are those that the student's function raises
     """
     try:
         yield
-    except Exception as failure:
+    except of as failure:
         seen = getattr(failure, "mistake", "")
         if seen is None:
             failure.mistake = mistake
@@ -205,7 +206,7 @@ def pattern(yours, expected, like=None, sizes=None):
             return f"every entry is off by {difference:+.6g}"
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1 and _has_one_factor_along(axis, yours, expected, same):
-            return (
+            return Symptom(
                 f"along axis {axis} all entries have one wrong factor, which differs elsewhere: "
                 "look at what is divided or multiplied by a sum, a mean or a norm"
             )

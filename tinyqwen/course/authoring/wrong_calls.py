@@ -11,7 +11,10 @@ import math
 import numpy as np
 
 LIST = "a list stands where a tuple is asked for: (…, …) in place of […, …]"
-COMMA = "a comma is missing: `return (dx,)`"
+EACH = {  # by whether several gradients are asked for
+    False: "a comma is missing: `return (dx,)`",
+    True: "a gradient is missing: there is one for each array, in their order",
+}
 
 
 def is_pair(result):

@@ -68,11 +68,28 @@ def edited(before, before_options, after, after_options):
     return changed + [k for k in before_options if not same(before_options[k], after_options[k])]
 
 
-class Handed:
-    """Arrays that were results lately, on either side in the same order, with equal numbers.
+def views(result, args, kwargs):
+    """Positions and names of the arguments in whose memory an array of the result lies."""
+    arrays = [part for part in (result if type(result) is tuple else (result,)) if is_array(part)]
+    places = [*enumerate(args), *kwargs.items()]
+    return [
+        place
+        for place, value in places
+        if is_array(value) and any(np.may_share_memory(array, value) for array in arrays)
+    ]
 
-    A result that a later call writes into is a mistake that copies would hide: the worker tells
-    which have `changed`, and the grader's copies are `refreshed`.
+
+def is_array(value):
+    """True for an array of NumPy's."""
+    return isinstance(value, np.ndarray)
+
+
+class Handed:
+    """Arrays handed over lately, on either side in the same order, with equal numbers.
+
+    A result that a later call writes into, or an array that a callback was given and the student's
+    function then uses again, is a mistake that copies would hide: the worker tells which have
+    `changed`, and the grader's copies are `refreshed`.
     """
 
     def __init__(self):
@@ -80,7 +97,7 @@ class Handed:
 
     def add(self, result):
         for array in result if type(result) is tuple else (result,):
-            if isinstance(array, np.ndarray) and array.dtype.kind in "biufcO":
+            if is_array(array) and array.dtype.kind in "biufcO":
                 self._count += 1
                 if array.nbytes <= 1 << 16:
                     self._kept.append((self._count, array, array.tobytes()))

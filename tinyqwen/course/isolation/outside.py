@@ -2,7 +2,7 @@
 
     with Worker(path, ["silu", "gelu"]) as worker:
         silu = worker.functions["silu"]
-        (out, vjp), edited = silu.run((x,), {})
+        (out, vjp), edited, views = silu.run((x,), {}, seconds)
 
 A worker is used as long as it behaves, and started anew after a time-out, a death or a message that
 is none: what a test did to its worker is no other test's trouble.
@@ -58,7 +58,7 @@ class StudentPeer(wire.Peer):
     def __init__(self, read, write):
         super().__init__(self._read_all, self._write_all)
         self._in, self._out = read, write
-        self.deadline, self.callbacks = 0.0, 0
+        self.deadline, self.callbacks, self.shown = 0.0, 0, copies.Handed()
         for descriptor in (read, write):
             os.set_blocking(descriptor, False)
         self._readable, self._writable = select.poll(), select.poll()
@@ -70,6 +70,10 @@ class StudentPeer(wire.Peer):
         if self.callbacks > CALLBACKS:
             raise wire.WireError("calls without end")
         super().answer(number, request)
+
+    def run(self, function, args, kwargs):
+        self.shown.add(args)
+        return super().run(function, args, kwargs)
 
     def _read_all(self, size):
         parts = bytearray()
@@ -99,8 +103,8 @@ class StudentPeer(wire.Peer):
 
 
 class Remote(wire.ForeignFunction):
-    """A student's function in a worker.  `run(args, kwargs, seconds)` returns (result, edited) as
-    `calls.Here` does."""
+    """A student's function in a worker.  `run(args, kwargs, seconds)` returns (result, edited,
+    views) as `calls.Here` does."""
 
     def run(self, args, kwargs, seconds):
         return self._peer.worker.run(self._number, args, kwargs, seconds)
@@ -208,7 +212,7 @@ class Worker:
             self._stop()
 
     def run(self, number, args, kwargs, seconds):
-        """(result, edited) of a call; Raised, or Lost, which stops the worker."""
+        """(result, edited, views) of a call; Raised, or Lost, which stops the worker."""
         return self._call(number, args, kwargs, seconds)
 
     def _call(self, number, args, kwargs, seconds):
@@ -219,11 +223,13 @@ class Worker:
         began = time.monotonic()
         peer.deadline = began + PATIENCE * seconds + GRACE
         try:
-            result, edited, changed, worked = peer.call(number, args, kwargs, seconds)
+            result, edited, views, changed, worked = peer.call(number, args, kwargs, seconds)
             clock.charge(min(received.seconds(worked), time.monotonic() - began))
-            self._handed.refresh(received.changed(changed))
+            results, shown = changed
+            self._handed.refresh(received.changed(results))
+            peer.shown.refresh(received.changed(shown))
             self._handed.add(result)
-            return result, received.edited(edited, args, kwargs)
+            return result, *(received.places(told, args, kwargs) for told in (edited, views))
         except wire.Raised as error:
             error.failure = received.failure(error.failure)
             raise

@@ -78,15 +78,15 @@ def failure(value) -> dict:
     }
 
 
-def edited(value, args, kwargs) -> list:
-    """Of the arguments of a call, the positions and names that were changed in place."""
-    places = [*range(len(args)), *kwargs]
+def places(value, args, kwargs) -> list:
+    """Of the arguments of a call, the positions and names that are told: those changed, say."""
+    known = [*range(len(args)), *kwargs]
     told = [e for e in _sequence(value) if type(e) in (int, str)]
-    return [place for place in places if place in told]
+    return [place for place in known if place in told]
 
 
 def changed(value) -> list:
-    """[(number, array)] of results that a later call has written into."""
+    """[(number, array)] of arrays that were written into after they had been handed over."""
     pairs = [pair for pair in _sequence(value) if isinstance(pair, (tuple, list))]
     return [tuple(pair) for pair in pairs if len(pair) == 2 and type(pair[0]) is int]
 

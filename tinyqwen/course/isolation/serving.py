@@ -35,6 +35,7 @@ class Lent(wire.ForeignFunction):
     """A function of the grader's: an argument, or a part of the library that may be used."""
 
     def __call__(self, *args, **kwargs):
+        self._peer.shown.add(args)
         try:
             return super().__call__(*args, **kwargs)
         except wire.Raised as error:
@@ -50,7 +51,7 @@ class Server(wire.Peer):
     def __init__(self, read, write, folder, standing):
         super().__init__(_reader(read), _writer(write))
         self._folder, self._depth, self._file = folder, 0, None
-        self._handed = copies.Handed()
+        self._handed, self.shown = copies.Handed(), copies.Handed()
         self.exported |= {0: self.load, -1: self.many, -2: lambda: standing}
 
     def run(self, function, args, kwargs, seconds):
@@ -69,10 +70,11 @@ class Server(wire.Peer):
             self._depth -= 1
             if self._depth == 0:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-        changed = self._handed.changed()
+        changed = self._handed.changed(), self.shown.changed()
         self._handed.add(result)
         edited = copies.edited(before, before_options, args, kwargs)
-        return "returned", (result, edited, changed, time.process_time() - began)
+        views = copies.views(result, args, kwargs)
+        return "returned", (result, edited, views, changed, time.process_time() - began)
 
     def _alarm(self, limit):
         def ring(number, frame):
