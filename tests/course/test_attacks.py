@@ -9,6 +9,7 @@ import contextlib
 import csv
 import hashlib
 import inspect
+import json
 import os
 import re
 import socket
@@ -38,7 +39,7 @@ FILES = [
     "folder_for_file",
     "link_for_folder",
 ]
-FILES += ["name_not_text", "zip_of_nothing", "zip_that_climbs", "zip_bomb"]
+FILES += ["notebook_of_a_chain", "name_not_text", "zip_of_nothing", "zip_that_climbs", "zip_bomb"]
 HONEST = ["aaa_honest", "zzz_honest"]
 SECRET = "grader-secret-5b1f"
 
@@ -94,6 +95,9 @@ def hand_in(folder, constants):
     os.mkfifo(folder / "pipe_for_file" / FILE)
     (folder / "folder_for_file" / FILE).mkdir()
     (folder / "link_for_folder").symlink_to(folder / HONEST[0])
+    chain = "silu = a0\n" + "".join(f"a{i} = a{i + 1}\n" for i in range(20_000))
+    cells = {"cells": [{"cell_type": "code", "source": chain}]}
+    (folder / "notebook_of_a_chain" / "ch04.ipynb").write_text(json.dumps(cells))
     text = b"import nothing_of_that_name\ndef silu(x):\n    return x\n"
     Path(os.fsdecode(os.fsencode(folder / "name_not_text") + b"/ch04_\xff\xfe.py")).write_bytes(
         text

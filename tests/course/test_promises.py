@@ -1,0 +1,30 @@
+"""What README promises of strangers' code, in the numbers that hold."""
+
+import re
+
+import test_attacks
+
+from tinyqwen.course import submission
+from tinyqwen.course.classroom import grading, job
+from tinyqwen.course.isolation import limit, outside, seccomp
+from tinyqwen.course.registry import ROOT
+
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_system_calls_and_threads():
+    assert f"all system calls but the {len(seccomp.ALLOWED) + 7} that" in README
+    assert f"threads are counted too ({outside.THREADS})" in README
+
+
+def test_times():
+    assert (job.longest([]), job.longest(["ch04"]), grading.SLACK) == (60, 105, 60)
+    assert "at most 60 s and 45 s for each chapter, and a minute to start" in README
+    assert submission.MOST_LATE == 2 and "the time limit of two tests is not called" in README
+    assert limit.PATIENCE == 4 and "a quarter of what it waits" in README
+
+
+def test_words_and_attacks():
+    assert f"messages end at {job.MAX_WORDS:,} characters" in README
+    attacks = len(test_attacks.ATTACKS + test_attacks.SOURCES + test_attacks.FILES)
+    assert int(re.search(r"(\d+) hostile submissions", README)[1]) <= attacks
