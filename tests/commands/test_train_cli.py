@@ -26,7 +26,7 @@ SUMMARY = {
 def trainer(folder="runs/x", **changes):
     task = SimpleNamespace(sample=lambda model, tokenizer: "Once\n\nmore " + "and " * 30,
                            prompt=lambda tokenizer: "It's me", flags="--chat")  # fmt: skip
-    made = dict(folder=folder, task=task, model=None, tokenizer=None, saved_ranks=1,
+    made = dict(folder=folder, step=0, task=task, model=None, tokenizer=None, saved_ranks=1,
                 ranks=SimpleNamespace(rank=0, size=1), config=SimpleNamespace(steps=9))  # fmt: skip
     return SimpleNamespace(**{**made, **changes})
 
