@@ -10,6 +10,7 @@ import tinyqwen as tq
 from tinyqwen import functional as F
 from tinyqwen.autograd import ops
 from tinyqwen.autograd.grad_mode import is_grad_enabled
+from tinyqwen.autograd.random import default_rng
 from tinyqwen.autograd.tape import topological_order
 
 DEPTH = 100_000
@@ -172,6 +173,8 @@ def test_backward_needs_a_scalar_or_a_gradient():
         (x * 2).backward()
     with pytest.raises(ValueError, match=r"gradient has shape \(3,\), not \(2,\)"):
         (x * 2).backward(np.ones(3))
+    with pytest.raises(ValueError, match=r"gradient has shape \(1, 2\), not \(2,\)"):
+        (x * 2).backward(np.ones((1, 2)))
     (x * 2).backward([1, 1])
     (x * 2).backward(tq.Tensor([1.0, 1.0]))
     np.testing.assert_array_equal(x.grad, [4, 4])
@@ -314,6 +317,10 @@ def test_seeds_are_per_thread():
 
     a, b = in_threads(2, draw)
     np.testing.assert_array_equal(a, b)
+    tq.manual_seed(3)
+    own = default_rng().bit_generator.state
+    in_threads(2, draw)
+    assert default_rng().bit_generator.state == own  # another thread's seed is its own
 
 
 def test_grad_mode_nests_and_survives_exceptions():

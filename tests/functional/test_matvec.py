@@ -1,5 +1,7 @@
 """Large matrices times a few vectors, row after row: the numbers of the sum in float64."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,23 @@ def test_linear_of_a_few_rows(vectors):
     assert y.shape == (vectors, 1, 1500)
     exact = in_float64(weight, x) + bias if vectors else np.empty((0, 1500))
     np.testing.assert_allclose(y[:, 0], exact, atol=1e-3)
+
+
+def test_methods_inside_each_other_end_one_by_one():
+    weight, x = np.ones((2, 3), np.float32), np.ones((1, 3), np.float32)
+
+    def by(number):
+        return matvec_by(lambda weight, x: number)
+
+    with by(1):
+        with by(2):
+            assert matvec(weight, x) == 2
+        with pytest.raises(KeyError), by(3):
+            raise KeyError
+        assert matvec(weight, x) == 1
+        others = []
+        thread = threading.Thread(target=lambda: others.append(matvec(weight, x).tolist()))
+        thread.start()
+        thread.join()
+        assert others == [[[3.0, 3.0]]]  # no method is another thread's
+    assert matvec(weight, x).tolist() == [[3.0, 3.0]]

@@ -134,11 +134,15 @@ def test_arrays_are_compared_to_their_last_byte(tmp_path, monkeypatch, length):
         other[place] ^= 1
         arrays[f"differs at {place}"] = other
     arrays |= {"shape": one.reshape(1, -1), "type": one.view(np.int8)}
+    wide = np.arange(length, dtype=np.float64)  # eight bytes each
+    arrays |= {"wide": wide, "wide differs": wide.copy()}
+    arrays["wide differs"][-1] += 1
     safetensors.save(tmp_path / "a.safetensors", arrays)
     entries, _ = safetensors.read_header(tmp_path / "a.safetensors")
     same = {name for name in arrays if safetensors.same_bytes(entries["one"], entries[name])}
     assert same == {"one", "same"}
     assert safetensors.same_bytes(entries["same"], entries["one"])
+    assert not safetensors.same_bytes(entries["wide"], entries["wide differs"])
 
 
 def handmade(path, stored, dtype, shape):

@@ -133,3 +133,10 @@ def test_a_sample_of_rows_is_spread(most, starts):
         starts or [0, 4, 8, 12, 16]
     )
     assert max(len(b["labels"]) for b in batches) <= 2
+
+
+def test_every_epoch_of_every_seed_has_an_order_of_its_own():
+    """Also where seed and epoch add up to the same."""
+    orders = {(seed, epoch): tuple(rows_of_step(12, 12, seed, epoch)) for seed in range(3)
+              for epoch in range(3)}  # fmt: skip
+    assert len(set(orders.values())) == 9

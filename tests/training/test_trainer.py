@@ -348,7 +348,16 @@ def test_damaged_state_is_told(text, tmp_path):
     run(text, tmp_path / "run", steps=1)
     state = tmp_path / "run" / STATE
     content = state.read_bytes()
-    for damaged in (content[:-10], content[:-1] + bytes([content[-1] ^ 1])):
+    first = 8 + int.from_bytes(content[:8], "little")  # of the arrays
+    assert content.count(b'{\\"step\\": 1,') == 1
+    for damaged in (
+        content[:-10],
+        content[:-1] + bytes([content[-1] ^ 1]),
+        content[:first] + bytes([content[first] ^ 1]) + content[first + 1 :],
+        content.replace(
+            b'{\\"step\\": 1,', b'{\\"step\\": 0,'
+        ),  # another step than that of the weights
+    ):
         state.write_bytes(damaged)
         with pytest.raises(ValueError, match="cannot be read"):
             run(text, tmp_path / "run", resume=True)
