@@ -192,6 +192,9 @@ def test_no_conversation_sees_another(tmp_path):
     model = model.astype(np.float64)
     batch = next(iter(task.evaluation_batches()))
     assert len(batch["input_ids"]) == 1 and len(task.rows[0]) == 3
+    lengths = [len(task.validation_data.field("ids", i)) for i in range(3)]
+    counted = [place for length in lengths for place in range(length)]  # RoPE would not show it
+    assert batch["position_ids"][0, : sum(lengths)].tolist() == counted
     together = task.loss(model, batch, 1)
     alone = [task.loss(model, task._pack(task.validation_data, [[i]]), 1) for i in range(3)]
     parameters = list(model.parameters())

@@ -197,3 +197,28 @@ def test_labels_are_smoothed_in_training_alone(of):
         found = task.loss(model.train(training), batch, 40).item()
         assert found == pytest.approx(losses.sum() / 40, rel=1e-4)
     assert task.generation_config(tokenizer)["max_new_tokens"] == 64
+
+
+def test_what_fills_up_a_row_is_masked(of):
+    task, tokenizer = of("classify", training=lines([*TEXTS, {"text": "a", "label": "cat"}]))
+    batch = task.batch(0, 0, 10)
+    lengths = [int(n) for n in task.train_data.lengths("ids")]
+    assert sorted(batch["attention_mask"].sum(1).tolist()) == sorted(lengths)
+    texts = [tokenizer.decode(ids[mask == 1]) for ids, mask in
+             zip(batch["input_ids"], batch["attention_mask"])]  # fmt: skip
+    assert sorted(texts) == sorted([*(one["text"] for one in TEXTS), "a"])
+
+
+def test_a_translation_is_exact_up_to_its_end(of, monkeypatch):
+    """What a model goes on with behind the end is naught, and a missing end is a mistake."""
+    task, _ = of("translate")
+    batch = next(iter(task.evaluation_batches()))
+    labels, end = batch["labels"], task.end
+    rows = [[task.pad, *row[row != -100], 9, 9][: labels.shape[1] + 2] for row in labels]
+    written = np.array([row + [9] * (labels.shape[1] + 2 - len(row)) for row in rows])
+    model = SimpleNamespace(generate=lambda *given, **settings: written)
+    monkeypatch.setattr(type(task).__mro__[1], "measure", lambda *given: {})
+    assert task.measure(model, batch) == {"exact": 4, "pairs": 4}
+    place = int(np.argmax(written[1] == end))
+    written[1, place] = 9
+    assert task.measure(model, batch) == {"exact": 3, "pairs": 4}

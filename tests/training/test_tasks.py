@@ -266,6 +266,11 @@ def test_damaged_records_are_told(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"damaged|index\.json"):
             open_records(tmp_path, ("a", "b"))
+    ends = np.frombuffer(content, np.int64).copy()
+    ends[-1] -= 1  # the last record would lose its last number
+    file.write_bytes(ends.tobytes())
+    with pytest.raises(ValueError, match="the records' ends are damaged"):
+        open_records(tmp_path, ("a", "b"))
     file.unlink()
     with pytest.raises(FileNotFoundError):
         open_records(tmp_path, ("a", "b"))

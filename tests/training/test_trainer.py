@@ -312,7 +312,15 @@ def test_lost_metrics_do_not_lose_the_others(text, tmp_path):
     run(text, tmp_path / "run", steps=6)
     file = tmp_path / "run" / "metrics.jsonl"
     lines = file.read_text().splitlines()
-    damaged = ["{", "[]", "7", '{"step": 9}', lines[2].replace("loss", "lo\0ss"), lines[0]]
+    damaged = [
+        lines[1],
+        "{",
+        "[]",
+        "7",
+        '{"step": 9}',
+        lines[2].replace("loss", "lo\0ss"),
+        lines[0],
+    ]
     huge = lines[3].replace('"lr": ', '"lr": 9' + "0" * 400 + ", ")
     file.write_text("\n".join([*lines[:2], *damaged, huge, *lines[4:]]))
     run(text, tmp_path / "run", resume=True)
@@ -327,6 +335,13 @@ def test_lost_metrics_do_not_lose_the_others(text, tmp_path):
         ({"threads": -1}, "threads must be at least 0"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"steps": -1}, "steps"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"seq_len": 1}, "seq_len must be at least 2"),
+        ({"grad_accumulation": 0}, "grad_accumulation must be at least 1"),
+        ({"learning_rate": 0}, "learning_rate must be a positive number"),
+        ({"grad_clip": 0.0}, "grad_clip must be a positive number"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be from 0 to below 1"),
+        ({"weight_decay": -0.1}, "weight_decay must not be negative"),
         ({"steps": 1e999}, "steps must be int, not inf"),
         ({"seed": True}, "seed must be int, not True"),
         ({"weight_decay": "1"}, "weight_decay must be float, not '1'"),
