@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tinyqwen.cli import ArgumentParser, path, run
-from tinyqwen.models.auto import AutoModelForCausalLM
+from tinyqwen.models.auto import AutoConfig, AutoModelForCausalLM, architecture
 from tinyqwen.storage.files import make_folder
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.train_config import RUN_CONFIG
@@ -77,7 +77,10 @@ def main(arguments=None):
     folder, out = Path(options.run), Path(options.out)
     if out.exists():
         raise FileExistsError(f"{out} exists already; choose another folder")
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    kind = architecture(AutoConfig.from_pretrained(folder))
+    if not kind.__name__.endswith(AutoModelForCausalLM.endings):
+        raise ValueError(f"{folder} holds a {kind.__name__}; compress takes models that write on")
+    model = kind.from_pretrained(folder)
     tokenizer = Tokenizer.from_pretrained(folder)
     length = min(model.config.max_sequence_length, 512)
     texts, held_out = calibration_and_validation(tokenizer, options.data, options.texts, length)

@@ -73,3 +73,10 @@ def test_an_existing_folder_is_left_alone(tmp_path):
         compress.main([str(RUN), str(tmp_path), "--bits", "8"])
     with pytest.raises(FileNotFoundError, match="nowhere"):
         compress.main([str(tmp_path / "nowhere"), str(tmp_path / "out"), "--bits", "8"])
+
+
+def test_what_does_not_write_on_is_refused_by_name(tmp_path):
+    config = tq.BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+    tq.BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+    with pytest.raises(ValueError, match="holds a BertForMaskedLM; compress takes models"):
+        compress.main([str(tmp_path / "bert"), str(tmp_path / "out"), "--bits", "8"])

@@ -56,7 +56,6 @@ def test_texts_are_cut_and_keep_their_marks():
     assert BERT("a b", None, "a b", truncation=True, max_length=3)["labels"] == [2, A, 3]
     left = Tokenizer(BERT.backend, BERT.config | {"truncation_side": "left"})
     assert left("a b a a", truncation=True, max_length=4)["input_ids"] == [2, A, A, 3]
-    assert BERT("a b", max_length=2)["input_ids"] == [2, A, B, 3]  # a limit that nobody applies
     model = Tokenizer(BERT.backend, BERT.config | {"model_max_length": 3})
     assert model("a b", truncation=True)["input_ids"] == [2, A, 3]
 
@@ -84,6 +83,12 @@ def test_words_for_translation_by_hand():
     long, short = WORDS.encode(PAIRS[2]), WORDS.encode(PAIRS[0])
     assert batch["labels"] == [short + [0] * (len(long) - len(short)), long]
     assert WORDS.batch_decode(batch["labels"], skip_special_tokens=True) == PAIRS[::2]
+
+
+def test_a_length_that_would_do_nothing_is_refused():
+    for tokenizer, texts in ((BERT, "cat"), (BERT, ["cat", "a cat"])):
+        with pytest.raises(ValueError, match="max_length is for truncation=True and padding"):
+            tokenizer(texts, max_length=3)
 
 
 def test_batches_refuse():

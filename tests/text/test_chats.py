@@ -100,6 +100,8 @@ def test_chats_refuse():
             BPE.apply_chat_template(empty)
     with pytest.raises(ValueError, match="chat template: "):
         text(CHAT, chat_template="{{ messages.__class__ }}")
+    with pytest.raises(ValueError, match="return_tensors: a text has no tokens"):
+        text(CHAT, return_tensors="np")
     both = {"continue_final_message": True, "add_generation_prompt": True}
     with pytest.raises(ValueError, match="exclude each other"):
         text(CHAT, **both)

@@ -69,6 +69,8 @@ def encode_batch(
     if truncation not in (False, True, "longest_first", "do_not_truncate"):
         raise ValueError(f"truncation must be True, 'longest_first' or False; got {truncation!r}")
     cut = truncation in (True, "longest_first")
+    if max_length is not None and not cut and padding != "max_length":
+        raise ValueError("max_length is for truncation=True and padding='max_length'; add one")
     if max_length is None:
         max_length = tokenizer.config.get("model_max_length")
         if isinstance(max_length, int) and max_length > LONGEST:

@@ -328,7 +328,8 @@ class Tokenizer:
         Python's objects, or meets a limit (`tinyqwen.text.chat_template`).
         """
         lengths = {"padding": padding, "truncation": truncation, "max_length": max_length}
-        if not tokenize and (given := [name for name, value in lengths.items() if value]):
+        of_ids = {**lengths, "return_tensors": return_tensors}
+        if not tokenize and (given := [name for name, value in of_ids.items() if value]):
             raise ValueError(f"{' and '.join(given)}: a text has no tokens to count; set tokenize")
         batched = bool(conversation) and isinstance(conversation[0], (list, tuple))
         texts = render_chats(
