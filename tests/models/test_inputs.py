@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 import tinyqwen as tq
+from tinyqwen.generation import GenerationConfig
+from tinyqwen.generation.prompts import check_prompts
+from tinyqwen.models.inputs import check_mask
 
 SIZES = dict(vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
              num_attention_heads=2)  # fmt: skip
@@ -42,3 +45,13 @@ def test_labels_that_are_no_integers_are_refused(model):
 def test_float16_is_no_dtype_of_a_model(model):
     with pytest.raises(ValueError, match="float32 or float64, not float16"):
         model.astype(np.float16)
+
+
+@pytest.mark.parametrize("value", [-np.inf, -1e9, 0.5, 2])
+def test_a_mask_that_is_added_to_scores_is_no_padding(value):
+    """There 0 is what is seen, and here what is hidden: neither is taken for the other."""
+    mask = np.array([[value, 0, 1]])
+    for check in (check_mask, lambda mask, _: check_prompts([[1, 2, 3]], mask, GenerationConfig())):
+        with pytest.raises(ValueError, match="1 for tokens and 0 for padding"):
+            check(mask, 3)
+    assert check_mask(np.array([[0.0, 1.0, 1.0]]), 3).tolist() == [[[[False, True, True]]]]

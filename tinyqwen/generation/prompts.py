@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tinyqwen.models.inputs import as_array, tells_padding
+
 
 def pad_left(prompts, pad_token_id):
     """Make one array of prompts of unequal length, so that all of them end in the last column.
@@ -39,7 +41,7 @@ def check_prompts(input_ids, attention_mask, config):
         )
     pad = config.pad_token_id
     if attention_mask is not None:
-        mask = np.asarray(attention_mask) != 0
+        mask = tells_padding(as_array(attention_mask)) != 0
         if mask.shape != ids.shape:
             raise ValueError(f"attention_mask has shape {mask.shape}, input_ids have {ids.shape}")
     elif pad is None or pad in config.eos_token_id:

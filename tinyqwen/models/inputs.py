@@ -60,7 +60,14 @@ def check_mask(mask, length):
             f"attention_mask has shape {mask.shape}, expected (batch, {length}): "
             "one entry for each token, cached ones included"
         )
-    return None if mask.all() else padding_mask(mask)
+    return None if tells_padding(mask).all() else padding_mask(mask)
+
+
+def tells_padding(mask):
+    """The mask; ValueError for one that is added to scores, whose 0 would mean the opposite."""
+    if mask.dtype.kind != "b" and not np.isin(mask, (0, 1)).all():
+        raise ValueError("attention_mask has 1 for tokens and 0 for padding; this has other values")
+    return mask
 
 
 def for_cache(x):
