@@ -8,6 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import tinyqwen as tq
+from tinyqwen.autograd.grad_mode import is_grad_enabled
 from tinyqwen.autograd.random import default_rng
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel import workers
@@ -303,3 +304,27 @@ def test_a_killed_worker(model, kind):
         os.kill(parallel._workers[0]._pid, signal.SIGKILL)
         with pytest.raises(MemoryError, match="a worker process was killed"):
             parallel.loss([rows(ids)] * 2)
+
+
+class Watched(Objective):
+    """Says how it was asked: in training or not, with a tape or without."""
+
+    def measure(self, model, batch):
+        return {"training": int(model.training), "taped": int(is_grad_enabled()), "times": 1}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_measurement_leaves_no_trace(model, training, rng):
+    """Not in this process and not in a worker: what was dropped before is dropped after."""
+    model.config.attention_dropout = 0.5
+    model.train(training)
+    ids = rng.integers(0, 50, (2, 9))
+    params = list(model.parameters())
+    out = [np.empty(p.shape, np.float32) for p in params]
+    with DataParallel(model, 2, objective=Watched()) as parallel:
+        before = parallel.gradients(rows(ids), params, out, num_items=16, seed=(4,))
+        assert parallel.measure([rows(ids)] * 3) == {"training": 0, "taped": 0, "times": 3}
+        assert model.training == model.model.training == training
+        assert parallel.gradients(rows(ids), params, out, num_items=16, seed=(4,)) == before
+    plain = model.eval()(ids, labels=ids).loss.item()
+    assert (before == pytest.approx(plain, rel=1e-5)) != training

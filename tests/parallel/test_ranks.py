@@ -1,6 +1,7 @@
 """Ranks, and the optimizer that they share out, over an MPI that is made of threads."""
 
 import math
+import sys
 import threading
 from queue import Queue
 from types import SimpleNamespace
@@ -266,3 +267,45 @@ def test_a_norm_is_of_all_gradients():
         return optimizer.clip_gradients(math.inf)
 
     assert together(2, work) == [6.0, 6.0]  # √(4 · 3²)
+
+
+def test_who_was_started_by_whom(monkeypatch):
+    for name in (*mpi.SIZES, *mpi.RANKS):
+        monkeypatch.delenv(name, raising=False)
+    assert type(mpi.ranks()) is Alone and mpi.launched_rank() == 0
+    for size, rank in zip(mpi.SIZES, mpi.RANKS, strict=True):
+        with monkeypatch.context() as patch:
+            patch.setenv(size, "2")
+            patch.setenv(rank, "1")
+            assert mpi.launched_rank() == 1
+            world = SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1))
+            patch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=world))
+            with pytest.raises(ValueError, match=r"started 2 ranks, but .* library sees 1"):
+                mpi.ranks()
+            patch.setitem(sys.modules, "mpi4py", None)
+            with pytest.raises(ValueError, match="one of 2 ranks, but mpi4py cannot be imported"):
+                mpi.ranks()
+    monkeypatch.setenv(mpi.RANKS[2], "5")  # of a job of one
+    assert mpi.launched_rank() == 0 and type(mpi.ranks()) is Alone
+
+
+def test_who_leaves_takes_the_others_along():
+    def work(ranks):
+        def action():
+            if ranks.rank:
+                raise SystemExit(3)
+
+        return ranks.together(action)
+
+    first, second = together(2, work)
+    assert isinstance(first, ValueError) and str(first) == "rank 1: 3"
+    assert isinstance(second, SystemExit)
+
+
+def test_words_that_are_sent_are_counted_too(tmp_path):
+    def work(ranks):
+        ranks.everybody("abc")
+        return ranks.sent
+
+    assert together(2, work) == [len('"abc"') + 8] * 2
+    assert len(mpi.code_digest()) == 12 and mpi.code_digest() == mpi.code_digest()

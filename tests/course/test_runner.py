@@ -1,0 +1,173 @@
+"""One grader on one submission: its numbers, its time, its words; and what a teacher looks at."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyqwen import functional as F
+from tinyqwen.course import runner, swapping
+from tinyqwen.course.calls import ToDo
+from tinyqwen.course.classroom.pages import to_look_at, unbound
+from tinyqwen.course.classroom.submissions import Student
+from tinyqwen.course.registry import chapter, library
+from tinyqwen.course.runner import Result, points, result_of, rng, run
+from tinyqwen.course.submission import Submission, find_file
+
+NOTHING = Submission({})
+
+
+def grader(name, body, seconds=5):
+    """A grader of that name."""
+
+    def test(submission):
+        """a sign"""
+        return body()
+
+    test.__name__ = name
+    return points(3, f"{name}: value", seconds)(test)
+
+
+def outcome(body, name="test_a", **options):
+    test = grader(name, body)
+    return run(test, NOTHING, result_of(test, "ch04"), **options)
+
+
+def test_every_test_has_numbers_of_its_own_and_they_come_again():
+    drawn = {}
+    for name, seed in (("test_a", 1), ("test_b", 1), ("test_a", 2), ("test_a", 0)):
+        values = [[] for _ in range(2)]
+        for kept in values:
+            outcome(lambda kept=kept: kept.append(rng().random()), name, seed=seed)
+        assert values[0] == values[1]
+        drawn[name, seed] = values[0][0]
+    assert len(set(drawn.values())) == 4
+    default = []
+    outcome(lambda: default.append(rng().random()))
+    assert default == [drawn["test_a", 0]]
+
+
+@pytest.mark.parametrize("declared, most, seconds", [(5, float("inf"), 5), (5, 2, 2), (1, 2, 1)])
+def test_a_test_has_the_time_that_it_declares_and_no_more_than_the_most(
+    declared, most, seconds, monkeypatch
+):
+    given = []
+    monkeypatch.setattr(runner, "time_limit", lambda s, grace: given.append(s) or nullcontext())
+    test = grader("test_a", lambda: None, declared)
+    result = run(test, NOTHING, result_of(test, "ch04"), most=most)
+    assert given == [seconds] and (result.status, result.earned) == ("passed", 3)
+
+
+def test_what_became_of_it_in_words():
+    def fails(error):
+        def body():
+            raise error
+
+        return outcome(body)
+
+    assert fails(AssertionError()).message == "test_a: value: not so"
+    assert fails(AssertionError("seven")).message == "seven"
+    assert (fails(ToDo("silu")).status, fails(ToDo("silu")).earned) == ("todo", 0)
+    broken = fails(KeyError("x"))  # and broken on the right answer, too
+    assert broken.status == "error" and "The grader itself broke" in broken.message
+    assert broken.earned == 0 and broken.looks_for == "a sign" and broken.possible == 3
+    assert rng().random() == np.random.default_rng(0).random()  # none is left behind
+
+
+def test_a_link_that_leads_out_of_a_submission_is_nobodys(tmp_path):
+    one, folder = chapter("ch04"), tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    (tmp_path / "other.py").write_text("")
+    (folder / one.file).symlink_to(tmp_path / "other.py")
+    assert find_file(one, folder) is None
+    (folder / one.file).unlink()
+    (folder / "ch04_mine.py").write_text("")
+    (folder / "Ch04 (1).py").write_text("")
+    assert find_file(one, folder) == (folder / "Ch04 (1).py").resolve()
+    (folder / one.file).write_text("")
+    assert find_file(one, folder) == (folder / one.file).resolve()  # the stub's own name wins
+    assert find_file(chapter("ch05"), folder) is None
+
+
+# ---------------------------------------------------------------------------------------------
+# What a teacher looks at
+# ---------------------------------------------------------------------------------------------
+
+
+def results(*statuses, **more):
+    return [Result(f"test_{i}", "ch04", "t", 1, status=s, **more) for i, s in enumerate(statuses)]
+
+
+def looked_at(*groups, notes=(), trouble=()):
+    student = Student("ada", "ada", Path(), notes=list(notes), trouble=list(trouble))
+    student.results = dict(zip(("ch04", "ch05"), groups))
+    return to_look_at(student)
+
+
+def test_what_is_said_of_a_student():
+    assert looked_at(results("passed", "todo")) == []
+    (note,) = looked_at(results("todo", "todo"))
+    assert note.startswith("everything is to do: there is no Python file")
+    assert looked_at(results("todo"), notes=["a"], trouble=["b"]) == ["a", "b"]
+    assert looked_at(results("error", "passed"), results("error")) == ["a grader broke in 2 tests"]
+    assert looked_at(results("waiting", "waiting")) == ["2 tests were not reached"]
+    broken = results("failed", message="f.py is not Python:\n  line 2: why\n  x", unreadable=True)
+    assert looked_at(broken) == ["ch04: f.py is not Python"]
+    assert looked_at(results("failed", message="wrong")) == []
+
+
+def test_what_is_not_enforced():
+    assert unbound({}) == [] and unbound({"landlock": "yes", "seccomp": "yes: all"})[:1] != ["no"]
+    sentences = [
+        s for s in unbound({"landlock": "no: old kernel", "seccomp": "yes"}) if "mac" not in s
+    ]
+    assert len(sentences) == 1 and "Landlock is missing" in sentences[0]
+
+
+# ---------------------------------------------------------------------------------------------
+# Swapping
+# ---------------------------------------------------------------------------------------------
+
+
+def test_the_fused_loss_is_made_of_both_that_a_student_wrote():
+    calls = []
+
+    def counted(name):
+        original = library(name).raw
+
+        def function(*args, **options):
+            calls.append(name)
+            return original(*args, **options)
+
+        return function
+
+    hidden, weight, labels = np.ones((2, 3)), np.arange(12.0).reshape(4, 3), np.array([1, 2])
+    alone = float(F.linear_cross_entropy(hidden, weight, labels))
+    with swapping.swap({name: counted(name) for name in ("linear", "cross_entropy")}) as names:
+        assert float(F.linear_cross_entropy(hidden, weight, labels)) == pytest.approx(alone)
+    assert calls == names == ["linear", "cross_entropy"]
+
+
+def test_a_function_that_is_not_written_swaps_nothing():
+    def silu(x):
+        raise NotImplementedError
+
+    assert swapping.written_functions(silu) == {}
+    with swapping.swap(silu) as names:
+        assert names == []
+
+    def gelu(x):
+        if x is None:
+            raise NotImplementedError
+        return x, None
+
+    assert swapping.written_functions(gelu) == {}
+    assert list(swapping.written_functions(lambda_of())) == ["silu"]
+
+
+def lambda_of():
+    def silu(x):
+        return x, lambda g: (g,)
+
+    return silu
