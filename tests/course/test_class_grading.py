@@ -730,6 +730,29 @@ def test_a_job_ends_in_its_time_and_its_words_are_counted(tmp_path, monkeypatch)
     assert job.longest(["ch04"]) == 105 and job.longest(range(13)) == 645
 
 
+GIGABYTES = """
+import numpy as np
+from tinyqwen import functional as F
+
+def cross_attention(query, key, value, head_dim, mask=None, dropout=0.0):
+    line = np.zeros((1, 1, 20_000, 1))
+    return F.grouped_query_attention.raw(line, line, line)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS sets no limit on memory")
+def test_what_is_lent_makes_no_gigabytes_of_a_few_numbers(tmp_path):
+    """Lent functions run in the grader's process, which has a limit of its own."""
+    (tmp_path / "ch14_encoder_decoder.py").write_text(GIGABYTES)
+    request = json.dumps({"path": str(tmp_path), "seeds": {"ch14": 3}, "most": 5.0})
+    command = [sys.executable, "-m", "tinyqwen.course.classroom.job", request]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        (done,) = map(json.loads, process.stdout)
+        used = os.wait4(process.pid, 0)[2].ru_maxrss << 10
+    message = next(r["message"] for r in done["results"] if "cross_attention" in r["name"])
+    assert "cross_attention raised MemoryError" in message and used < 1 << 30
+
+
 @pytest.mark.slow
 def test_who_hands_in_again_gets_other_inputs(submissions, tmp_path):
     """The seed that the first report prints is worth nothing to the second submission."""

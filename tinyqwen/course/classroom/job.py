@@ -18,7 +18,7 @@ from tinyqwen.course.registry import chapter
 from tinyqwen.course.runner import graders_of, result_of, run
 from tinyqwen.course.submission import submitted
 
-OWN_MEMORY = 8 << 30  # bytes of address space that grading takes at the most
+OWN_MEMORY = 2 << 30  # bytes of address space that grading takes, what is lent included
 MAX_WORDS = 300_000  # characters that a student's reports hold, all together
 
 
