@@ -60,7 +60,7 @@ def test_a_bend_is_where_nine_tenths_are_done():
     points = [(1, 6.0), (15, 3.0), (30, 1.6), (45, 1.4), (60, 1.0)]
     assert bend_of(points) == 45  # 1.0 + 0.1 · 5.0 = 1.5
     (ax,) = training.by_kind({"copied": points}, floor=0.3).axes
-    assert "copied: step 45" in [text.get_text() for text in ax.texts]
+    assert "step 45" in [text.get_text() for text in ax.texts]
 
 
 def test_a_power_law_is_a_line_with_plain_numbers():

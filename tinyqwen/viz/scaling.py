@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, RED, figure, plain_log, style
+from tinyqwen.viz.style import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    RED,
+    SKY,
+    YELLOW,
+    color_of,
+    figure,
+    plain_log,
+    style,
+)
 
 
 def power_line(x, y, line, xlabel, ylabel, others=None):
@@ -32,7 +44,8 @@ def power_line(x, y, line, xlabel, ylabel, others=None):
 def shares(rows, xlabel):
     """How a whole is divided, in several ways: a stacked bar of shares for each.
 
-    rows: {name of the bar: {part: amount}}; parts of all bars are colored in turn.
+    rows: {name of the bar: {part: amount}}. Parts of the model have their colors; what is none is
+    colored in turn.
     """
     from matplotlib.ticker import PercentFormatter
 
@@ -40,8 +53,8 @@ def shares(rows, xlabel):
         fig, ax = figure(size=(9.0, 0.75 * len(rows) + 0.8))
         for y, parts in enumerate(rows.values()):
             left, total = 0.0, sum(parts.values())
-            for (part, amount), color in zip(parts.items(), (BLUE, ORANGE, GREEN, GRAY, RED)):
-                share = amount / total
+            for (part, amount), other in zip(parts.items(), (SKY, GRAY, RED, YELLOW)):
+                share, color = amount / total, color_of(part, other)
                 ax.barh(y, share, left=left, color=color, height=0.62, edgecolor="white")
                 if share > 0.035:
                     text = f"{part}\n{share:.0%}" if share > 0.09 else f"{share:.0%}"

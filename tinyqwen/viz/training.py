@@ -1,7 +1,9 @@
 """Pictures of a training run."""
 
 from tinyqwen.analysis.interpret import bend_of
-from tinyqwen.viz.style import BLUE, GRAY, ORANGE, RED, figure, plain_log, style
+from tinyqwen.viz.style import BLUE, GRAY, ORANGE, PALETTE, RED, figure, plain_log, style
+
+BESIDE_FLOOR = [color for color in PALETTE if color != RED]  # which the floor has
 
 
 def loss_curve(metrics, floor=None):
@@ -40,15 +42,15 @@ def loss_curve(metrics, floor=None):
     return fig
 
 
-def _draw_floor(ax, floor, above=False):
+def _draw_floor(ax, floor, above=False, left=False):
     ax.axhline(floor, color=RED, linestyle="--", linewidth=1.2)
     ax.annotate(
         f"floor: entropy of the text, {floor:.3f}",
-        (0.99, floor),
+        (0.01 if left else 0.99, floor),
         xycoords=("axes fraction", "data"),
         xytext=(0, 3 if above else -4),
         textcoords="offset points",
-        ha="right",
+        ha="left" if left else "right",
         va="bottom" if above else "top",
         color=RED,
         fontsize=9,
@@ -63,13 +65,14 @@ def by_kind(costs, floor):
     """
     with style():
         fig, ax = figure(size=(8.4, 4.2))
+        ax.set_prop_cycle(color=BESIDE_FLOOR)
         for kind, points in costs.items():
             steps, nats = zip(*points)
             (line,) = ax.plot(steps, nats, label=kind)
             bend = bend_of(points)
             ax.plot(bend, dict(points)[bend], "o", color=line.get_color())
             ax.annotate(
-                f"{kind}: step {bend}",
+                f"step {bend}",
                 (bend, dict(points)[bend]),
                 xytext=(6, 5),
                 textcoords="offset points",
@@ -77,7 +80,7 @@ def by_kind(costs, floor):
                 fontsize=9,
             )
         if floor is not None:
-            _draw_floor(ax, floor)
+            _draw_floor(ax, floor, left=True)
         ax.set(xscale="log", yscale="log", xlabel="step", ylabel="loss (nats per token)")
         plain_log(ax.xaxis)
         plain_log(ax.yaxis)
@@ -95,6 +98,8 @@ def loss_curves(runs, decay=0.9, ylabel="loss (nats per token)", floor=None, fir
     """
     with style():
         fig, ax = figure(size=(8.4, 3.6))
+        if floor is not None:
+            ax.set_prop_cycle(color=BESIDE_FLOOR)
         for name, losses in runs.items():
             steps = range(first, first + len(losses))
             (line,) = ax.plot(steps, smoothed(losses, decay), label=name)
