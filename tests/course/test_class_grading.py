@@ -735,7 +735,7 @@ import numpy as np
 from tinyqwen import functional as F
 
 def cross_attention(query, key, value, head_dim, mask=None, dropout=0.0):
-    line = np.zeros((1, 1, 20_000, 1))
+    line = np.zeros((1, 1, 30_000, 1))
     return F.grouped_query_attention.raw(line, line, line)
 """
 
