@@ -24,6 +24,11 @@ def test_times():
     assert limit.PATIENCE == 4 and "a quarter of what it waits" in README
 
 
+def test_memory():
+    assert (outside.MEMORY, job.OWN_MEMORY) == (1 << 30, 2 << 30)
+    assert "1 GB, and 2 GB for the grader's process" in README
+
+
 def test_words_and_attacks():
     assert f"messages end at {job.MAX_WORDS:,} characters" in README
     attacks = len(test_attacks.ATTACKS + test_attacks.SOURCES + test_attacks.FILES)
