@@ -25,8 +25,8 @@ def test_times():
 
 
 def test_memory():
-    assert (outside.MEMORY, job.OWN_MEMORY) == (1 << 30, 2 << 30)
-    assert "1 GB, and 2 GB for the grader's process" in README
+    assert (outside.MEMORY, job.OWN_MEMORY) == (1 << 30, 3 << 30)
+    assert "1 GB, and 3 GB for the grader's process" in README
 
 
 def test_words_and_attacks():
