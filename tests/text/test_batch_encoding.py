@@ -123,3 +123,33 @@ def test_how_a_file_was_used_is_not_how_it_is_read(tmp_path):
     again = Tokenizer.from_pretrained(tmp_path)
     assert again.encode("a b") == [2, A, B, 3]
     assert again.encode_batch(["a", "a b"]) == [[2, A, 3], [2, A, B, 3]]
+
+
+def test_what_a_batch_is_filled_up_with():
+    """Labels with the padding token, as ids are; on the right, unless the config says otherwise."""
+    tokenizer = Tokenizer(BERT.backend, BERT.config | {"pad_token": "[MASK]"})
+    batch = tokenizer(["a", "a b"], None, ["b a", "b"], padding=True)
+    assert batch["input_ids"] == [[2, A, 3, 4], [2, A, B, 3]]
+    assert batch["labels"] == [[2, B, A, 3], [2, B, 3, 4]]
+    assert batch["attention_mask"] == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    longer = tokenizer(["a b a b"], padding="max_length", max_length=3)  # which cuts nothing
+    assert longer["input_ids"] == [[2, A, B, A, B, 3]]
+    assert set(WORDS("I have")) == {"input_ids", "attention_mask"}
+
+
+@pytest.mark.parametrize("limit", [2048, 1 << 20, 10**30])
+def test_a_limit_of_the_config_unless_it_stands_for_none(limit):
+    tokenizer = Tokenizer(BERT.backend, BERT.config | {"model_max_length": limit})
+    if limit > 1 << 31:
+        with pytest.raises(ValueError, match="need max_length"):
+            tokenizer("a b", truncation=True)
+    else:
+        assert len(tokenizer("a " * 3000, truncation=True)["input_ids"]) == min(limit, 3002)
+
+
+def test_of_two_equal_texts_the_first_is_cut_first():
+    """The odd one stays with the second."""
+    assert cut_lengths(5, 5, 7) == (3, 4)
+    assert BERT("a b a", "b a b", truncation=True, max_length=8)["input_ids"] == [
+        2, A, B, 3, B, A, B, 3,
+    ]  # fmt: skip

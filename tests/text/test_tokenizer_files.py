@@ -147,3 +147,19 @@ def test_marian_refuses(marian, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         Tokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:this tokenizer does not know")
+@pytest.mark.parametrize("old", [True, False])
+def test_marks_are_found_as_they_stand_and_other_tokens_as_text_is_read(tmp_path, old):
+    """In lower case, here; whether added_tokens.json names them or `added_tokens_decoder` does."""
+    config = {"eos_token": "<UP>"}
+    if old:
+        (tmp_path / "added_tokens.json").write_text(json.dumps({"<UP>": 12, "<PLAIN>": 13}))
+    else:
+        config["added_tokens_decoder"] = {"12": {"content": "<UP>", "special": True},
+                                          "13": {"content": "<PLAIN>"}}  # fmt: skip
+    tokenizer = bert(tmp_path, **config)
+    found = [tokenizer.encode(text, False) for text in ("the <UP> <PLAIN>", "<plain>", "<up>")]
+    assert found[:2] == [[6, 12, 13], [13]] and 12 not in found[2]
+    assert list(tokenizer.special_tokens)[-1] == "<UP>"
