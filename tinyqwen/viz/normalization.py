@@ -5,6 +5,7 @@ import numpy as np
 from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, GREEN, ORANGE, PALETTE, SKY, figure, style
 
 LARGEST = float(np.finfo(np.float32).max)
+NORM = "#D4D4D4"  # a norm's gray, light enough to be written on
 
 
 def depth(curves, ylabel):
@@ -125,7 +126,7 @@ def wirings():
             ax.plot(10.3, 0, ">", color=GRAY if ax is post else GREEN, ms=9)
         for start in (0.4, 5.4):
             _branch(post, start, [("f", 1.6)])
-            _box(post, start + 4.05, 0, "norm", ORANGE)
+            _box(post, start + 4.05, 0, "norm", NORM)
             _branch(pre, start, [("norm", 0.9), ("f", 2.3)])
     return fig
 
@@ -135,7 +136,7 @@ def _branch(ax, start, boxes):
     out, back = start + 0.1, start + 3.1
     ax.plot([out, out, back, back], [0, 0.95, 0.95, 0], color=GRAY, lw=1.5, zorder=1)
     for label, x in boxes:
-        _box(ax, start + x, 0.95, label, ORANGE if label == "norm" else "white")
+        _box(ax, start + x, 0.95, label, NORM if label == "norm" else "white")
     ax.plot(back, 0, "o", mfc="white", mec="black", ms=15, zorder=3)
     ax.text(back, -0.01, "+", ha="center", va="center", fontsize=12, zorder=4)
 
