@@ -162,7 +162,7 @@ def multipliers(scales, turns):
             left.plot(pairs, scale, "o-", markersize=3, color=color, label=name)
         left.set(xlabel="pair i", ylabel="its frequency times", ylim=(0, 1.08))
         left.set(title="the multipliers")
-        left.legend(loc="center right")
+        fig.legend(*left.get_legend_handles_labels(), loc="outside right center")
         right.semilogy(pairs, turns, "o-", markersize=3, color=GRAY)
         right.axhline(1, color=RED, linestyle="--", linewidth=1)
         right.annotate(
