@@ -796,6 +796,33 @@ def test_a_stopped_run_goes_on(submissions, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_killed_class_leaves_no_process(tmp_path):
+    """Whoever sleeps would sleep on for the minutes that are a student's, and nobody would know."""
+    (tmp_path / "in" / "ada").mkdir(parents=True)
+    (tmp_path / "in" / "ada" / FILE).write_text("import time\ntime.sleep(1000)\n")
+
+    def left():
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                lines.append(path.read_bytes().decode("utf-8", "replace"))
+        return [line for line in lines if f"{tmp_path}/book/" in line]
+
+    def wait_until(condition, seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not condition():
+            time.sleep(0.1)
+        return condition()
+
+    process = command(tmp_path / "in", "--out", tmp_path / "book.csv", "--chapters", "ch04")
+    assert wait_until(left, 60)
+    process.kill()
+    finished(process)
+    assert wait_until(lambda: not left(), 6), left()
+
+
+@pytest.mark.slow
 def test_no_submission_stops_the_class(tmp_path):
     """A terabyte that is not there, a file that nobody may read, one that is not Python, names that
     do not fit or fall together: whoever is graded later keeps the points, and a row, and the

@@ -7,13 +7,15 @@ worker), restarts (how often a worker was lost), loaded (false if a worker could
 which may be the machine's doing). `grading` starts it, and reads that.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 
-from tinyqwen.course.isolation import fences, received
+from tinyqwen.course.isolation import fences, kernel, received
 from tinyqwen.course.registry import chapter
 from tinyqwen.course.runner import graders_of, result_of, run
 from tinyqwen.course.submission import submitted
@@ -74,6 +76,8 @@ def taken() -> int:
 
 def main():
     request = json.loads(sys.argv[1])
+    with contextlib.suppress(OSError):  # on Linux it ends with the class, however that ends
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     fences.limit("RLIMIT_AS", taken() + OWN_MEMORY)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints, a grader or a library, does not print among the results
