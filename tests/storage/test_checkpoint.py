@@ -735,6 +735,12 @@ def test_a_quantized_checkpoint_that_does_not_say_so_is_explained(tmp_path, endi
         tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
 
 
+def test_a_checkpoint_of_another_kind_is_told_by_its_name(tmp_path):
+    make(tq.Qwen2ForSequenceClassification).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"missing .*it is a Qwen2ForSequenceClassification\)"):
+        tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+
+
 def test_whatever_is_said_of_names_names_ten(tmp_path):
     """Arrays that a body does not use, that are no numbers, that no shard has, that are no keys."""
     model = make()

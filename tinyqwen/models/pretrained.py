@@ -314,7 +314,7 @@ def _match(model, path, entries, dtype):
     if problems:
         raise ValueError(
             f"{path}: does not fit {type(model).__name__}: {some(problems, '; ')}"
-            f"{_likely_cause(entries)}"
+            f"{_likely_cause(model, entries)}"
         )
     if new:
         warnings.warn(f"{path}: new and random, to be trained: {some(new)}", stacklevel=3)
@@ -325,7 +325,7 @@ def _match(model, path, entries, dtype):
     return jobs
 
 
-def _likely_cause(entries):
+def _likely_cause(model, entries):
     """What a checkpoint with such names probably is, as the end of a sentence; "" if unknown."""
     for prefix, cause in CAUSES.items():
         if entries and all(entry.name.startswith(prefix) for entry in entries.values()):
@@ -333,6 +333,9 @@ def _likely_cause(entries):
     for ending, cause in PACKED.items():
         if any(name.endswith(ending) for name in entries):
             return f" (some names end with {ending!r}: {cause})"
+    named = model.config.extra.get("architectures")
+    if isinstance(named, list) and named and type(model).__name__ not in named:
+        return f" (config.json says that it is a {named[0]!s:.100})"
     return ""
 
 
