@@ -39,6 +39,7 @@ STUDIES = {
     "packed": lambda folder: packed.tokens(),
     **{n: getattr(studies, n) for n in ("classifiers", "ranks", "students", "pruned")},
 }  # tables of their own
+OF_THE_MODEL = ("tuning", "classifiers", "ranks", "students", "pruned")  # which is bundled
 
 
 def parse_arguments(arguments=None):
@@ -107,6 +108,8 @@ def _network(text):
 def main(arguments=None):
     """The command; returns the exit status."""
     options = parse_arguments(arguments)
+    if missing := [name for name in options.subjects if name in OF_THE_MODEL and not BASE.is_dir()]:
+        raise FileNotFoundError(f"bench {missing[0]} is for the repository: {BASE} is missing")
     described = machine.describe()
     print(machine.summary(described))
     peers = () if options.alone else options.peers

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinyqwen import bench, compress, grade, inspect
+from tinyqwen.course import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = [
@@ -83,3 +84,27 @@ def test_closed_streams(closed, command, code, says, tmp_path):
     assert says in done.stdout + done.stderr
     assert (done.stdout + done.stderr == "") == (says == "")
     assert (tmp_path / "run" / "model.safetensors").exists() == command.startswith("train")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "grade --make-gradescope a.zip", "grade --self-test", "grade class --out a.csv",
+        "train --student class --steps 1", "bench tuning", "bench students",
+    ],
+)  # fmt: skip
+def test_what_needs_the_repository_says_so(command, monkeypatch, tmp_path):
+    """Beside an installed package are no graders, no texts and no model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "class" / "ada").mkdir(parents=True)
+    monkeypatch.setattr(registry, "GRADERS", tmp_path / "tests" / "assignments")
+    monkeypatch.setattr(bench, "BASE", tmp_path / "data" / "model")
+    registry.chapters.cache_clear()
+    name, *arguments = command.split()
+    monkeypatch.setattr("sys.argv", [name, *arguments])
+    try:
+        with pytest.raises((ValueError, FileNotFoundError), match="is missing"):
+            importlib.import_module(f"tinyqwen.{name}").main()
+    finally:
+        registry.chapters.cache_clear()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class"]

@@ -46,7 +46,10 @@ class Chapter:
 
 @cache
 def chapters() -> dict[str, Chapter]:
-    """All chapters that have an assignment, {"ch04": Chapter, …}, in order."""
+    """All chapters that have an assignment, {"ch04": Chapter, …}, in order.
+
+    Raises ValueError where there are none, as beside an installed package.
+    """
     found = {}
     for path in sorted(GRADERS.glob("test_ch[0-9][0-9]_*.py")):
         file = path.name.removeprefix("test_")
@@ -56,6 +59,10 @@ def chapters() -> dict[str, Chapter]:
             raise ValueError(f"{path}: {told} must be set to a literal at the top")
         found[file[:4]] = Chapter(
             file[:4], file, literals["TITLE"], literals["ASSIGNED"], literals.get("STRETCH", ())
+        )
+    if not found:
+        raise ValueError(
+            f"{GRADERS} is missing: run this from the repository, not where it is installed"
         )
     return found
 
@@ -75,8 +82,7 @@ def chapter(key) -> Chapter:
     digits = str(key).removeprefix("ch")
     full = f"ch{int(digits):02d}" if digits.isdecimal() else str(key)
     if full not in chapters():
-        there = ", ".join(chapters()) or f"none: {GRADERS} is missing"
-        raise ValueError(f"no assignment {key!r}; there are {there}")
+        raise ValueError(f"no assignment {key!r}; there are {', '.join(chapters())}")
     return chapters()[full]
 
 
