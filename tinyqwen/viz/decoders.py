@@ -161,14 +161,14 @@ def multipliers(scales, turns):
         for color, (name, scale) in zip(PALETTE, scales.items()):
             left.plot(pairs, scale, "o-", markersize=3, color=color, label=name)
         left.set(xlabel="pair i", ylabel="its frequency times", ylim=(0, 1.08))
-        left.set(title="the multipliers")
+        left.set(title="the multipliers", xticks=pairs[::3])
         fig.legend(*left.get_legend_handles_labels(), loc="outside right center")
         right.semilogy(pairs, turns, "o-", markersize=3, color=GRAY)
         right.axhline(1, color=RED, linestyle="--", linewidth=1)
         right.annotate(
             "one turn", (0, 1), (2, 4), textcoords="offset points", color=RED, fontsize=9
         )
-        right.set(xlabel="pair i", title="turns within the original length")
+        right.set(xlabel="pair i", title="turns within the original length", xticks=pairs[::3])
     return fig
 
 
