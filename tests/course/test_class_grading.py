@@ -797,17 +797,21 @@ def test_a_stopped_run_goes_on(submissions, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_killed_class_leaves_no_process(tmp_path):
+@pytest.mark.parametrize("running", ["book", "temporary"])  # the job, and its worker too
+def test_a_killed_class_leaves_no_process(tmp_path, monkeypatch, running):
     """Whoever sleeps would sleep on for the minutes that are a student's, and nobody would know."""
     (tmp_path / "in" / "ada").mkdir(parents=True)
     (tmp_path / "in" / "ada" / FILE).write_text("import time\ntime.sleep(1000)\n")
 
-    def left():
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+
+    def left(mark=tmp_path):
         lines = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 lines.append(path.read_bytes().decode("utf-8", "replace"))
-        return [line for line in lines if f"{tmp_path}/book/" in line]
+        return [line for line in lines if f"{mark}/" in line]
 
     def wait_until(condition, seconds):
         until = time.monotonic() + seconds
@@ -816,7 +820,7 @@ def test_a_killed_class_leaves_no_process(tmp_path):
         return condition()
 
     process = command(tmp_path / "in", "--out", tmp_path / "book.csv", "--chapters", "ch04")
-    assert wait_until(left, 60)
+    assert wait_until(lambda: left(tmp_path / running), 60)
     process.kill()
     finished(process)
     assert wait_until(lambda: not left(), 6), left()

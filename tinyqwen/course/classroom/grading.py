@@ -17,6 +17,7 @@ than those that its author has read of. Beside gradebook.csv stands the folder g
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -217,6 +218,7 @@ def _run_job(student, keys, settings, running, stopped, bar):
         student.results.pop(key, None)
     seeds = {key: student.seeds[key] for key in keys}
     request = {"path": str(student.path.absolute()), "seeds": seeds, **settings}
+    request["class"] = os.getpid()  # with which the job is to end
     process = subprocess.Popen(
         [sys.executable, "-m", "tinyqwen.course.classroom.job", json.dumps(request)],
         cwd=ROOT,

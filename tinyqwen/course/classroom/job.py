@@ -78,6 +78,8 @@ def main():
     request = json.loads(sys.argv[1])
     with contextlib.suppress(OSError):  # on Linux it ends with the class, however that ends
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != request.pop("class", os.getppid()):
+        return  # it has ended already
     fences.limit("RLIMIT_AS", taken() + OWN_MEMORY)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints, a grader or a library, does not print among the results
