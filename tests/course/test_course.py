@@ -768,6 +768,17 @@ def test_isolated_inputs_are_drawn_and_come_again_with_the_seed(tmp_path):
     assert told[2] == told[3] and told[2][0] == "5"
 
 
+def test_one_digit_is_a_chapter_and_all_counts_agree(stubs):
+    """`-k ch1` is not also chapters 10 to 19; what is for honor is no point, and counted apart."""
+    _, text = run_pytest(stubs, "-k", "ch1")
+    assert "01 Autograd" in text and "10 " not in text.split("scoreboard")[1].split("deselected")[0]
+    to_do, honor = re.search(r"(\d+) to do, (\d+) for honor in", text).groups()
+    graders = runner.graders_of(chapter("ch01"))
+    assert int(to_do) == sum(test.points.number > 0 for test in graders)
+    assert int(to_do) + int(honor) == len(graders)
+    assert re.search(rf"01 Autograd +0/\d+ .* {to_do}$", text, re.MULTILINE)
+
+
 def test_nothing_is_scored_where_nothing_is_run():
     folder = ROOT / "chapters" / "assignments"
     _, text = run_pytest(folder, "-k", "ch4", "--collect-only")
