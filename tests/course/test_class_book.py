@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 
 import pytest
 
@@ -27,6 +28,7 @@ def jobs(monkeypatch):
     class Job:
         def __init__(self, command, **options):
             request = json.loads(command[-1])
+            assert request.pop("class") == os.getpid()
             path, seeds = grading.Path(request.pop("path")), request.pop("seeds")
             started.append((path.name, seeds, request))
             self.returncode, self.stderr = 0, io.StringIO("no memory\n")

@@ -136,6 +136,24 @@ def test_names_that_look_alike_are_two_students(tmp_path):
     assert texts == [repr(n) for n in ("ada lovelace", "ada\nlovelace", "ada\u200b", "ada\u202e")]
 
 
+def test_nobody_adds_to_a_folder_or_a_zip(tmp_path):
+    """A zip or a file that bears a folder's name is another submission, and displaces nothing."""
+    folder = tmp_path / "in"
+    (folder / "ada").mkdir(parents=True)
+    (folder / "ada" / "ch04_swiglu.py").write_text(HONEST)
+    with zipfile.ZipFile(folder / "ada.zip", "w") as archive:
+        archive.writestr("ch04_swiglu.py", "# first by its bytes")
+    (folder / "ada_ch04.py").write_text("x = 1\n")
+    (folder / "ada_ch05.py").write_text(NORM)
+    students = collected(folder, ["ch04", "ch05"], tmp_path / "out")
+    assert [(name, sorted(s.contents)) for name, s in students.items()] == [
+        ("ada", ["ch04"]),
+        ("ada-2", ["ch04"]),
+        ("ada-3", ["ch04", "ch05"]),
+    ]
+    assert (students["ada"].path / "ch04_swiglu.py").read_text() == HONEST
+
+
 def test_every_name_but_a_systems_own_is_a_row(tmp_path):
     for name in ("__ada", "-rf", "   ", ".hidden", "__MACOSX"):
         (tmp_path / "in" / name).mkdir(parents=True)
@@ -204,6 +222,8 @@ def test_how_much_of_a_student_is_read_and_told(tmp_path, monkeypatch):
     for i in range(3):
         (folder / "large" / f"ch0{4 + i}.ipynb").write_text(notebook("x = 1\n" * 150))
         (folder / "wide" / f"ch0{4 + i}.ipynb").write_text(notebook("x = 1") + " " * 5000)
+    with pytest.raises(ValueError, match="more than 2000 cells"):
+        cells_of(notebook(*["x = 1"] * 2001))
     monkeypatch.setattr(submissions, "MAX_CODE", 2000)
     monkeypatch.setattr(submissions, "MAX_ZIP", 6000)
     students = collected(folder, ["ch04", "ch05", "ch06"], tmp_path / "out")

@@ -23,7 +23,7 @@ from tinyqwen.course.registry import NAMED, chapter_named, chapters, names_in
 from tinyqwen.storage.files import make_folder
 
 MAX_FILES, MAX_NOTEBOOK, MAX_ZIP = 2000, 16 << 20, 64 << 20  # files; bytes
-MAX_CODE = 2 << 20  # characters of a student's that are parsed, here, where nothing ends it
+MAX_CODE = 1 << 20  # characters of a student's that are parsed, here, where nothing ends it
 MAX_NOTES = 10
 KINDS = (".py", ".ipynb")
 
@@ -69,15 +69,18 @@ def collect(folder, keys, into) -> list[Student]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of submissions")
-    handed_in = {}  # name: [entries]
+    handed_in = {}  # (name, the folder or zip, or ""): [entries]
     for path in sorted(folder.iterdir()):
         if not _hidden(path.name):
-            handed_in.setdefault(student_of(path), []).append(path)
+            whole = path.is_dir() or path.suffix.lower() == ".zip"  # to which nobody adds a file
+            key = student_of(path), path.name if whole else ""
+            handed_in.setdefault(key, []).append(path)
     if not handed_in:
         raise ValueError(f"{folder}: nothing in it, so no submission")
     students, names, slugs = [], set(), {"index", "class"}
     # Whose name can be printed has it first: another one that would look the same gets a number.
-    for raw, paths in sorted(handed_in.items(), key=lambda pair: received.name(pair[0]) != pair[0]):
+    in_order = sorted(handed_in.items(), key=lambda pair: received.name(pair[0][0]) != pair[0][0])
+    for (raw, _), paths in in_order:
         name = _unlike(names, received.name(raw))
         slug = _unlike(slugs, re.sub(r"[^\w.-]", "_", name)[:40], str.lower)
         student = Student(name, slug, Path(into) / slug)
@@ -123,6 +126,8 @@ def chapter_of(name, source) -> str | None:
 def cells_of(notebook) -> list[str]:
     """The texts of a notebook's code cells."""
     cells = json.loads(notebook)["cells"]
+    if len(cells) > MAX_FILES:
+        raise ValueError(f"there are more than {MAX_FILES} cells in it")
     return ["".join(c["source"]) for c in cells if c.get("cell_type") == "code"]
 
 
