@@ -779,6 +779,29 @@ def test_one_digit_is_a_chapter_and_all_counts_agree(stubs):
     assert re.search(rf"01 Autograd +0/\d+ .* {to_do}$", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    "code, names",
+    [
+        ("import numpy as np, math, os.path\nimport matplotlib.pyplot as plt", []),
+        ("import scipy.special\nfrom torch import nn", ["scipy", "torch"]),
+        ("def f():\n    import pandas.io as io\n    from . import mine", ["pandas"]),
+        ("from tinyqwen.course import reference", ["tinyqwen.course"]),
+        ("from tinyqwen.text import bpe", []),
+    ],
+)
+def test_what_a_class_does_not_have_is_told_at_home(code, names):
+    assert registry.absent_in_class(code, "import numpy\nfrom tinyqwen.text import bpe") == names
+
+
+def test_ones_own_run_warns_of_what_a_class_does_not_have(tmp_path):
+    """The same file loads here, and not there."""
+    (tmp_path / "scipy.py").write_text("")
+    code = "import sys\nsys.path.insert(0, {!r})\nimport scipy\ndef rms_norm(x): return x, None\n"
+    (tmp_path / chapters()["ch05"].file).write_text(code.format(str(tmp_path)))
+    _, text = run_pytest(tmp_path, "-k", "ch05")
+    assert "ch05_normalization.py: not there when a class is graded: scipy" in text
+
+
 def test_nothing_is_scored_where_nothing_is_run():
     folder = ROOT / "chapters" / "assignments"
     _, text = run_pytest(folder, "-k", "ch4", "--collect-only")

@@ -15,6 +15,7 @@ would take DIR for a folder of tests until then, and run a conftest.py in it.
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,10 @@ from tinyqwen.course.authoring.shortcuts import confirmed, weak_tests
 from tinyqwen.course.capstone import standing
 from tinyqwen.course.classroom.reports import Reports
 from tinyqwen.course.clock import time_limit
-from tinyqwen.course.registry import GRADERS, ROOT, STUBS, chapters
+from tinyqwen.course.registry import GRADERS, ROOT, STUBS, absent_in_class, chapters
 from tinyqwen.course.runner import result_of, run
 from tinyqwen.course.scoreboard import by_chapter, count, scoreboard
-from tinyqwen.course.submission import submitted
+from tinyqwen.course.submission import find_file, submitted
 from tinyqwen.course.swapping import swap, written_functions
 from tinyqwen.viz.comparison import comparison
 from tinyqwen.viz.style import save
@@ -109,6 +110,15 @@ class Grading:
             result.picture = None
         self.reports.write(self.counted())
         return result
+
+    def absent(self):
+        """A line for each file that imports what is not there when a class is graded."""
+        for key in by_chapter(self.results.values()):
+            file = find_file(chapters()[key], self.folder)
+            with suppress(OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+                stub = chapters()[key].stub.read_text(encoding="utf-8")
+                if file is not None and (names := absent_in_class(file.read_bytes(), stub)):
+                    yield f"{file.name}: not there when a class is graded: {', '.join(names)}"
 
     def counted(self):
         """The results, as they count: of others' code as in a class, beside proof (`shortcuts`)."""
@@ -212,6 +222,8 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(line, **({color: True} if color else {}))
     for left in dict.fromkeys(r.message for r in results if "still raises" in r.message):
         terminalreporter.write_line(left)
+    for line in () if grading.isolated else grading.absent():
+        terminalreporter.write_line(line, yellow=True)
     if grading.isolated:
         seed = f"--grading-seed {grading.seed}"
         terminalreporter.write_line(f"The inputs were drawn; the same ones come with {seed}")

@@ -14,6 +14,7 @@ and beside which stand the stubs, `chapters/assignments/chNN_topic.py`, and the 
 import ast
 import importlib.util
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -160,6 +161,27 @@ def imports_in(source: str) -> list[tuple]:
                 whole = importlib.util.find_spec(full) if _is_package(node.module) else None
                 found.append((full, None, alias) if whole else (node.module, one.name, alias))
     return found
+
+
+DRAWING = ("matplotlib", "IPython")  # a worker lets them be imported, and does not have them
+
+
+def absent_in_class(source: str | bytes, stub: str) -> list[str]:
+    """Modules that a file imports and the worker of a class does not have.
+
+    It has Python's own, NumPy, and what the stub imports.
+    """
+    there = {"numpy", *sys.stdlib_module_names, *DRAWING}
+    known = _modules_in(stub)
+    found = {name if name.startswith("tinyqwen") else name.partition(".")[0]
+             for name in _modules_in(source) - known}  # fmt: skip
+    return sorted(name for name in found if name.partition(".")[0] not in there)
+
+
+def _modules_in(source):
+    nodes = list(ast.walk(ast.parse(source)))
+    modules = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
+    return modules | {n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level}
 
 
 def _is_package(module):
