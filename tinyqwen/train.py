@@ -143,12 +143,15 @@ def main(arguments=None):
             return plan_or_train(config, options, group)
         from tinyqwen.course import capstone, swap  # a tenth of the start-up time, here alone
 
-        if not options.anyway and (failing := capstone.shortcomings(options.student)):
-            failing = some(failing, "; ", most=5)
-            raise ValueError(
-                f"a model should not learn from what fails its tests ({failing}): mend that first "
-                "(pytest tests/assignments), or train all the same with --anyway"
-            )
+        def refuse_what_fails():
+            if not options.anyway and (failing := capstone.shortcomings(options.student)):
+                failing = some(failing, "; ", most=5)
+                raise ValueError(
+                    f"a model should not learn from what fails its tests ({failing}): mend that "
+                    "first (pytest tests/assignments), or train all the same with --anyway"
+                )
+
+        group.together(refuse_what_fails)
         with swap(options.student) as names, capstone.explained(options.student):
             print("yours, wherever the run uses it:", ", ".join(names) or "nothing written yet")
             return plan_or_train(config, options, group)
