@@ -211,7 +211,7 @@ def by_penalty(penalties, curves, chosen=None):
         if chosen is not None:
             best = max(curves, key=lambda text: np.interp(chosen, penalties, curves[text]))
             ax.axvline(chosen, color=GRAY, linestyle="--", linewidth=1)
-            ax.set_title(f"length_penalty {chosen:g}: {best} wins")
+            ax.set_title(f"length_penalty {chosen:g}, best: {best}")
         ax.set(xlabel="length_penalty", ylabel="score / length^penalty")
         ax.legend(loc="lower right")
     return fig
