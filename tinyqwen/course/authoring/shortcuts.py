@@ -227,6 +227,16 @@ def _argument(result, args, position):
     return args[position] if args else None
 
 
+def _by_fit(result, args):
+    """For each output the first input that has its shape, and nothing where there is none."""
+    if callable(result):
+        return lambda *g: _by_fit(result(*g), (*g, *args))
+    if type(result) is tuple:
+        return tuple(_by_fit(part, args) for part in result)
+    fitting = (a for a in args if isinstance(a, np.ndarray) and a.shape == np.shape(result))
+    return next((a.astype(result.dtype) for a in fitting), _filled(result, args, 0))
+
+
 def _lent_called(result, args):
     """The first input, after all functions among the inputs have been called with it; of several
     outputs the others are right, for they may be what a function that was lent has returned."""
@@ -259,5 +269,5 @@ def _refusal(result, args):
 SHORTCUTS = (
     *(partial(_filled, number=0), partial(_filled, number=1)),
     *(partial(_argument, position=0), partial(_argument, position=-1)),
-    *(_refusal, _by_shape, _by_words, _by_acquaintance, _lent_called, _last_lent),
+    *(_refusal, _by_shape, _by_words, _by_acquaintance, _by_fit, _lent_called, _last_lent),
 )
