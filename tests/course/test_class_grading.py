@@ -436,7 +436,7 @@ def test_broken_code_is_told_as_it_is_in_this_process(tmp_path):
             "import tinyqwen as tq\ndef silu(x):\n    return tq.functional.silu.raw(x)",
             "may not be used in this assignment",
         ),
-        ("def silu(x):\n    input()", "EOFError"),
+        ("def silu(x):\n    input()", "input() waits for somebody who types"),
         ("def silu(x):\n    return np.ones(1 << 30)", "MemoryError"),
         ("def silu(x):\n    return [np.ones(1 << 22) for _ in range(4)]", "cannot be handed in"),
         ("def silu(x):\n    open('notes', 'w')", "PermissionError"),

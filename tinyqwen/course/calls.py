@@ -34,6 +34,8 @@ LIKELY = {
     "inhomogeneous shape": "a tuple came where an array was expected: unpack it first",
     "zero-size array to reduction": "an empty array has no largest entry: use max(axis=…)",
     "codec can't decode": "bytes that are no UTF-8 must not raise: decode(…, errors='replace')",
+    "EOF when reading": "input() waits for somebody who types, and here nobody does: delete it",
+    "reading from stdin": "input() waits for somebody who types, and here nobody does: delete it",
     "division by zero": "a divisor is 0 for this input: what should come out then?",
     "read-only": "a broadcast view cannot be written into: make a copy first",
 }
