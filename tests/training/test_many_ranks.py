@@ -75,9 +75,13 @@ def test_losses_are_those_of_one_process(runs, ranks):
 
 def test_the_same_ranks_give_the_same_bits(runs, text, tmp_path):
     train(2, "--data", text, "--out", tmp_path / "again", "--steps", 8, *TINY)
+    assert_same_bits(runs[2], tmp_path / "again")
+
+
+def assert_same_bits(one, other):
+    """The weights and the trainer's state of two runs."""
     for name in ("model.safetensors", "trainer_state.safetensors"):
-        first, _ = safetensors.load(runs[2] / name)
-        second, _ = safetensors.load(tmp_path / "again" / name)
+        first, second = (safetensors.load(folder / name)[0] for folder in (one, other))
         assert first.keys() == second.keys()
         assert all(np.array_equal(first[key], second[key]) for key in first)
 
@@ -121,6 +125,21 @@ def test_ranks_with_other_settings_are_refused(tmp_path, text):
     assert done.stderr.count("rank 1 has seed 1, rank 0 0") == 1
 
 
+def test_a_run_folder_that_not_all_ranks_see_is_refused(tmp_path, text):
+    both = [MPIEXEC]
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        own = command(0, "--data", text, "--out", "run", *TINY)
+        both += [*([":"] if len(both) > 1 else []), "-wdir", str(tmp_path / place), "-n", "1", *own]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        **{"args": both, "capture_output": True, "text": True, "env": environment, "timeout": 120},
+        check=False,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.count("put --out in a folder that all machines share") == 1
+
+
 def test_without_mpi4py_the_command_says_so(tmp_path, text):
     blocked = tmp_path / "mpi4py.py"
     blocked.write_text("raise ImportError('not here')")
@@ -146,34 +165,133 @@ def processes_of(folder):
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at /proc")
+looks_at_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at /proc")
+
+
+def start(*arguments):
+    """Two ranks that train, or go on where no --data is given."""
+    return subprocess.Popen(
+        command(2, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def steps_in(folder):
+    file = folder / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def wait_for(process, folder, steps):
+    """Return when the run's metrics tell of so many steps."""
+    until = time.monotonic() + 120
+    while steps_in(folder) < steps:
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.005)
+
+
+def kill_a_rank(process, folder, which=-1):
+    ranks = [pid for pid in processes_of(folder) if pid != process.pid and _is_rank(pid)]
+    os.kill(ranks[which], signal.SIGKILL)
+
+
+def ending(process, folder, sign=None):
+    """What a run that ends writes to standard error.
+
+    Nobody is left ten seconds from now, or after the line that has `sign` in it.
+    """
+    began, lines = None if sign else time.monotonic(), []
+    for line in process.stderr:  # until the last who might write there has ended
+        lines.append(line)
+        if began is None and sign in line:
+            began = time.monotonic()
+    process.wait(60)
+    assert began is not None, lines
+    while processes_of(folder):
+        assert time.monotonic() - began < 10, "a process is left"
+        time.sleep(0.02)
+    assert time.monotonic() - began < 10
+    return "".join(lines)
+
+
+@looks_at_proc
 @pytest.mark.parametrize("kind", ["interrupt", "terminate", "a rank is killed"])
 def test_all_ranks_end_together(tmp_path, text, kind):
     folder = tmp_path / "run"
-    arguments = ("--data", text, "--out", folder, "--steps", 100_000, *TINY)
-    process = subprocess.Popen(
-        command(2, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    metrics = folder / "metrics.jsonl"
-    until = time.time() + 120
-    while not (metrics.exists() and metrics.read_text().count("\n") > 5):
-        assert time.time() < until and process.poll() is None
-        time.sleep(0.05)
+    process = start("--data", text, "--out", folder, "--steps", 100_000, *TINY)
+    wait_for(process, folder, 6)
     if kind == "a rank is killed":
-        ranks = [p for p in processes_of(folder) if p != process.pid and _is_rank(p)]
-        os.kill(ranks[-1], signal.SIGKILL)
+        kill_a_rank(process, folder)
     else:
         process.send_signal(signal.SIGINT if kind == "interrupt" else signal.SIGTERM)
-    process.communicate(timeout=60)
-    until = time.time() + 10
-    while processes_of(folder) and time.time() < until:
-        time.sleep(0.05)
-    assert processes_of(folder) == []
+    ending(process, folder)
     assert process.returncode != 0
-    steps = metrics.read_text().count("\n")
+    steps = steps_in(folder)
     done = train(2, "--out", folder, "--resume", "--steps", steps + 20)
     assert "Traceback" not in done.stderr
     assert len(losses(folder)) == steps + 20
+
+
+@looks_at_proc
+def test_a_loss_that_is_no_number_ends_all_ranks(tmp_path, text):
+    """Both ranks see it; one message says it."""
+    folder, sign = tmp_path / "run", "Last good checkpoint"
+    wild = ("--learning-rate", 1e30, "--warmup-steps", 1)
+    process = start("--data", text, "--out", folder, "--steps", 100, *TINY, *wild)
+    told = ending(process, folder, sign)
+    assert process.returncode == 2 and told.count(sign) == 1 and "Traceback" not in told
+
+
+FULL_DISK = """
+import errno, os, runpy, sys
+from pathlib import Path
+
+real, metrics = os.fsync, Path(sys.argv[sys.argv.index("--out") + 1]) / "metrics.jsonl"
+
+def fsync(descriptor):
+    if metrics.exists() and metrics.read_bytes().count(b"\\n") > 5:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    real(descriptor)
+
+os.fsync = fsync
+runpy.run_module("tinyqwen.train", run_name="__main__")
+"""
+
+
+@looks_at_proc
+def test_a_full_disk_ends_all_ranks(tmp_path, text):
+    """One rank writes, and finds no room for the state of step 8; that of step 4 is still there."""
+    folder, sign = tmp_path / "run", "disk is full"
+    arguments = map(str, ("--data", text, "--out", folder, "--steps", 12, *TINY))
+    process = subprocess.Popen(
+        [MPIEXEC, "-n", "2", sys.executable, "-c", FULL_DISK, *arguments],
+        **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True},
+    )
+    told = ending(process, folder, sign)
+    assert process.returncode == 2 and told.count(sign) == 1 and "Traceback" not in told
+    train(2, "--out", folder, "--resume")
+    assert len(losses(folder)) == 12
+
+
+@looks_at_proc
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(3, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.nightly)],
+)
+def test_a_rank_is_killed_again_and_again(text, tmp_path, kills):
+    """Any of the two, at any moment; resumed each time, the run ends with the same bits."""
+    random, steps = np.random.default_rng(kills), 15 * kills
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    settings = ("--data", text, *TINY, "--save-interval", 2, "--steps", steps)
+    train(2, *settings, "--out", whole)
+    for left in range(kills, 0, -1):
+        before, begun = steps_in(folder), (folder / "train_config.json").exists()
+        process = start("--out", folder, *(["--resume"] if begun else settings))
+        wait_for(process, folder, before + random.integers(1, (steps - before) // (left + 5)))
+        kill_a_rank(process, folder, random.integers(2))
+        ending(process, folder)
+    train(2, "--out", folder, "--resume")
+    assert losses(folder) == losses(whole) and len(losses(whole)) == steps
+    assert_same_bits(folder, whole)
 
 
 def _is_rank(pid):

@@ -242,7 +242,7 @@ class Trainer:
             ranks=ranks,
         )
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._diverged(loss, norm)
+            ranks.together(partial(self._diverged, loss, norm))  # all have the same loss and norm
         rate = cosine_with_warmup(
             self.step, config.learning_rate, config.warmup_steps, config.steps
         )
