@@ -126,6 +126,17 @@ def parts_in_pieces(prompts, wholes):
     return parts
 
 
+def parts_with_gaps(prompts, wholes):
+    """Each prompt goes on from the whole before, and not from the answer."""
+    parts, done = [], ""
+    for prompt, whole in zip(prompts, wholes):
+        answer = whole[len(prompt) :].rstrip("\n")
+        parts += [(prompt[len(done) :], False), (answer, True)]
+        done = whole
+    parts.append((whole[len(prompt + answer) :], False))
+    return [part for part in parts if part[0]]
+
+
 def parts_by_search(prompts, wholes):
     """The first place where the answer's text stands, wherever that is."""
     whole, parts, done = wholes[-1], [], 0
@@ -150,6 +161,7 @@ PARTS_MISTAKES = {
     "each prompt is there from its beginning again: leave out what has been said": (
         parts_with_prompts_whole
     ),
+    "a line end is lost: what the next prompt adds begins where the answer ended": parts_with_gaps,
     "only the last answer counts; all that the assistant says does": lambda p, w: parts_of(
         p, w, flag=lambda i, n: i == n - 1
     ),
@@ -284,6 +296,12 @@ def labels_shifted(parts, ignore_index=-100, step=-1):
     return ids, moved
 
 
+def labels_of_the_next_id(parts, ignore_index=-100):
+    """In an answer's places the ids that come after them."""
+    ids, labels = labeled(parts, ignore_index)
+    return ids, np.where(labels == ignore_index, ignore_index, np.roll(ids, -1))
+
+
 def labels_of_one(which):
     def wrong(parts, ignore_index=-100):
         answers = [i for i, (_, answer) in enumerate(parts) if answer]
@@ -295,6 +313,14 @@ def labels_of_one(which):
 
 LABELS_MISTAKES = {
     "the labels are shifted by one already; the model does that": labels_shifted,
+    "a label is the id after its own; it is the id itself, and the model shifts": (
+        labels_of_the_next_id
+    ),
+    "ignore_index stands once for each part; it stands once for each id": (
+        lambda parts, ignore_index=-100: labeled(
+            parts, ignore_index, others=lambda ids, ignore: [ignore]
+        )
+    ),
     "the labels are shifted by one, and the wrong way": lambda parts, ignore_index=-100: (
         labels_shifted(parts, ignore_index, 1)
     ),

@@ -65,6 +65,16 @@ def parts_said_twice(prompts, wholes):
     return [*parts, ("\n", False)] if parts else []
 
 
+@parts_mutant("several", "a line end is lost")
+def parts_with_a_gap(prompts, wholes):
+    parts, done = [], ""
+    for prompt, whole in zip(prompts, wholes):
+        parts += [(prompt[len(done) :], False), (whole[len(prompt) :].rstrip("\n"), True)]
+        done = whole
+    ends = wholes and wholes[-1].endswith("\n")
+    return [part for part in parts if part[0]] + ([("\n", False)] if ends else [])
+
+
 @parts_mutant("several", "only the last answer counts")
 def parts_of_the_last_answer(prompts, wholes):
     parts = answer_parts(prompts, wholes)
@@ -148,6 +158,18 @@ def labels_mutant(killed_by, named):
 def labels_not_at_their_places(parts, ignore_index=-100):
     ids, labels = chat_labels(parts, ignore_index)
     return ids, np.append(labels[1:], ignore_index)[: len(ids)]
+
+
+@labels_mutant("value", "a label is the id after its own")
+def labels_rolled_in_their_places(parts, ignore_index=-100):
+    ids, labels = chat_labels(parts, ignore_index)
+    return ids, np.where(labels == ignore_index, ignore_index, np.roll(ids, -1))
+
+
+@labels_mutant("value", "stands once for each part")
+def labels_with_one_mark_a_part(parts, ignore_index=-100):
+    labels = [i for ids, answer in parts for i in (ids if answer else [ignore_index])]
+    return chat_labels(parts)[0], np.array(labels, np.int64)
 
 
 @labels_mutant("value", "a label is the id itself")

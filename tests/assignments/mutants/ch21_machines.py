@@ -281,6 +281,11 @@ def gather_receives_the_one_after(rank, size, step):
     return (rank - step) % size, (rank - step + 1) % size
 
 
+@gathering("is sent in every step")
+def gather_sends_its_own_in_every_step(rank, size, step):
+    return rank, (rank - step - 1) % size
+
+
 @gathering("these are ranks")
 def gather_gives_ranks(rank, size, step):
     return (rank + 1) % size, (rank - 1) % size
@@ -323,6 +328,12 @@ def shard_cut_by_division(parameter, gradient, m, v, step, rank, size, **setting
     first = len(parameter) // size * rank
     own = slice(first, first + len(m))
     return optim.adamw_step(parameter[own], gradient[own], m, v, step, **settings)
+
+
+@sharding("m and v are cut already")
+def shard_cuts_the_moments_too(parameter, gradient, m, v, step, rank, size, **settings):
+    own = own_chunk(parameter, rank, size)
+    return optim.adamw_step(parameter[own], gradient[own], m[own], v[own], step, **settings)
 
 
 @sharding("settings are not handed on")
@@ -430,6 +441,12 @@ def seconds_with_one_latency(flops, nbytes, ranks, speed, bandwidth, latency, ov
 @timing("the latency is missing")
 def seconds_without_latency(flops, nbytes, ranks, speed, bandwidth, latency, overlap=0.0):
     return step_seconds(flops, nbytes, ranks, speed, bandwidth, 0.0, overlap)
+
+
+@timing("taken off the arithmetic")
+def seconds_of_less_arithmetic(flops, nbytes, ranks, speed, bandwidth, latency, overlap=0.0):
+    parts = step_seconds(flops, nbytes, ranks, speed, bandwidth, latency)
+    return parts | {"arithmetic": (1 - overlap) * parts["arithmetic"]}
 
 
 @timing("the overlap is not used")
@@ -542,6 +559,12 @@ def memory_weights_stay(
 @remembering("sizes that were given are not used")
 def memory_of_its_own_sizes(parameters, ranks, stage, **sizes):
     return zero_memory(parameters, ranks, stage)
+
+
+@remembering("and not with //")
+def memory_of_whole_bytes(parameters, ranks, stage, **sizes):
+    held = zero_memory(parameters, ranks, stage, **sizes)
+    return {name: int(bytes_held) for name, bytes_held in held.items()}
 
 
 @remembering("what all ranks hold together")
