@@ -212,17 +212,16 @@ def test_as_many_beams_as_the_vocabulary_can_tell_apart(model):
     assert model.generate([[3, 1]], 2, num_beams=15).shape == (1, 4)  # 2 · 15 of 30 tokens
 
 
-def test_with_short_texts_preferred_a_longer_one_cannot_become_better():
-    """At length penalty -1 a score is multiplied by the length: "never" need not wait."""
-    table = [[1e-9, 0.6, 0.4 - 1e-9, 1e-9], [0.25] * 4, [1e-9, 1e-9, 1 - 3e-9, 1e-9], [0.25] * 4]
+def test_where_short_texts_are_preferred_the_next_token_is_the_best_hope():
+    """At length penalty -1 a score is multiplied by the length. After two tokens two texts have
+    ended, [1] at ln 0.3 and [3, 1] at 2 ln 0.2; [2, 4] goes on, and [2, 4, 1] has 3 ln 0.5, which
+    is better than the second; with all 8 tokens it could not be."""
+    table = np.full((20, 20), 1e-9)
+    table[0, 1:4] = 0.3, 0.5, 0.2
+    table[2, 4] = table[3, 1] = table[4, 1] = 1.0
     config = GenerationConfig(
-        num_beams=1, eos_token_id=1, early_stopping="never", length_penalty=-1.0
-    )
-    steps, step = [], scripted(table)
-
-    def counted(new_ids, rows=None):
-        steps.append(1)
-        return step(new_ids)
-
-    out = beam_search(counted, np.array([[0]]), 4, lambda scores, ids: scores, config)
-    assert out.tolist() == [[0, 1]] and len(steps) == 1
+        num_beams=2, num_return_sequences=2, eos_token_id=1, pad_token_id=9,
+        early_stopping="never", length_penalty=-1.0,
+    )  # fmt: skip
+    out = beam_search(scripted(table), np.array([[0]]), 8, lambda scores, ids: scores, config)
+    assert [[t for t in row if t != 9] for row in out[:, 1:].tolist()] == [[1], [2, 4, 1]]
