@@ -177,3 +177,17 @@ def test_labels_of_another_shape_are_named(loss_of):
 def test_labels_are_integers(loss_of, labels):
     with pytest.raises(TypeError, match="labels must be integers"):
         loss_of(np.zeros((2, 5)), labels)
+
+
+def test_defaults_are_the_papers(rng):
+    """ε is 0.1 for who always smooths (Vaswani et al. 2017), λ is 0.5 (Radford et al. 2018)."""
+    z, y = rng.normal(size=(2, 3, 5)), rng.integers(0, 5, (2, 3))
+    smoothed = F.label_smoothed_cross_entropy(z, y).item()
+    assert smoothed == F.cross_entropy(z, y, label_smoothing=0.1).item()
+    classes, hidden, weight = z[:, 0], rng.normal(size=(2, 3, 4)), rng.normal(size=(5, 4))
+    both = F.fine_tuning_loss(classes, hidden, weight, y[:, 0], y, np.ones((2, 3))).item()
+    parts = [
+        F.cross_entropy(classes, y[:, 0]),
+        F.linear_cross_entropy(hidden[:, :-1], weight, y[:, 1:]),
+    ]
+    assert both == pytest.approx(parts[0].item() + 0.5 * parts[1].item(), rel=1e-12)
