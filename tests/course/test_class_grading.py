@@ -206,6 +206,17 @@ def test_any_bytes_are_a_message_or_refused(data):
         loop.peer.receive()
 
 
+@pytest.mark.parametrize("tag", ["s", "d"])
+def test_numbers_of_one_hash_do_not_outlast_the_time_limit(tag):
+    """Each is compared with all before it: in a single call into C, no alarm would ring."""
+    numbers = [i * sys.hash_info.modulus for i in range(60_000)]
+    message = ["s", *numbers] if tag == "s" else ["d", numbers, numbers]
+    began = time.monotonic()
+    with pytest.raises(clock.TimeLimit), clock.time_limit(0.3):
+        wire._Decoder(None, b"").decode(message, 0)
+    assert time.monotonic() - began < 5
+
+
 def test_bytes_of_a_boolean_are_true_or_false():
     loop = Loop()
     loop.data = tree(["a", "bool", [3], False], b"\x00\x02\xff")

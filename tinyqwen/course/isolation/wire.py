@@ -247,8 +247,12 @@ class _Decoder:
             case "l":
                 return [self.decode(item, depth) for item in rest]
             case "s" | "z":
-                items = [self.decode(item, depth) for item in rest]
-                return set(items) if tag == "s" else frozenset(items)
+                made = set()
+                for (
+                    item
+                ) in rest:  # one by one: of equal hashes, chosen so, an alarm can make an end
+                    made.add(self.decode(item, depth))
+                return made if tag == "s" else frozenset(made)
             case "d":
                 keys, values = rest
                 made = {}
