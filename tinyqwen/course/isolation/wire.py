@@ -248,9 +248,7 @@ class _Decoder:
                 return [self.decode(item, depth) for item in rest]
             case "s" | "z":
                 made = set()
-                for (
-                    item
-                ) in rest:  # one by one: of equal hashes, chosen so, an alarm can make an end
+                for item in rest:  # one by one: an alarm can end it where all hashes are equal
                     made.add(self.decode(item, depth))
                 return made if tag == "s" else frozenset(made)
             case "d":
