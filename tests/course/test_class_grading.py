@@ -890,6 +890,8 @@ def test_a_job_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, mon
         (["some", "--out", "some/grades.csv", "--chapters", "ch04"], "choose another place"),
         (["some", "--out", "grades.csv", "--chapters", "ch99"], "no assignment 'ch99'"),
         (["some", "--out", "grades.csv", "--jobs", "0"], "--jobs 0"),
+        (["some", "--out", "grades.csv", "--time-limit", "0"], "--time-limit 0"),
+        (["some", "--out", "grades.csv", "--memory", "3"], "--memory 3: a process needs 64 MiB"),
     ],
 )
 def test_bad_arguments_are_one_line(tmp_path, monkeypatch, arguments, words):

@@ -15,6 +15,8 @@ from tinyqwen.training.data import (
     sample_batch,
     token_dtype,
 )
+from tinyqwen.training.tasks.causal import Causal
+from tinyqwen.training.train_config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +142,12 @@ def test_every_epoch_of_every_seed_has_an_order_of_its_own():
     orders = {(seed, epoch): tuple(rows_of_step(12, 12, seed, epoch)) for seed in range(3)
               for epoch in range(3)}  # fmt: skip
     assert len(set(orders.values())) == 9
+
+
+def test_a_prompt_begins_with_a_whole_character():
+    """What is held out of one long document may begin with the last bytes of a character."""
+    tokenizer = Tokenizer.train(["一二 三四 " * 9], vocab_size=259)  # bytes alone
+    tokens = np.array([tokenizer.eos_token_id, *tokenizer.encode("一二 三四 五 六 七")[1:]])
+    task = Causal(TrainConfig())
+    task.validation_data = TokenDataset(tokens, np.zeros(1, np.int64), 99)
+    assert task.prompt(tokenizer) == "二 三四 五 六"

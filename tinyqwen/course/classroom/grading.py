@@ -38,6 +38,7 @@ from tinyqwen.course.runner import Result, graders_of, result_of
 from tinyqwen.course.scoreboard import total
 from tinyqwen.storage.files import make_folder, read_json, write_json, write_text
 
+LEAST_MEMORY = 64 << 20  # bytes
 SLACK = 60  # seconds that a job may take to start, and to end by itself
 
 
@@ -55,6 +56,12 @@ def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0
         )
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: at least one student at a time")
+    if not most > 0:
+        raise ValueError(f"--time-limit {most:g}: a test needs more than that")
+    if worker.get("memory", LEAST_MEMORY) < LEAST_MEMORY:
+        raise ValueError(
+            f"--memory {worker['memory'] >> 20}: a process needs {LEAST_MEMORY >> 20} MiB at least"
+        )
     out = Path(out)
     if out.suffix != ".csv":
         raise ValueError(f"--out {out}: the gradebook's name must end in .csv")

@@ -49,5 +49,5 @@ class Causal(Task):
         """How the first validation document begins: its first words."""
         data = self.validation_data
         ids = data.tokens[data.starts[0] + 1 : min(data.stops[0], data.starts[0] + 100)]
-        words = tokenizer.decode(ids, skip_special_tokens=True).split()
-        return " ".join(words[:4])
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        return " ".join(text.strip("\ufffd").split()[:4])  # held-out text may begin in a character
