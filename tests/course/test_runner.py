@@ -11,7 +11,7 @@ from tinyqwen.course import runner, swapping
 from tinyqwen.course.calls import ToDo
 from tinyqwen.course.classroom.pages import to_look_at, unbound
 from tinyqwen.course.classroom.submissions import Student
-from tinyqwen.course.registry import chapter, library
+from tinyqwen.course.registry import chapter, chapters, library
 from tinyqwen.course.runner import Result, points, result_of, rng, run
 from tinyqwen.course.submission import Submission, find_file
 
@@ -171,3 +171,12 @@ def lambda_of():
         return x, lambda g: (g,)
 
     return silu
+
+
+def test_what_is_asked_for_honor_is_not_required():
+    stretched = [one for one in chapters().values() if one.stretch]
+    assert stretched
+    for one in chapters().values():
+        assert set(one.required) | set(one.stretch) == set(one.assigned)
+        assert not set(one.required) & set(one.stretch) and one.required
+        assert one.key == f"ch{one.number:02d}" and one.file.startswith(one.key)
