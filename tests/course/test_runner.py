@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinyqwen import course
 from tinyqwen import functional as F
 from tinyqwen.course import runner, swapping
 from tinyqwen.course.calls import ToDo
@@ -69,6 +70,9 @@ def test_what_became_of_it_in_words():
     assert fails(AssertionError()).message == "test_a: value: not so"
     assert fails(AssertionError("seven")).message == "seven"
     assert (fails(ToDo("silu")).status, fails(ToDo("silu")).earned) == ("todo", 0)
+    shown = fails(course.CheckFailed("no", "a sign", (1, 2, "axes")))
+    assert (shown.status, shown.text) == ("failed", "no\n  likely    a sign")
+    assert shown.picture == (1, 2, "axes") and not shown.unreadable
     broken = fails(KeyError("x"))  # and broken on the right answer, too
     assert broken.status == "error" and "The grader itself broke" in broken.message
     assert broken.earned == 0 and broken.looks_for == "a sign" and broken.possible == 3

@@ -12,7 +12,13 @@ from tinyqwen.autograd.grad_mode import is_grad_enabled
 from tinyqwen.autograd.random import default_rng
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel import workers
-from tinyqwen.parallel.data_parallel import DataParallel, Objective, _shares, clipped_gradients
+from tinyqwen.parallel.data_parallel import (
+    DataParallel,
+    Objective,
+    _shares,
+    clipped_gradients,
+    split_rows,
+)
 
 
 @pytest.fixture(params=["processes", "threads"], autouse=True)
@@ -328,3 +334,12 @@ def test_a_measurement_leaves_no_trace(model, training, rng):
         assert parallel.gradients(rows(ids), params, out, num_items=16, seed=(4,)) == before
     plain = model.eval()(ids, labels=ids).loss.item()
     assert (before == pytest.approx(plain, rel=1e-5)) != training
+
+
+def test_rows_are_split_evenly_and_nobody_gets_none(kind):
+    batch = {"ids": np.arange(10).reshape(5, 2), "labels": np.arange(5)}
+    for parts, sizes in ((1, [5]), (3, [2, 2, 1]), (5, [1] * 5), (8, [1] * 5)):
+        found = split_rows(batch, parts)
+        assert [len(part["labels"]) for part in found] == sizes
+        for name, array in batch.items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in found]), array)
