@@ -85,6 +85,11 @@ def test_words_for_translation_by_hand():
     assert WORDS.batch_decode(batch["labels"], skip_special_tokens=True) == PAIRS[::2]
 
 
+def test_the_config_says_what_a_model_takes():
+    alone = Tokenizer(BERT.backend, BERT.config | {"model_input_names": ["input_ids"]})
+    assert list(alone("a b")) == ["input_ids"]
+
+
 def test_a_length_that_would_do_nothing_is_refused():
     for tokenizer, texts in ((BERT, "cat"), (BERT, ["cat", "a cat"])):
         with pytest.raises(ValueError, match="max_length is for truncation=True and padding"):

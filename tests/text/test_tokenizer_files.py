@@ -76,6 +76,9 @@ def test_a_space_before_the_first_word(tmp_path, space):
         file.write_text(json.dumps({**parts, "pre_tokenizer": part}))
         tokenizer = Tokenizer.from_pretrained(tmp_path)
         assert tokenizer.decode(tokenizer.encode("cat")) == (" cat" if space else "cat")
+    file.write_text(json.dumps(parts))  # words are split before it
+    tokenizer = Tokenizer.from_pretrained(tmp_path)
+    assert tokenizer.decode(tokenizer.encode("the <cat>")) == "the <cat>"
 
 
 # -- Marian ---------------------------------------------------------------------------------------

@@ -83,7 +83,8 @@ def encode_batch(
     batch = {"input_ids": [row.ids for row in encoded]}
     if "token_type_ids" in names:
         batch["token_type_ids"] = [row.type_ids for row in encoded]
-    batch["attention_mask"] = [[1] * len(row) for row in batch["input_ids"]]
+    if "attention_mask" in names:
+        batch["attention_mask"] = [[1] * len(row) for row in batch["input_ids"]]
     if targets is not None:
         rows = encode_rows(tokenizer, targets, None, add_special_tokens, limit, target=True)
         batch["labels"] = [row.ids for row in rows]

@@ -109,10 +109,13 @@ def _tokenizer_json(file: Path, config: dict) -> tokenizers.Tokenizer:
 
 
 def _set_prefix_space(part, value: bool) -> None:
-    """tokenizer_config.json's add_prefix_space wins over tokenizer.json's, as in transformers."""
+    """tokenizer_config.json's add_prefix_space wins over tokenizer.json's, as in transformers.
+
+    Of a sequence, only in its first part: what comes later would put a space before every word.
+    """
     if isinstance(part, dict) and part.get("type") == "ByteLevel":
         part["add_prefix_space"] = value
-    for inner in part.get("pretokenizers", ()) if isinstance(part, dict) else ():
+    for inner in part.get("pretokenizers", ())[:1] if isinstance(part, dict) else ():
         _set_prefix_space(inner, value)
 
 
