@@ -733,6 +733,8 @@ def test_a_job_ends_in_its_time_and_its_words_are_counted(tmp_path, monkeypatch)
     (done,) = job.grade(tmp_path, {"ch04": 3}, most=5.0)
     words = [result["message"] for result in done["results"]]
     assert sum(map(len, words)) < 1500 + 110 * len(words) and done["loaded"]
+    failed = [r["message"] for r in done["results"] if r["status"] == "failed"]
+    assert len(failed) >= 3 and min(map(len, failed)) >= 90  # a beginning of each is kept
     monkeypatch.setattr(job, "longest", lambda chapters: 0.0)
     (done,) = job.grade(tmp_path, {"ch04": 3}, most=5.0)
     assert {result["status"] for result in done["results"]} == {"waiting"}

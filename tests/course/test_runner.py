@@ -12,7 +12,15 @@ from tinyqwen.course import runner, swapping
 from tinyqwen.course.calls import ToDo
 from tinyqwen.course.classroom.pages import to_look_at, unbound
 from tinyqwen.course.classroom.submissions import Student
-from tinyqwen.course.registry import chapter, chapters, library
+from tinyqwen.course.registry import (
+    chapter,
+    chapters,
+    functions_in,
+    is_stub,
+    is_written,
+    library,
+    names_in,
+)
 from tinyqwen.course.runner import Result, points, result_of, rng, run
 from tinyqwen.course.submission import Submission, find_file
 
@@ -184,3 +192,25 @@ def test_what_is_asked_for_honor_is_not_required():
         assert set(one.required) | set(one.stretch) == set(one.assigned)
         assert not set(one.required) & set(one.stretch) and one.required
         assert one.key == f"ch{one.number:02d}" and one.file.startswith(one.key)
+
+
+@pytest.mark.parametrize("body, stub, written", [
+    ('"""What it does."""\n    raise NotImplementedError', True, False),
+    ("raise NotImplementedError()", True, False),
+    ("s = x\n    raise NotImplementedError", False, False),  # begun: its error has a line
+    ("if x:\n        raise NotImplementedError\n    return x", False, False),
+    ("return x", False, True),
+    ("raise ValueError", False, True),
+])  # fmt: skip
+def test_what_is_to_do_and_what_is_begun(body, stub, written):
+    (tree,) = functions_in(f"def silu(x):\n    {body}\n").values()
+    assert (is_stub(tree), is_written(tree)) == (stub, written)
+
+
+def test_names_that_a_file_defines():
+    source = (
+        "import a.b, c as d\nfrom e import f as g\nh, (i, *j) = 1, (2, 3)\nk: int\nl: int = 1\n"
+    )
+    assert set(names_in(source + "def m(): pass\nclass n: pass\n")) == {
+        *("a.b", "d", "g", "h", "i", "j", "l", "m", "n"),
+    }  # fmt: skip
