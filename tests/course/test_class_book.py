@@ -14,6 +14,7 @@ from tinyqwen.course.classroom import grading, job
 from tinyqwen.course.isolation.outside import available
 from tinyqwen.course.registry import chapter
 from tinyqwen.course.runner import graders_of, result_of
+from tinyqwen.course.submission import Submission
 
 pytestmark = pytest.mark.skipif(not available(), reason="grading others' code needs POSIX")
 FILES = {key: chapter(key).file for key in ("ch04", "ch05")}
@@ -163,3 +164,15 @@ def test_what_did_not_load_is_tried_again_alone(folder, jobs):
 
 def test_a_job_has_time_for_each_of_its_chapters():
     assert [job.longest(range(n)) for n in (1, 2, 13)] == [105, 150, 645]
+
+
+def test_a_job_hands_on_each_chapters_seed_and_the_time_that_is_left(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(job, "run", lambda *run: given.append(run[3:]))
+    monkeypatch.setattr(job, "submitted", lambda one, path, **how: Submission({}))
+    done = [one["chapter"] for one in job.grade(tmp_path, {"ch04": 7, "ch05": 0}, most=5.0)]
+    assert done == ["ch04", "ch05"] and set(given) == {(7, 5.0), (0, 5.0)}
+    given.clear()
+    monkeypatch.setattr(job, "longest", lambda chapters: 3.0)
+    list(job.grade(tmp_path, {"ch04": 7}, most=5.0))
+    assert given and all(2.0 < most <= 3.0 for _, most in given)
