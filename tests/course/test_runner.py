@@ -8,10 +8,11 @@ import pytest
 
 from tinyqwen import course
 from tinyqwen import functional as F
-from tinyqwen.course import runner, swapping
+from tinyqwen.course import runner, submission, swapping
 from tinyqwen.course.calls import ToDo
 from tinyqwen.course.classroom.pages import to_look_at, unbound
 from tinyqwen.course.classroom.submissions import Student
+from tinyqwen.course.isolation import wire
 from tinyqwen.course.registry import (
     chapter,
     chapters,
@@ -214,3 +215,19 @@ def test_names_that_a_file_defines():
     assert set(names_in(source + "def m(): pass\nclass n: pass\n")) == {
         *("a.b", "d", "g", "h", "i", "j", "l", "m", "n"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, loaded", [
+    ("Lost", False), ("TimeLimit", False), ("SyntaxError", True), ("MemoryError", True),
+])  # fmt: skip
+def test_what_may_be_the_machines_doing_is_told_apart(kind, loaded, tmp_path, monkeypatch):
+    """A file that did not load for want of time or memory is tried again, no other."""
+
+    def lost(*given, **settings):
+        raise wire.Raised({"kind": kind, "message": "why", "frames": [], "syntax": None})
+
+    monkeypatch.setattr(submission, "Worker", lost)
+    one = submission.InWorker(chapter("ch04"), tmp_path / "f.py", ["silu"], library={})
+    assert one.loaded == loaded
+    with pytest.raises(submission.Unreadable, match=r"f\.py"):
+        one.silu  # noqa: B018
