@@ -98,11 +98,17 @@ def test_shared_memory(start):
 
 
 @forks
-def test_a_killed_process_is_told_of():
+@pytest.mark.parametrize("asleep", [False, True])
+def test_a_killed_process_is_told_of(asleep):
+    """Also one that has not yet read what it was sent: then the system says so in another way."""
     worker = workers.ForkedWorker(lambda task, batch: 0)
+    if asleep:
+        os.kill(worker._pid, signal.SIGSTOP)
+        worker.submit("", {"a": np.zeros(9)})
     os.kill(worker._pid, signal.SIGKILL)
     time.sleep(0.1)
-    worker.submit("", {})
+    if not asleep:
+        worker.submit("", {})
     with pytest.raises(MemoryError, match="a worker process was killed"):
         worker.result()
     worker.close()
