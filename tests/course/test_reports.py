@@ -6,7 +6,13 @@ import re
 
 import pytest
 
-from tinyqwen.course.classroom.reports import classroom50, github_runner, gradebook, gradescope
+from tinyqwen.course.classroom.reports import (
+    Reports,
+    classroom50,
+    github_runner,
+    gradebook,
+    gradescope,
+)
 from tinyqwen.course.runner import Result
 from tinyqwen.course.scoreboard import scoreboard, total
 
@@ -134,3 +140,19 @@ def test_a_star_is_for_all_of_a_stretch_function():
     assert color == "green" and text.split()[-1] == "█" * 10
     both = scoreboard([passed, honor, result("ch05", 1, "passed"), result("ch05", 0, "passed")])
     assert both[-1][0].endswith("2 ★")
+
+
+def test_a_second_students_run_adds_to_the_gradebook(tmp_path, monkeypatch):
+    """The mark by which spreadsheets know UTF-8 is in front once, and no part of a name."""
+    monkeypatch.chdir(tmp_path)
+    book = tmp_path / "deep" / "grades.csv"
+    for student in ("Zoë", "bob", "bob"):
+        reports = Reports(student, gradebook=book)
+        assert reports
+        reports.write(RESULTS)
+    text = book.read_text(encoding="utf-8")
+    assert text.startswith("\ufeffstudent,ch04,ch05,total,possible\n") and text.count("\ufeff") == 1
+    assert [row["student"] for row in rows(text[1:])] == ["Zoë", "bob"]
+    assert not Reports("ada")
+    with pytest.raises(ValueError, match=r"--classroom result\.json: that name is"):
+        Reports("ada", classroom="result.json")
