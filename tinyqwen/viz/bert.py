@@ -89,7 +89,8 @@ def guesses(panels, note="probability"):
     """
     with style():
         most = max(len(_words(who)) for who in panels.values())
-        size = (3.3 * len(panels), 0.36 * most + 1.2)
+        bars = max(map(len, panels.values()))
+        size = (3.3 * len(panels), max(0.36, 0.17 * bars) * most + 1.2)
         fig, axes = figure(1, len(panels), size=size, squeeze=False, sharex=True)
         for ax, (title, who) in zip(axes[0], panels.items()):
             words = _words(who)
