@@ -39,7 +39,11 @@ class Playable:
             return {}
         first = {name: self.stills[0][name] for name in self.knobs}
         knobs = {name: _knob(ipywidgets, self.knobs[name], value) for name, value in first.items()}
-        return ipywidgets.interactive(self.picture, **knobs)._repr_mimebundle_()
+
+        def picture(**settings):  # a knob for these alone, none for what has a default
+            return self.picture(**settings)
+
+        return ipywidgets.interactive(picture, **knobs)._repr_mimebundle_()
 
 
 def _knob(ipywidgets, knob, value):
