@@ -131,6 +131,10 @@ def test_what_is_to_do_and_what_failed_is_counted():
     assert total(RESULTS) == (9, 21) and total([]) == (0, 0)
 
 
+def test_chapters_stand_in_their_order():
+    assert [text[:2] for text, _ in scoreboard(RESULTS[::-1])] == ["ch", "04", "05", "al"]
+
+
 def test_a_star_is_for_all_of_a_stretch_function():
     passed, honor = result("ch04", 5, "passed"), result("ch04", 0, "passed")
     assert line([passed, honor])[0].endswith("★")

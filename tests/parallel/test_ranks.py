@@ -180,15 +180,28 @@ def test_an_error_that_the_others_do_not_know_of_ends_them(error, told, aborted,
     assert "".join(said) == told
 
 
-def test_an_error_that_all_know_of_ends_nobody_else():
+@pytest.mark.parametrize("fail, told", [
+    (lambda ranks: ranks.together(lambda: int("broken")), "broken"),
+    (lambda ranks: ranks.together(lambda: int("broken") if ranks.rank else 0), "broken"),
+    (lambda ranks: ranks.refuse_differences({"rank": ranks.rank}), "rank 1 has"),
+])  # fmt: skip
+def test_an_error_that_all_know_of_ends_nobody_else(fail, told):
     def work(ranks):
-        with pytest.raises(ValueError, match="broken"), ranks.guard():
-            ranks.together(lambda: int("broken"))
-        with pytest.raises(ValueError, match="rank 1 has"), ranks.guard():
-            ranks.refuse_differences({"rank": ranks.rank})
+        with pytest.raises(ValueError, match=told), ranks.guard():
+            fail(ranks)
         return ranks._comm.aborted
 
     assert together(2, work) == [None, None]
+
+
+def test_what_is_summed_keeps_its_precision():
+    def work(ranks):
+        flat = np.full(4, 1 / 3)
+        ranks.reduce_scatter(flat)
+        ranks.all_gather(flat)
+        return flat.tolist()
+
+    assert together(2, work) == [[2 / 3] * 4] * 2
 
 
 def test_what_is_sent_is_counted():
