@@ -281,3 +281,12 @@ def test_a_text_is_256_tokens_where_nobody_says_how_long():
     config = tq.Qwen2Config(vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1,
                             num_attention_heads=1, num_key_value_heads=1)  # fmt: skip
     assert tq.Qwen2ForCausalLM(config).eval().generate([[1, 2]]).shape == (1, 258)
+
+
+def test_an_end_token_ends_a_text_where_stop_strings_are_looked_for(model):
+    tokenizer = tq.Tokenizer.train(["abcdefghijklmnopqrstuvwxyz"], kind="char")
+    free = model.generate(PROMPT, 12)[0].tolist()
+    end = next(i for i in range(5, 15) if free.index(free[i]) == i)
+    options = {"stop_strings": ["never to come"], "tokenizer": tokenizer, "pad_token_id": 0}
+    out = model.generate(PROMPT, 12, eos_token_id=free[end], **options)
+    assert out[0].tolist() == free[: end + 1]

@@ -15,6 +15,7 @@ from tinyqwen.models.auto import MODELS
 from tinyqwen.parallel import data_parallel, workers
 from tinyqwen.train import dry_run
 from tinyqwen.training import trainer as trainer_module
+from tinyqwen.training.data import write_index
 from tinyqwen.training.records import open_records, padded, prepare_records
 from tinyqwen.training.run_state import STATE, load_state
 from tinyqwen.training.tasks import tasks_of
@@ -270,6 +271,14 @@ def test_damaged_records_are_told(tmp_path):
     ends[-1] -= 1  # the last record would lose its last number
     file.write_bytes(ends.tobytes())
     with pytest.raises(ValueError, match="the records' ends are damaged"):
+        open_records(tmp_path, ("a", "b"))
+    prepare_records((["t"], None), lambda _: PLAIN, tmp_path, ("a", "b"))
+    lost = [tmp_path / f"train_b{part}.bin" for part in ("", "_ends")]  # the last record of b
+    ends = np.frombuffer(lost[1].read_bytes(), np.int64)[:-1]
+    lost[1].write_bytes(ends.tobytes())
+    lost[0].write_bytes(lost[0].read_bytes()[: 4 * int(ends[-1])])
+    write_index(tmp_path)
+    with pytest.raises(ValueError, match="not equally many records"):
         open_records(tmp_path, ("a", "b"))
     file.unlink()
     with pytest.raises(FileNotFoundError):
