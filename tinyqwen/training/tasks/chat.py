@@ -33,7 +33,7 @@ class Chat(Task):
 
     auto, flags = AutoModelForCausalLM, "--chat"
     recipe: ClassVar = {
-        **{"data": str(DATA / "questions"), "steps": 500, "seq_len": 512, "batch_size": 4},
+        **{"data": str(DATA / "questions"), "steps": 1000, "seq_len": 512, "batch_size": 4},
         **{"learning_rate": 2e-3, "eval_interval": 250},
     }
 
