@@ -175,9 +175,8 @@ class Qwen2Attention(nn.Module):
         q, k, v = self.qkv_proj(x, config.head_dim)  # (B, H, T, D), and twice (B, H_kv, T, D)
         q, k = apply_rotary_pos_emb(*self.normed(q, k), *rope)
         if past_key_values is not None:
-            k, v = past_key_values.update(
-                self._layer, for_cache(k), for_cache(v)
-            )  # (B, H_kv, S, D)
+            # Those of all tokens so far, (B, H_kv, S, D).
+            k, v = past_key_values.update(self._layer, for_cache(k), for_cache(v))
         y, weights = attention(
             *(q, k, v, mask),
             window=self._window,
