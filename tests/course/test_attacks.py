@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinyqwen.course.allowance import longest
 from tinyqwen.course.classroom import grading
-from tinyqwen.course.classroom.job import longest
 from tinyqwen.course.isolation import wire
 from tinyqwen.course.isolation.outside import Worker, available
 from tinyqwen.course.registry import ROOT, chapter, reference

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from tinyqwen.course import registry
+from tinyqwen.course import allowance, registry
 from tinyqwen.course.classroom import grading, job
 from tinyqwen.course.isolation.outside import available
 from tinyqwen.course.registry import chapter
@@ -162,17 +162,9 @@ def test_what_did_not_load_is_tried_again_alone(folder, jobs):
         grade(folder, jobs=0)
 
 
-def test_a_job_has_time_for_each_of_its_chapters():
-    assert [job.longest(range(n)) for n in (1, 2, 13)] == [105, 150, 645]
-
-
-def test_a_job_hands_on_each_chapters_seed_and_the_time_that_is_left(tmp_path, monkeypatch):
+def test_a_job_hands_on_each_chapters_seed(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(job, "run", lambda *run: given.append(run[3:]))
-    monkeypatch.setattr(job, "submitted", lambda one, path, **how: Submission({}))
+    monkeypatch.setattr(allowance, "run", lambda *run: given.append(run[3:]))
+    monkeypatch.setattr(allowance, "submitted", lambda one, path, **how: Submission({}))
     done = [one["chapter"] for one in job.grade(tmp_path, {"ch04": 7, "ch05": 0}, most=5.0)]
     assert done == ["ch04", "ch05"] and set(given) == {(7, 5.0), (0, 5.0)}
-    given.clear()
-    monkeypatch.setattr(job, "longest", lambda chapters: 3.0)
-    list(job.grade(tmp_path, {"ch04": 7}, most=5.0))
-    assert given and all(2.0 < most <= 3.0 for _, most in given)

@@ -23,7 +23,7 @@ from tinyqwen.course import clock
 from tinyqwen.course.authoring import shortcuts
 from tinyqwen.course.authoring.mutants import mutants_of
 from tinyqwen.course.calls import StudentFunction
-from tinyqwen.course.classroom import grading, job
+from tinyqwen.course.classroom import grading
 from tinyqwen.course.isolation import inside, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
 from tinyqwen.course.registry import ROOT, chapter, chapters
@@ -724,23 +724,6 @@ def test_a_seed_follows_from_class_name_and_content():
     }
     assert len(seeds) == 4 and grading.seed_of(1, "a", "x") in seeds
     assert all(0 <= seed < 1 << 31 for seed in seeds)
-
-
-def test_a_job_ends_in_its_time_and_its_words_are_counted(tmp_path, monkeypatch):
-    """Of what has used up its time the rest is not run; of too many words the rest is cut."""
-    (tmp_path / FILE).write_text("def silu(x):\n    raise ValueError('x' * 5000)\n")
-    monkeypatch.setattr(job, "MAX_WORDS", 1500)
-    (done,) = job.grade(tmp_path, {"ch04": 3}, most=5.0)
-    words = [result["message"] for result in done["results"]]
-    assert sum(map(len, words)) < 1500 + 110 * len(words) and done["loaded"]
-    failed = [r["message"] for r in done["results"] if r["status"] == "failed"]
-    assert len(failed) >= 3 and min(map(len, failed)) >= 90  # a beginning of each is kept
-    monkeypatch.setattr(job, "longest", lambda chapters: 0.0)
-    (done,) = job.grade(tmp_path, {"ch04": 3}, most=5.0)
-    assert {result["status"] for result in done["results"]} == {"waiting"}
-    assert all("has used up the 0 s" in result["message"] for result in done["results"])
-    monkeypatch.undo()
-    assert job.longest(["ch04"]) == 105 and job.longest(range(13)) == 645
 
 
 GIGABYTES = """

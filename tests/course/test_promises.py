@@ -4,8 +4,8 @@ import re
 
 import test_attacks
 
-from tinyqwen.course import submission
-from tinyqwen.course.classroom import grading, job
+from tinyqwen.course import allowance, submission
+from tinyqwen.course.classroom import job
 from tinyqwen.course.isolation import limit, outside, seccomp
 from tinyqwen.course.registry import ROOT
 
@@ -18,8 +18,9 @@ def test_system_calls_and_threads():
 
 
 def test_times():
-    assert (job.longest([]), job.longest(["ch04"]), grading.SLACK) == (60, 105, 60)
-    assert "at most 60 s and 45 s for each chapter, and a minute to start" in README
+    assert [allowance.longest(range(n)) for n in (0, 1, 2, 13)] == [60, 105, 150, 645]
+    assert "at most 60 s and 45 s for each chapter, and a minute" in README
+    assert allowance.SLACK == 60
     assert submission.MOST_LATE == 2 and "the time limit of two tests is not called" in README
     assert limit.PATIENCE == 4 and "a quarter of what it waits" in README
 
@@ -30,6 +31,6 @@ def test_memory():
 
 
 def test_words_and_attacks():
-    assert f"messages end at {job.MAX_WORDS:,} characters" in README
+    assert f"messages end at {allowance.MAX_WORDS:,} characters" in README
     attacks = len(test_attacks.ATTACKS + test_attacks.SOURCES + test_attacks.FILES)
     assert int(re.search(r"(\d+) hostile submissions", README)[1]) <= attacks

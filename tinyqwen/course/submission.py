@@ -13,9 +13,10 @@ from collections import Counter
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+from tinyqwen.course import clock
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enclosing_loop
 from tinyqwen.course.isolation import copies, received, wire
-from tinyqwen.course.isolation.outside import Worker, read_source
+from tinyqwen.course.isolation.outside import LOADING, Worker, read_source
 from tinyqwen.course.registry import (
     Chapter,
     chapter,
@@ -127,13 +128,18 @@ class InWorker(Submission):
         self._start()
 
     def _start(self):
-        self._made = {}
+        self._made, failure = {}, None
         try:
-            self._worker = Worker(self._file, self._functions, **self._settings)
+            with clock.time_limit(2 * LOADING, self.grace):  # what is lent may be called meanwhile
+                self._worker = Worker(self._file, self._functions, **self._settings)
             self.fences = self._worker.fences
         except wire.Raised as error:
-            self.loaded = error.failure["kind"] not in ("Lost", "TimeLimit")
-            self._broken = _unreadable(self._file, error.failure)
+            failure = error.failure
+        except clock.TimeLimit:
+            failure = {"kind": "TimeLimit"}
+        if failure is not None:
+            self.loaded = failure["kind"] not in ("Lost", "TimeLimit")
+            self._broken = _unreadable(self._file, failure)
 
     def _function(self, name):
         if not self._worker.alive:

@@ -27,9 +27,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tinyqwen.course.allowance import SLACK, longest
 from tinyqwen.course.authoring.shortcuts import confirmed, weak_tests
 from tinyqwen.course.classroom import pages, reports
-from tinyqwen.course.classroom.job import longest
 from tinyqwen.course.classroom.submissions import collect
 from tinyqwen.course.isolation import received
 from tinyqwen.course.isolation.outside import available
@@ -39,7 +39,6 @@ from tinyqwen.course.scoreboard import total
 from tinyqwen.storage.files import make_folder, read_json, write_json, write_text
 
 LEAST_MEMORY = 64 << 20  # bytes
-SLACK = 60  # seconds that a job may take to start, and to end by itself
 
 
 def grade_class(folder, out, jobs=1, seed=None, keys=(), again=False, most=300.0, **worker):

@@ -13,20 +13,13 @@ import json
 import os
 import signal
 import sys
-import time
 
-from tinyqwen.course.isolation import fences, kernel, received
+from tinyqwen.course.allowance import Allowance
+from tinyqwen.course.isolation import fences, kernel
 from tinyqwen.course.registry import chapter
-from tinyqwen.course.runner import graders_of, result_of, run
-from tinyqwen.course.submission import submitted
+from tinyqwen.course.runner import graders_of, result_of
 
 OWN_MEMORY = 3 << 30  # bytes that grading may add to its address space, what is lent included
-MAX_WORDS = 300_000  # characters that a student's reports hold, all together
-
-
-def longest(chapters) -> float:
-    """Seconds that a student's whole job may take, whatever the student's code does."""
-    return 60 + 45 * len(chapters)
 
 
 def grade(path, seeds, most, **worker):
@@ -34,24 +27,13 @@ def grade(path, seeds, most, **worker):
 
     seeds: {chapter: seed};  most: seconds that no test may exceed;  worker: settings of `Worker`
     """
-    until = time.monotonic() + longest(seeds)
-    words = MAX_WORDS
+    allowance = Allowance(seeds)
     for key, seed in seeds.items():
         one, results = chapter(key), []
-        submission = submitted(one, path, isolated=True, **worker)
+        submission = allowance.load(one, path, **worker)
         try:
             for test in graders_of(one):
-                result = result_of(test, key)
-                left = until - time.monotonic()
-                if left > 0:
-                    run(test, submission, result, seed, min(most, left))
-                else:
-                    result.message = (
-                        f"not run: this submission has used up the {longest(seeds):.0f} s that "
-                        "one may take."
-                    )
-                result.message = received.text(result.message, min(words, received.MAX_TEXT))
-                words = max(words - len(result.message), 100)
+                result = allowance.run(test, submission, result_of(test, key), seed, most)
                 results.append({**dataclasses.asdict(result), "picture": None})
         finally:
             submission.close()

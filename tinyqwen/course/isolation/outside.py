@@ -69,6 +69,8 @@ class StudentPeer(wire.Peer):
         self.callbacks += 1
         if self.callbacks > CALLBACKS:
             raise wire.WireError("calls without end")
+        if time.monotonic() > self.deadline:
+            raise TimeoutError
         super().answer(number, request)
 
     def run(self, function, args, kwargs):
