@@ -62,6 +62,14 @@ def path(text):
     return os.path.expanduser(text)
 
 
+def utf8(text):
+    """A text as an argument or a line; under the C locale Python leaves its bytes undecoded."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise ValueError(f"{text[:30]!r} is no text in UTF-8 (byte {error.start})") from None
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's, whose complaints are one line too."""
 

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from tinyqwen import functional as F
 from tinyqwen.autograd.grad_mode import no_grad
-from tinyqwen.cli import ArgumentParser, run
+from tinyqwen.cli import ArgumentParser, run, utf8
 from tinyqwen.generation import TextStreamer, pad_left
 from tinyqwen.generation.settings import as_list
 from tinyqwen.models import auto
@@ -60,9 +60,15 @@ def parse_arguments(arguments=None):
     add("--num-beams", type=int, metavar="K", help="search for the likeliest text with K beams")
     add("--seed", type=int, metavar="N", help="the same seed gives the same text")
     add("--num-samples", type=int, metavar="N", help="texts for each prompt (1)")
-    add("--stop", action="append", metavar="STRING", help="end after this text; can be repeated")
+    add(
+        "--stop",
+        action="append",
+        type=utf8,
+        metavar="STRING",
+        help="end after this text; can be repeated",
+    )
     add("--chat", action="store_true", help="texts are a user's messages; without one, talk")
-    add("--system", metavar="TEXT", help="instructions that open the chat")
+    add("--system", type=utf8, metavar="TEXT", help="instructions that open the chat")
     add("--no-stream", action="store_true", help="print the text when it is complete")
     add(
         "--threads",
@@ -103,7 +109,7 @@ def split_words(words):
                 f"the bundled model is not in {folder}; name the folder of a trained one: "
                 "python -m tinyqwen.generate RUN TEXT"
             )
-    return folder, list(words)
+    return folder, [utf8(word) for word in words]
 
 
 def run_settings(folder):
@@ -298,9 +304,9 @@ def chat(writer, messages):
     print("Your turn. A line that ends with \\ goes on in the next; Ctrl-D ends.", file=sys.stderr)
     while True:
         try:
-            said = input("> ")
+            said = utf8(input("> "))
             while said.endswith("\\"):
-                said = said[:-1].rstrip() + "\n" + input("  ")
+                said = said[:-1].rstrip() + "\n" + utf8(input("  "))
             said = said.strip()
         except EOFError:
             print()
@@ -313,7 +319,7 @@ def chat(writer, messages):
 
 def _read_stdin():
     try:
-        return sys.stdin.read()
+        return utf8(sys.stdin.read())
     except UnicodeDecodeError as error:
         raise ValueError(
             f"the standard input is no text in {error.encoding} (byte {error.start}); "

@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import time
+import warnings
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -187,6 +188,13 @@ def train(config, resume, steps=None, student=None, ranks=None):
             print(f"The learning rate is now that of a run of {steps} steps.")
         elif trainer.step == trainer.config.steps:
             print(f"All {trainer.step} steps are done; --steps N goes on to N steps in all.")
+        warm = trainer.config.warmup_steps
+        if trainer.config.steps < warm:
+            warnings.warn(
+                f"the learning rate rises for {warm} steps, so {trainer.config.steps} end before "
+                "its peak; --warmup-steps N shortens that",
+                stacklevel=1,
+            )
         if trainer.saved_ranks != trainer.ranks.size:
             print(
                 f"So far the run was that of {trainer.saved_ranks} ranks; its losses with "

@@ -233,6 +233,7 @@ def test_arrays_without_axes_do_not_promote_float32(number):
                 tq.where(x > 2, x, number), ops.maximum(x, number)):  # fmt: skip
         assert out.dtype == np.float32 and tq.grad(out.sum(), x).dtype == np.float32
     assert (number * x).data.tolist() == [2, 6] and (number - x).data.tolist() == [1, -1]
+    assert (x * tq.Tensor(np.array(2.0))).dtype == np.float64  # it was made a Tensor of that dtype
 
 
 def test_float16_is_refused_wherever_it_is_computed_in():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyqwen import bench, compress, grade, inspect
+from tinyqwen import bench, cli, compress, grade, inspect
 from tinyqwen.course import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,17 @@ def test_a_mutant_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr("sys.argv", ["grade", "--self-test", "ch03", "--show", "nothing"])
     with pytest.raises(ValueError, match=r"none of \d+ mutants is called nothing"):
         grade.main()
+
+
+def test_bytes_that_python_left_undecoded_are_utf8():
+    """As it does with arguments and lines under the C locale."""
+    assert cli.utf8("Once café 猫".encode().decode("ascii", "surrogateescape")) == "Once café 猫"
+    assert cli.utf8("café 猫") == "café 猫"
+    for wrong in (b"caf\xe9 ", b"caf\xc3"):
+        with pytest.raises(ValueError, match=r"is no text in UTF-8 \(byte 3\)"):
+            cli.utf8(wrong.decode("ascii", "surrogateescape"))
+    with pytest.raises(ValueError, match="is no text in UTF-8"):
+        cli.utf8("half \ud83d")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell that closes descriptors")

@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import string
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -251,11 +253,37 @@ def command(*arguments, **options):
         (["RUN", PROMPT, "--num-beams", "2", "--num-samples", "2"], "all texts would be the same"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(folder, arguments, message):
-    result = command(*[folder if word == "RUN" else word for word in arguments])
-    assert result.returncode == 2
-    assert message in result.stderr and result.stderr.count("\n") == 1
-    assert not result.stdout
+def test_bad_input_is_refused(folder, arguments, message, capsys):
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+        generate.main([str(folder) if word == "RUN" else word for word in arguments])
+    assert not capsys.readouterr().out
+
+
+def test_bad_input_is_one_line_and_exit_2(folder):
+    result = command(folder, PROMPT, "--top-p", "3")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "top_p must be a number from 0 to 1, not 3.0" in result.stderr
+
+
+def test_a_text_under_the_c_locale(folder, parts, stdin, capsys, monkeypatch):
+    """Python hands on the bytes of what is no ASCII undecoded, in arguments and in what is read."""
+    text = "the caf\u00e9"
+    undecoded = text.encode().decode("ascii", "surrogateescape")
+    assert generate.split_words([str(folder), undecoded])[1] == [text]
+    options = generate.parse_arguments(["--stop", undecoded, "--system", undecoded])
+    assert (options.stop, options.system) == ([text], text)
+    stdin(undecoded)
+    with pytest.warns(UserWarning, match="does not know '\u00e9'"):
+        generate.main([str(folder), "--greedy", "--max-new-tokens", "20"])
+    assert capsys.readouterr().out == expected(parts, text, do_sample=False)
+    typed = iter([undecoded + "\\", undecoded])
+    monkeypatch.setattr("builtins.input", lambda _: _next(typed))
+    heard = []
+    generate.chat(SimpleNamespace(encode_chat=heard.append, show=lambda *_, **__: ""), turns := [])
+    assert heard == [turns] and turns[0]["content"] == f"{text}\n{text}"
+    stdin("caf\udce9")
+    with pytest.raises(ValueError, match=r"is no text in UTF-8 \(byte 3\)"):
+        generate.main([str(folder)])
 
 
 def test_no_prompt_at_a_terminal(folder, stdin):

@@ -128,6 +128,14 @@ def test_resumed_with_more_steps_and_other_ranks(fake, capsys, tmp_path):
     assert "learning rate" not in out and "ranks" not in out and fake.made[1:] == (True, None)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_run_that_ends_in_its_warmup_is_told(fake):
+    with pytest.warns(UserWarning, match=r"rises for 50 steps, so 49 end .*--warmup-steps N"):
+        main(["--out", "runs/z", "--steps", "49"])
+    main(["--out", "runs/z", "--steps", "50"])
+    main(["--out", "runs/z", "--steps", "49", "--warmup-steps", "5"])
+
+
 def test_a_new_run_is_no_resumed_one(fake):
     assert main(["--out", "runs/z", "--steps", "5"]) == 0
     config, resume, steps = fake.made

@@ -184,6 +184,25 @@ def test_zips_are_read_and_nothing_of_theirs_becomes_a_path(tmp_path):
     assert "ch04_swiglu (1).py: not graded" in students["two"].notes[0]
 
 
+def test_what_of_a_zip_is_not_read_is_told(tmp_path):
+    """A zip in it, and a file whose name is empty, beside one that is graded."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "ada.zip", "w") as archive:
+        archive.writestr("inner.zip", b"PK")
+        archive.writestr("ch04_swiglu.py", HONEST)
+        nameless = zipfile.ZipInfo("x")
+        nameless.filename = ""
+        archive.writestr(nameless, HONEST)
+        archive.writestr("folder\\", b"")
+    students = collected(folder, ["ch04"], tmp_path / "out")
+    assert (students["ada"].path / "ch04_swiglu.py").read_text() == HONEST
+    assert students["ada"].notes == [
+        "inner.zip: not gradable, because it is a zip inside a zip; unpack it first",
+        "ada.zip: a file in it has no name and is not read",
+    ]
+
+
 def test_of_a_notebook_the_functions_are_taken_with_what_they_need():
     code = """import numpy as np
 import matplotlib.pyplot as plt

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import tinyqwen.text.tokenizer
-from tinyqwen.text import bpe
+from tinyqwen.text import bpe, library_training
 from tinyqwen.text.documents import read_text
 from tinyqwen.text.tokenizer import Tokenizer
-from tinyqwen.text.tokenizer_training import BPE_PATTERN, CHAT_TOKENS
+from tinyqwen.text.tokenizer_training import BPE_PATTERN, CHAT_TOKENS, LONGEST_WORD
 
 STORY = """Once there was a cat. The cat's ball was red, and the dog's ball was blue.
 从前有一只猫。我有一只猫，你有一只狗。  I have 12 cats 🐈🐈🐈!
@@ -382,18 +383,51 @@ def test_a_size_that_nobody_asked_for_adapts(kind):
         assert len(Tokenizer.train(words * 3, kind=kind)) == usual[kind]
 
 
-@pytest.mark.parametrize("text", ["ACGTTGCA" * 20_000, "一二三四五" * 20_000, " " * 100_000])
+@pytest.mark.parametrize("text", ["ACGTTGCA" * 5000, "一二三四五" * 5000, " " * 25_000 + "a"])
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
-def test_a_text_without_spaces_is_no_endless_word(text, kind):
-    """Without a bound on words these took minutes each, growing with the square of the length."""
-    if kind == "wordpiece" and not text.strip():
-        text += "a"
-    begun = time.monotonic()
+def test_a_text_without_spaces_is_no_endless_word(text, kind, monkeypatch):
+    """What is learned from has words of bounded length: merges take the square of it in time."""
+    longest, train = [], library_training.train
+
+    def watched(backend, trainer, options, texts):
+        texts = list(texts)
+        longest.append(max(len(run) for one in texts for run in re.findall(r"\S+|\s+", one)))
+        return train(backend, trainer, options, texts)
+
+    monkeypatch.setattr(library_training, "train", watched)
+    if kind == "wordpiece" and text[0] == "A":
+        with pytest.raises(ValueError, match=r"of more than 100 characters.*take bpe or char"):
+            Tokenizer.train([text], kind=kind)
+        return
     tokenizer = Tokenizer.train([text + "\n"], kind=kind)
-    assert time.monotonic() - begun < 20
+    assert longest == [LONGEST_WORD if kind == "bpe" else 1]
     if kind == "bpe":
         assert tokenizer.decode(tokenizer.encode(text)) == text
         assert len(tokenizer.encode(text)) < len(text) / 8
+
+
+@pytest.mark.parametrize("long, refused", [(100, False), (101, True)])
+def test_words_that_wordpiece_would_not_read(long, refused):
+    """Half of the text in words that are too long is not yet most of it."""
+    text = "".join("ab"[i * i % 7 % 2] for i in range(long))
+    words = [text, "ab " * (long // 2 + long % 2)]  # as many characters in short words, or one more
+    assert len(Tokenizer.train(words, kind="wordpiece")) > 9
+    if refused:
+        with pytest.raises(ValueError, match="words of more than 100 characters"):
+            Tokenizer.train([text, "ab " * (long // 2)], kind="wordpiece")
+    else:
+        assert len(Tokenizer.train([text], kind="wordpiece")) > 9
+
+
+def test_a_word_that_is_too_long_is_told():
+    tokenizer = Tokenizer.train(["some words, and more words"], kind="wordpiece")
+    with pytest.warns(
+        UserWarning, match=r"\(nor any other word of more than 100 characters\): read"
+    ):
+        assert tokenizer.encode("o" * 101, add_special_tokens=False) == [tokenizer.unk_token_id]
+    tokenizer = Tokenizer.train(["some words, and more words"], kind="wordpiece")
+    with pytest.warns(UserWarning, match=r"does not know 'zo': read"):
+        tokenizer.encode("zo")
 
 
 def test_long_texts_are_learned_from_in_a_process_with_equal_results(monkeypatch):
@@ -403,6 +437,35 @@ def test_long_texts_are_learned_from_in_a_process_with_equal_results(monkeypatch
         monkeypatch.setattr("tinyqwen.text.library_training.FEW", 50)
         assert Tokenizer.train(texts, size, kind).backend.to_str() == here
         monkeypatch.undo()
+
+
+LONG = "a b " * 100_000  # learned from in a process
+
+
+def test_a_stop_while_texts_are_sent_is_that_stop(monkeypatch):
+    """What waits in the pipe of a process that is dead is no error of its own."""
+
+    class Dead(subprocess.Popen):
+        def kill(self):
+            super().kill()
+            self.wait()
+
+    def texts():
+        yield LONG
+        yield "x"  # is not yet sent
+        raise SystemExit(143)
+
+    monkeypatch.setattr(library_training.subprocess, "Popen", Dead)
+    with pytest.raises(SystemExit) as stop:
+        Tokenizer.train(texts())
+    assert stop.value.code == 143
+
+
+def test_a_process_that_dies_while_it_learns_is_told_of(monkeypatch, tmp_path):
+    (tmp_path / "dies.py").write_text("raise SystemExit\n")
+    monkeypatch.setattr(library_training, "__file__", str(tmp_path / "dies.py"))
+    with pytest.raises(ValueError, match="the training of the tokenizer died"):
+        Tokenizer.train([LONG] * 3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are different there")

@@ -262,7 +262,7 @@ def test_interrupted_at_random_moments(corpus, whole, tmp_path, signum, times):
         if "Traceback" in errors:  # Python's own, of Ctrl-C before our first line has run
             assert signum == signal.SIGINT and status in (1, -signum), errors
             assert "in run\n" not in errors, errors
-            # Where it still makes its own streams, Python says another thing than KeyboardInterrupt.
+            # Where it still makes its streams, Python says another thing than that.
             assert re.search("KeyboardInterrupt|^Fatal Python error: init_", errors), errors
         elif "Go on with:" in errors:
             assert status == 128 + signum and run_state.saved_step(out) > 0, errors

@@ -112,7 +112,8 @@ def test_bad_input_is_told_once(tmp_path, text):
     assert not (tmp_path / "run").exists()
     arguments = ("--data", text, "--out", tmp_path / "run", *TINY, "--batch-size", 1)
     done = train(2, *arguments, status=2)
-    assert "a batch of 1 rows cannot be shared out to 2 ranks" in done.stderr
+    assert done.stderr.count("a batch of 1 rows cannot be shared out to 2 ranks") == 1
+    assert done.stderr.count("\n") == 1
 
 
 def test_ranks_with_other_settings_are_refused(tmp_path, text):

@@ -97,8 +97,8 @@ def pow(x, y):
     out = x**y
 
     def vjp(g):
-        # 0 * inf at x = 0, y = 0 is avoided: the derivative of the constant 1 is 0
-        dx = g * np.where(np.equal(y, 0), 0, y * x ** np.where(np.equal(y, 0), 1, y - 1))
+        # x^0 is 1 wherever x is: with 0 x^-1 in its place, the slope at 0 would be 0 * inf
+        dx = g * (y * x ** np.where(np.equal(y, 0), 0, y - 1))
         if not isinstance(y, (np.ndarray, np.generic)):
             return (_for(x, dx.astype(g.dtype, copy=False)),)
         with np.errstate(

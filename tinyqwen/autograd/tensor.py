@@ -42,6 +42,9 @@ class Tensor:
     requires_grad: whether `backward` shall leave a gradient here, in `.grad`
     dtype:         converts
 
+    Tensors of two dtypes meet as NumPy's arrays do, also where one has no axes: float32 times a 0-d
+    float64 Tensor is float64 (in PyTorch float32). Numbers and 0-d arrays leave a Tensor's dtype.
+
     Operators, `.sum()`, `.reshape()` and so on come from `ops.py`, which adds them here.
     """
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -112,6 +113,7 @@ class Ranks(Alone):
     def rows(self, batch):
         rows = len(next(iter(batch.values())))
         if rows < self.size:
+            self._known = True  # all of them have the same batch
             raise ValueError(
                 f"a batch of {rows} rows cannot be shared out to {self.size} ranks; "
                 "raise --batch-size, or start fewer"
@@ -179,6 +181,7 @@ class Ranks(Alone):
             if not self._known and not isinstance(error, SystemExit):
                 text = f"rank {self.rank}: {str(error) or type(error).__name__}"
                 print(text, file=sys.__stderr__, flush=True)  # where no other rank speaks
+                time.sleep(0.2)  # the launcher passes it on, and forgets it once all are ended
                 self._comm.Abort(2)
             raise
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain
 
 import tokenizers
@@ -44,11 +45,13 @@ def _in_a_process(backend, trainer, options, texts):
                 child.stdin.write(json.dumps(line).encode("ascii") + b"\n")
             child.stdin.close()
             answer = child.stdout.read()
-        except BrokenPipeError:
-            answer = b""
-        except BaseException:
+        except BaseException as error:
             child.kill()
-            raise
+            with suppress(BrokenPipeError):  # what was not yet sent is for nobody
+                child.stdin.close()
+            if not isinstance(error, BrokenPipeError):
+                raise
+            answer = b""
     if not answer:
         raise ValueError("the training of the tokenizer died; it may need more memory")
     return tokenizers.Tokenizer.from_str(answer.decode("utf-8"))

@@ -11,6 +11,7 @@ Four kinds can be trained, and any tokenizer.json loaded:
 How they work inside is written out in `tinyqwen.text.bpe` and `tinyqwen.text.wordpiece`.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Iterable
@@ -216,6 +217,9 @@ class Tokenizer:
                 shown = ", ".join(repr(one)[:40] for one in unknown[:10])
                 shown += ", ..." * (len(unknown) > 10)
                 shown = shown or "some characters"  # sentencepiece does not say where they are
+                longest = getattr(backend.model, "max_input_chars_per_word", math.inf)
+                if any(len(one) > longest for one in unknown):
+                    shown += f" (nor any other word of more than {longest} characters)"
                 self._warned = True
                 warnings.warn(
                     f"this tokenizer does not know {shown}: read as {self.unk_token}", stacklevel=4

@@ -206,6 +206,7 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
     for text in texts:
         normal = backend.normalizer.normalize_str(text)
         words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
+    _refuse_long_words(words, backend.model.max_input_chars_per_word)
     # Every character can begin a word, seen there or not: the library has it so.
     pieces = set().union(*words) | {"##" + char for word in words for char in word[1:]}
     start = WORDPIECE_TOKENS + sorted(pieces)
@@ -242,6 +243,17 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
         "mask_token": "[MASK]",
     }
     return _with_vocabulary(backend, vocabulary), roles
+
+
+def _refuse_long_words(words: Counter, longest: int) -> None:
+    """A longer word is [UNK] as a whole: of a text without spaces nothing would be left."""
+    length = sum(len(word) * count for word, count in words.items())
+    lost = sum(len(word) * count for word, count in words.items() if len(word) > longest)
+    if lost > length / 2:
+        raise ValueError(
+            f"most of this text is in words of more than {longest} characters, each of which "
+            "wordpiece reads as one [UNK]; take bpe or char, or put spaces between the words"
+        )
 
 
 def _repeat(words: Counter, at_once: int = 10_000) -> Iterable[str]:

@@ -253,14 +253,14 @@ def _files(path, notes, depth=0):
                 except Exception as error:
                     notes.append(_because(name, error))
     elif kind == ".zip":
-        yield from _unpacked(path)
+        yield from _unpacked(path, notes)
     elif kind in KINDS:
         yield path.name, depth, lambda: _read(path, _most(path.name))
     else:
         raise ValueError("it is neither a folder, a zip, a Python file nor a notebook")
 
 
-def _unpacked(path):
+def _unpacked(path, notes):
     """The same of a zip, none of whose names becomes a path."""
     _read(path, MAX_ZIP)
     left = MAX_ZIP
@@ -269,10 +269,15 @@ def _unpacked(path):
         if len(members) > MAX_FILES:
             raise ValueError(f"there are more than {MAX_FILES} files in it")
         for member in members:
-            parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-            if member.is_dir() or not parts or any(map(_hidden, parts)):
+            name = member.filename.replace("\\", "/")
+            parts = PurePosixPath(name).parts
+            if name.endswith("/") or any(map(_hidden, parts)):
                 continue
-            if parts[-1].lower().endswith(KINDS):
+            if not parts:
+                notes.append(f"{_short(path.name)}: a file in it has no name and is not read")
+            elif parts[-1].lower().endswith(".zip"):
+                notes.append(_because(parts[-1], "it is a zip inside a zip; unpack it first"))
+            elif parts[-1].lower().endswith(KINDS):
                 content = _member(archive, member)
                 left -= len(content)
                 if left < 0:
