@@ -24,7 +24,7 @@ from tinyqwen.course.authoring import shortcuts
 from tinyqwen.course.authoring.mutants import mutants_of
 from tinyqwen.course.calls import StudentFunction
 from tinyqwen.course.classroom import grading
-from tinyqwen.course.isolation import inside, wire
+from tinyqwen.course.isolation import inside, outside, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, graders_of, result_of, run
@@ -525,6 +525,43 @@ def test_read_only_what_is_needed(tmp_path):
     """
     with Worker(written(tmp_path, code), ["silu"]) as worker:
         assert worker.functions["silu"].run((1,), {}, 5)[0].tolist() == [4, 0, 0, 0]
+
+
+def test_the_fences_are_told_before_the_file_is_read(tmp_path, monkeypatch):
+    asked = []
+    call = Worker._call
+
+    def noted(self, number, *request):
+        asked.append(number)
+        return call(self, number, *request)
+
+    monkeypatch.setattr(Worker, "_call", noted)
+    with Worker(written(tmp_path, "def silu(x):\n    return x"), ["silu"]) as worker:
+        assert asked == [outside.STANDING, outside.LOAD] and "limits" in worker.fences
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by /proc")
+def test_who_starts_threads_is_put_behind_all_others(tmp_path):
+    """All of its threads, those that were there and those that it starts afterwards."""
+    code = """
+        import threading, time
+
+        def start(count):
+            for _ in range(count):
+                threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+            time.sleep(0.3)
+    """
+
+    def priorities(worker):
+        (pid,) = inside.descendants(worker._process.pid)
+        return [os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir(f"/proc/{pid}/task")]
+
+    with Worker(written(tmp_path, code), ["start"]) as worker:
+        worker.functions["start"].run((0,), {}, 5)
+        assert priorities(worker) == [os.getpriority(os.PRIO_PROCESS, 0) + 5]
+        for _ in range(2):
+            worker.functions["start"].run((3,), {}, 5)
+        assert priorities(worker) == [19] * 7
 
 
 def test_supervisor_sees_processes_without_proc():

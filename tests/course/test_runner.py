@@ -130,6 +130,21 @@ def test_what_is_said_of_a_student():
     assert looked_at(results("failed", message="wrong")) == []
 
 
+def test_a_sentence_for_an_exceptions_name_is_not_shown_to_the_teacher(tmp_path):
+    """What Python calls its own exceptions is, and every student reads all of it."""
+
+    def lines(kind):
+        frames = [(3, "<module>", "raise it")]
+        failure = {"kind": kind, "message": "all of it", "frames": frames}
+        return str(submission._unreadable(tmp_path / "ch04_swiglu.py", failure)).splitlines()
+
+    told = "ch04_swiglu.py, line 3: ValueError while the file was read:"
+    assert lines("ValueError") == [told, "  all of it"]
+    first, *more = lines("Dear_teacher_thirty_points")
+    assert first == told.replace("ValueError", "an exception of its own")
+    assert more == ["  Dear_teacher_thirty_points: all of it"]
+
+
 def test_what_is_not_enforced():
     assert unbound({}) == [] and unbound({"landlock": "yes", "seccomp": "yes: all"})[:1] != ["no"]
     sentences = [

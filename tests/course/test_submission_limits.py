@@ -1,6 +1,9 @@
 """How much of a submission is read: each limit at its edge, each rule against its rival."""
 
+import json
 import os
+import re
+import struct
 import zipfile
 
 import pytest
@@ -76,6 +79,44 @@ def test_a_zip_of_many_files_or_of_much(tmp_path, monkeypatch):
     assert taken(folder, tmp_path)[1] == []
     monkeypatch.setattr(room, "MAX_ZIP", size - 1)
     assert "larger than 0 MB" in taken(folder, tmp_path)[1][0]
+
+
+def test_the_names_in_a_zip_are_counted_before_they_are_read(tmp_path, monkeypatch):
+    """A million of them fit into 60 MB, and cost ten times as much memory and half a minute."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    header = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", *[0] * 11, 1, *[0] * 6) + b"a"
+    many = 1 << 16
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, many * len(header), 0, 0)
+    (folder / "ada.zip").write_bytes(many * header + end)
+    assert len(zipfile.ZipFile(folder / "ada.zip").infolist()) == many
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    assert "more than 2000 files" in taken(folder, tmp_path)[1][0]
+
+
+def test_a_submission_is_looked_through_for_so_long(ada, tmp_path, monkeypatch):
+    """Whatever takes that time; the next student's is read as ever."""
+
+    def long(notebook):
+        while True:
+            pass
+
+    monkeypatch.setattr(room, "cells_of", long)
+    monkeypatch.setattr(room, "MAX_SECONDS", 0.2)
+    (ada / "ch04.ipynb").write_text("{}")
+    (ada.parent / "bob_ch04.py").write_text(SILU)
+    first, second = collect(ada.parent, ["ch04"], tmp_path / "out")
+    assert first.notes == ["not gradable, because it takes 0.2 s to look through"]
+    assert not first.contents and second.contents and second.notes == []
+
+
+def test_what_is_told_of_broken_code_has_no_word_of_it(ada, tmp_path):
+    """Some of Python's messages quote the code, and the teacher reads them."""
+    cell = "def silu(x):\n    return f'{x!dear_teacher}'"
+    notebook = {"cells": [{"cell_type": "code", "source": cell}]}
+    (ada / "ch04.ipynb").write_text(json.dumps(notebook))
+    _, (note,) = taken(ada.parent, tmp_path)
+    assert re.fullmatch(r"ch04.ipynb: not gradable, because line \d is not valid Python", note)
 
 
 def test_what_a_zip_unfolds_to_is_bounded(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ reference solution), or the library with one function replaced (a mutant). Grade
 need not.
 """
 
+import builtins
 import importlib
 import re
 import sys
@@ -288,8 +289,9 @@ def _unreadable(file, failure):
         return Unreadable(f"{where}: the file did not finish loading", mistake)
     if kind == "Lost":
         return Unreadable(f"{name} could not be loaded:\n  {message}")
-    words = received.quoted(message)
-    return Unreadable(f"{where}: {kind} while the file was read:\n  {words}")
+    known = kind if hasattr(builtins, kind) else "an exception of its own"
+    words = received.quoted(message if known is kind else f"{kind}: {message}")
+    return Unreadable(f"{where}: {known} while the file was read:\n  {words}")
 
 
 def write_solution(folder, *keys) -> Path:

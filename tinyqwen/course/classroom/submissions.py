@@ -17,6 +17,7 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from tinyqwen.course.clock import TimeLimit, time_limit
 from tinyqwen.course.isolation import received
 from tinyqwen.course.isolation.outside import MAX_SOURCE
 from tinyqwen.course.registry import NAMED, chapter_named, chapters, names_in
@@ -24,7 +25,7 @@ from tinyqwen.storage.files import make_folder
 
 MAX_FILES, MAX_NOTEBOOK, MAX_ZIP = 2000, 16 << 20, 64 << 20  # files; bytes
 MAX_CODE = 1 << 20  # characters of a student's that are parsed, here, where nothing ends it
-MAX_NOTES = 10
+MAX_SECONDS, MAX_NOTES = 20, 10
 KINDS = (".py", ".ipynb")
 
 
@@ -85,7 +86,10 @@ def collect(folder, keys, into) -> list[Student]:
         slug = _unlike(slugs, re.sub(r"[^\w.-]", "_", name)[:40], str.lower)
         student = Student(name, slug, Path(into) / slug)
         try:
-            _take(student, paths, keys)
+            with time_limit(MAX_SECONDS):
+                _take(student, paths, keys)
+        except TimeLimit:
+            student.notes.append(f"not gradable, because it takes {MAX_SECONDS} s to look through")
         except Exception as error:  # one student's trouble is never the class's
             student.notes.append(_because(paths[0].name, error))
         if more := student.notes[MAX_NOTES:]:
@@ -262,13 +266,11 @@ def _files(path, notes, depth=0):
 
 def _unpacked(path, notes):
     """The same of a zip, none of whose names becomes a path."""
-    _read(path, MAX_ZIP)
+    if _read(path, MAX_ZIP).count(b"PK\1\2") > MAX_FILES:  # before Python makes objects of them
+        raise ValueError(f"there are more than {MAX_FILES} files in it")
     left = MAX_ZIP
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if len(members) > MAX_FILES:
-            raise ValueError(f"there are more than {MAX_FILES} files in it")
-        for member in members:
+        for member in archive.infolist():
             name = member.filename.replace("\\", "/")
             parts = PurePosixPath(name).parts
             if name.endswith("/") or any(map(_hidden, parts)):
@@ -314,6 +316,9 @@ def _most(name):
 
 def _because(name, error):
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, SyntaxError):  # Python's own words quote the code
+        line = received.number(error.lineno)
+        why = f"line {line} is not valid Python" if line else "it is not valid Python"
     return f"{_short(name)}: not gradable, because {received.line(why) or 'of its form'}"
 
 
