@@ -39,7 +39,8 @@ FILES = [
     "folder_for_file",
     "link_for_folder",
 ]
-FILES += ["notebook_of_a_chain", "name_not_text", "zip_of_nothing", "zip_that_climbs", "zip_bomb"]
+FILES += ["notebook_of_a_chain", "notebook_of_surrogates", "notebook_too_deep", "name_not_text"]
+FILES += ["zip_of_nothing", "zip_of_names", "zip_that_climbs", "zip_bomb"]
 HONEST = ["aaa_honest", "zzz_honest"]
 SECRET = "grader-secret-5b1f"
 
@@ -98,11 +99,17 @@ def hand_in(folder, constants):
     chain = "silu = a0\n" + "".join(f"a{i} = a{i + 1}\n" for i in range(20_000))
     cells = {"cells": [{"cell_type": "code", "source": chain}]}
     (folder / "notebook_of_a_chain" / "ch04.ipynb").write_text(json.dumps(cells))
+    halves = json.dumps({"cells": [{"cell_type": "code", "source": "def silu(x): '\ud800'"}]})
+    (folder / "notebook_of_surrogates" / "ch04.ipynb").write_text(halves)
+    (folder / "notebook_too_deep" / "ch04.ipynb").write_text('{"cells":' + "[" * 200_000)
     text = b"import nothing_of_that_name\ndef silu(x):\n    return x\n"
     Path(os.fsdecode(os.fsencode(folder / "name_not_text") + b"/ch04_\xff\xfe.py")).write_bytes(
         text
     )
     (folder / "zip_of_nothing.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    names = (b"PK\x01\x02" + bytes(24) + b"\x01" + bytes(17) + b"a") * 500_000
+    end = b"PK\x05\x06" + bytes(8) + len(names).to_bytes(4, "little") + bytes(6)
+    (folder / "zip_of_names.zip").write_bytes(names + end)
     with zipfile.ZipFile(folder / "zip_that_climbs.zip", "w") as archive:
         archive.writestr(f"../../{HONEST[0]}/{FILE}", "def silu(x):\n    return x\n")
         archive.writestr(f"{folder}/{HONEST[1]}/{FILE}", "def silu(x):\n    return x\n")

@@ -9,10 +9,11 @@ Source: PEP 578.
 """
 
 import _imp
-import importlib
+import importlib.machinery
 import os
 import subprocess
 import sys
+import time
 
 # Events, or beginnings of them, that are refused whatever their arguments.
 FORBIDDEN = (
@@ -20,22 +21,32 @@ FORBIDDEN = (
     *("subprocess.", "pty.", "socket.", "ctypes.", "sqlite3.", "syslog.", "shutil.", "tempfile."),
     *("os.chmod", "os.chown", "os.chflags", "os.lchmod", "os.lchflags", "os.lockf", "os.link"),
     *("os.symlink", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.utime"),
-    *("os.setxattr", "os.removexattr", "os.chdir", "os.fchdir", "signal.pthread_kill"),
-    *("resource.setrlimit", "resource.prlimit", "fcntl.", "sys.remote_exec"),
+    *(
+        "os.setxattr",
+        "os.removexattr",
+        "os.getxattr",
+        "os.listxattr",
+        "os.chdir",
+        "os.fchdir",
+        "signal.pthread_kill",
+    ),
+    *("signal.pthread_kill", "resource.setrlimit", "resource.prlimit", "fcntl.", "sys.remote_exec"),
     *("gc.get_", "sys._current_", "sys.monitoring", "sys.settrace", "sys.setprofile"),
-    *("code.__new__", "function.__new__"),
+    *("code.__new__", "function.__new__", "marshal.load"),
 )
-# Functions that no event tells of, and modules full of them: they write files, start programs, or
-# make interpreters without this hook.
+# Functions that no event tells of, and modules full of them: they write files, start programs, have
+# files read that are none of theirs, or make interpreters without this hook.
 UNWATCHED = (
     *("mkfifo", "mknod", "setsid", "setpgid", "setpriority", "nice", "copy_file_range"),
     *("sched_setaffinity", "sched_setscheduler", "sched_setparam", "pidfd_open"),
-    *("fork_exec", "_fork_exec", "sync", "unshare", "setns"),
+    *("fork_exec", "_fork_exec", "sync", "unshare", "setns", "chroot", "openpty", "memfd_create"),
+    *("setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid", "setresgid"),
+    *("setgroups", "initgroups", "clock_settime", "clock_settime_ns"),
 )
 UNSEEN = (
     *("posix", "_posixsubprocess", "_posixshmem", "_multiprocessing", "readline", "_gdbm", "_dbm"),
     *("_interpreters", "_xxsubinterpreters", "_testcapi", "_testinternalcapi", "_tkinter"),
-    *("_curses", "spwd"),
+    *("_curses", "spwd", "_ssl"),
 )
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 LOOKS = ("os.listdir", "os.scandir", "os.walk", "glob.glob")
@@ -46,7 +57,7 @@ def audit(readable):
     """Put up the hook, for good.  readable: folders and files that may be opened for reading."""
     paths = {way(path) for path in readable for way in (os.path.abspath, os.path.realpath)}
     for name in UNWATCHED:
-        for module in (os, subprocess, *map(sys.modules.get, ("posix", "_posixsubprocess"))):
+        for module in (os, subprocess, time, *map(sys.modules.get, ("posix", "_posixsubprocess"))):
             vars(module).pop(name, None)
     for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         functions -= {f for f in functions if f.__name__ in UNWATCHED}
@@ -54,6 +65,9 @@ def audit(readable):
         if name not in UNSEEN or name in sys.modules:
             importlib.import_module(name)
     vars(_imp).pop("create_builtin", None)
+    # From now on modules are compiled, and not read as code that somebody may have made by hand.
+    sys.implementation.cache_tag = None
+    sys.meta_path.remove(importlib.machinery.FrozenImporter)
     sys.addaudithook(_hook(tuple(paths)))
     return "inside Python: no files, processes, sockets, foreign functions"
 
