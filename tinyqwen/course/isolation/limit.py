@@ -1,4 +1,4 @@
-"""How a time limit counts: a slow or busy machine takes nothing from it.
+"""How a time limit counts: who gets a quarter of a processor has all of it.
 
 Like `wire`, this file is on both sides of the conversation.
 """
