@@ -305,11 +305,11 @@ def test_empty_parameters_are_a_matter_of_one_thread():
     def load():
         with nn.empty_parameters():
             inside.set()
-            assert leave.wait(20)
+            assert leave.wait(200)
 
     thread = threading.Thread(target=load)
     thread.start()
-    assert inside.wait(20) and nn.has_memory(nn.Linear(2, 2).weight)
+    assert inside.wait(200) and nn.has_memory(nn.Linear(2, 2).weight)
     with nn.empty_parameters():
         leave.set()
         thread.join()

@@ -455,7 +455,7 @@ def test_ctrl_c_while_streaming(folder):
     )
     begun = process.stdout.read(len(PROMPT) + 1)  # it comes while the rest is being made
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=250)
     assert process.returncode == 130
     assert begun.startswith(PROMPT.encode())
     assert errors.strip() == b""

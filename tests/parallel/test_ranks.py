@@ -51,7 +51,7 @@ class Comm:
 
     def Sendrecv(self, out, dest, recvbuf, source):
         self._shared.queues[self.rank, dest].put(out.copy())
-        recvbuf[...] = self._shared.queues[source, self.rank].get(timeout=10)
+        recvbuf[...] = self._shared.queues[source, self.rank].get(timeout=200)
 
     def Abort(self, code):
         self.aborted = code
@@ -75,7 +75,7 @@ def together(size, work, near=1):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(250)
     return results
 
 

@@ -17,7 +17,7 @@ def together(size, work):
     def run(rank):
         def exchange(out, into):
             queues[(rank + 1) % size].put(out.copy())
-            into[...] = queues[rank].get(timeout=10)
+            into[...] = queues[rank].get(timeout=200)
 
         results[rank] = work(rank, exchange)
 
@@ -25,7 +25,7 @@ def together(size, work):
         threads.append(threading.Thread(target=run, args=(rank,)))
         threads[-1].start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=250)
     return results
 
 

@@ -166,7 +166,7 @@ def test_a_folder_is_held_by_one(tmp_path):
     command = [sys.executable, "-c", program]
 
     def other():
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=250)
         return done.returncode, done.stderr
 
     lock = FolderLock(tmp_path)

@@ -1,8 +1,8 @@
 """Chat templates: what they render, and that a hostile one ends in a ValueError in time."""
 
 import json
+import subprocess
 import sys
-import time
 
 import pytest
 
@@ -113,10 +113,10 @@ GREEDY = {
 
 @pytest.mark.parametrize("template, complaint", GREEDY.values(), ids=list(GREEDY))
 def test_greedy_templates_are_stopped(template, complaint):
-    begun = time.monotonic()
+    """By the limit on time, that is; or by another one, with all the time that this may take."""
+    seconds = 1.0 if complaint.startswith("may loop") else 100.0
     with pytest.raises(ValueError, match=complaint):
-        render_isolated(template, [CHAT], {}, time_limit=2.0)
-    assert time.monotonic() - begun < 10
+        render_isolated(template, [CHAT], {}, time_limit=seconds)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
@@ -125,11 +125,11 @@ def test_memory_is_limited():
         rendered("{{ ('a' * 2000000000) | length }}")
 
 
-def test_many_conversations_take_one_process():
-    begun = time.monotonic()
+def test_many_conversations_take_one_process(monkeypatch):
+    run, started = subprocess.run, []
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: started.append(a) or run(*a, **k))
     texts = render_isolated("{{ messages[0].content }}", [CHAT] * 500, {})
-    assert texts == ["Hello 猫"] * 500
-    assert time.monotonic() - begun < 10  # a process each would take half a minute
+    assert texts == ["Hello 猫"] * 500 and len(started) == 1
 
 
 def test_messages_must_be_json_data():

@@ -1,4 +1,4 @@
-"""A small corpus for each task, with a split."""
+"""A small corpus for each task, with a split; and runs that draw no picture."""
 
 import json
 
@@ -6,9 +6,27 @@ import numpy as np
 import pytest
 
 from tinyqwen.training.tasks import TASKS
+from tinyqwen.training.trainer import Trainer
 
 ENGLISH = ["the", "cat", "sat", "on", "mat", "and", "saw", "one", "red", "hen", "in", "old"]
 CHINESE = "猫坐在垫子上看见一只红母鸡"
+
+
+DRAW = Trainer._plot
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """A run ends with a picture of its loss, which takes four times as long as these small runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_plot", lambda self: None)
+        yield
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """For a test that looks at them."""
+    monkeypatch.setattr(Trainer, "_plot", DRAW)
 
 
 @pytest.fixture(scope="session")

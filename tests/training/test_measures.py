@@ -199,6 +199,24 @@ def test_labels_are_smoothed_in_training_alone(of):
     assert task.generation_config(tokenizer)["max_new_tokens"] == 64
 
 
+def test_what_a_reader_of_pairs_gets_right(of):
+    """All hidden words but one, all pairs but two; 9 is the logit of what it takes for right."""
+    task, tokenizer = of("masked")
+    (batch,) = task.evaluation_batches()
+    words, pairs = batch["labels"][batch["labels"] != -100].copy(), 1 * batch["next_sentence_label"]
+    words[0], pairs[:2] = tokenizer.mask_token_id, 1 - pairs[:2]
+    said = [tq.Tensor(9 * np.eye(n)[one]) for n, one in ((len(tokenizer), words), (2, pairs))]
+    out = SimpleNamespace(prediction_logits=said[0], seq_relationship_logits=said[1])
+    found = task.measure(lambda **given: out, batch)
+    assert (found["masked"], found["items"]) == (len(words) - 1, len(words))
+    assert (found["next"], found["pairs"]) == (len(pairs) - 2, len(pairs)) and len(pairs) > 4
+    for name, wrong, n, size in (
+        ("loss", 1, len(words), len(tokenizer)),
+        ("pair_loss", 2, len(pairs), 2),
+    ):
+        assert found[name] == pytest.approx(n * np.log(np.exp(9) + size - 1) - 9 * (n - wrong))
+
+
 def test_what_fills_up_a_row_is_masked(of):
     task, tokenizer = of("classify", training=lines([*TEXTS, {"text": "a", "label": "cat"}]))
     batch = task.batch(0, 0, 10)

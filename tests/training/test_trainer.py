@@ -71,7 +71,7 @@ def assert_equal_runs(a, b):
         np.testing.assert_array_equal(value, second[name])
 
 
-def test_a_run_folder(text, tmp_path):
+def test_a_run_folder(text, tmp_path, pictures):
     summary = run(text, tmp_path / "run", eval_interval=3, save_interval=2)
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == {
@@ -409,18 +409,21 @@ def test_plan_writes_nothing(text, tmp_path, capsys):
 
 def test_plan_is_of_the_run_that_would_be(tmp_path, capsys):
     """The vocabulary is the text's or the tokenizer's; what fits in no memory is told, refused."""
+    words = [a + b + c for a in "bcdfghkl" for b in "aeiou" for c in "mnprst"]
+    (tmp_path / "many.txt").write_text(" ".join(words * 3))
+    plan = ["--steps", "0", "--batch-size", "1", "--seq-len", "16"]
     for tokenizer, size in (("wordpiece", 300), (str(BUNDLED), 512)):
-        main(["--steps", "0", "--tokenizer", tokenizer])
+        main([*plan, "--tokenizer", tokenizer, "--data", str(tmp_path / "many.txt")])
         assert f"(embed_tokens): Embedding({size}, 128)" in capsys.readouterr().out
     (tmp_path / "few.txt").write_text("abc\n" * 40)
     for tokenizer, size in (("char", 4 + 4), ("bpe", 256 + 3 + 2)):  # and marks; ab, abc
-        main(["--steps", "0", "--tokenizer", tokenizer, "--data", str(tmp_path / "few.txt")])
+        main([*plan, "--tokenizer", tokenizer, "--data", str(tmp_path / "few.txt")])
         assert f"Embedding({size}, 128)" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         main(["--steps", "0", "--data", "nowhere"])
     with pytest.raises(ValueError, match="GB of memory, the machine has"):
-        main(["--steps", "0", "--hidden-size", "40000", "--num-hidden-layers", "900"])
-    assert "Embedding(512, 40000)" in capsys.readouterr().out
+        main([*plan, "--tokenizer", str(BUNDLED), "--hidden-size", "400000"])
+    assert "Embedding(512, 400000)" in capsys.readouterr().out
 
 
 def test_a_run_that_is_gone_on_with_has_no_plan_of_another(text, tmp_path, capsys):
@@ -469,11 +472,11 @@ def test_signals_save_and_tell_how_to_go_on(text, tmp_path, signum, status):
         text=True,
     )
     file = tmp_path / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 250
     while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == status
     assert "--resume" in errors and "Traceback" not in errors
     assert len(metrics(tmp_path / "run")) >= 1 and (tmp_path / "run" / STATE).exists()

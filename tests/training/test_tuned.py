@@ -10,6 +10,7 @@ from tinyqwen.storage import safetensors
 from tinyqwen.training.run_state import STATE
 from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Trainer
+from tinyqwen.training.tuned import tuned
 
 TINY = dict(
     **dict(hidden_size=16, num_hidden_layers=2, intermediate_size=24, vocab_size=290),
@@ -168,6 +169,18 @@ def test_what_is_packed_is_not_trained_in_silence(text, packed, tmp_path):
     with pytest.raises(ValueError, match=r"is quantized, and .* --lora-rank 8"):
         run(text, tmp_path / "a", init_from=str(packed))
     assert not (tmp_path / "a").exists()
+
+
+def test_beside_adapters_the_head_of_a_classifier_is_trained():
+    """It is new, and no small change of it would do; all else but the adapters is frozen."""
+    sizes = dict(vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=1)
+    config = tq.Qwen2Config(**sizes, num_attention_heads=2, num_key_value_heads=1)
+    model = tq.Qwen2ForSequenceClassification(config)
+    settings = TrainConfig(task="classify", init_from="x", lora_rank=2)
+    adapted, objective = tuned(model, "the task", None, settings)
+    trained = [name for name, p in adapted.named_parameters() if p.requires_grad]
+    assert [n for n in trained if "lora_" not in n] == ["base_model.model.score.weight"]
+    assert len(trained) == 1 + 7 * 2 and objective == "the task"
 
 
 def test_a_recipe_has_rows_that_its_base_can_read(tmp_path):
