@@ -25,9 +25,9 @@ class Comm:
 
     def _all(self, value):
         self._shared.slots[self.rank] = np.array(value)
-        self._shared.barrier.wait(10)
+        self._shared.barrier.wait(200)
         found = list(self._shared.slots)
-        self._shared.barrier.wait(10)
+        self._shared.barrier.wait(200)
         return found
 
     def Split_type(self, kind):

@@ -21,7 +21,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "fixtures" / "tiny_model"
 
 
 @pytest.mark.parametrize(
-    ("first", "number"), [(0, 300), pytest.param(1000, 12_000, marks=pytest.mark.nightly)]
+    ("first", "number"), [(0, 100), pytest.param(1000, 12_000, marks=pytest.mark.nightly)]
 )
 @pytest.mark.timeout(1200)
 def test_damaged_checkpoints(tmp_path, first, number):

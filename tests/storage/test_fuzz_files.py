@@ -32,7 +32,7 @@ MANY = {"tokenizers": 4000, "data": 2500, "templates": 2000, "generation": 2000,
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX limits")
 @pytest.mark.parametrize("target", MANY)
-@pytest.mark.parametrize("number", [60, pytest.param(None, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("number", [30, pytest.param(None, marks=pytest.mark.nightly)])
 @pytest.mark.timeout(1800)
 def test_damaged_files(target, number, tmp_path):
     """At most 20 s of the processor a case, and 400 MB of memory in all."""

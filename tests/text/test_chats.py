@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_tokenizer import BPE, saved
+from test_tokenizer import BPE, WORDPIECE, saved
 
 from tinyqwen.text import chat_template
 from tinyqwen.text.chat_template import CHATML
@@ -35,6 +35,9 @@ def test_text_and_ids():
     assert batch["input_ids"].shape == batch["attention_mask"].shape
     assert batch["attention_mask"][0].sum() == len(ids)
     np.testing.assert_array_equal(batch["input_ids"][0, : len(ids)], ids)
+    assert WORDPIECE.encode("The cat")[0] == WORDPIECE.cls_token_id  # a mark of texts, not of chats
+    marked = WORDPIECE.apply_chat_template(CHAT, chat_template=OWN, return_dict=False)
+    assert marked == WORDPIECE.encode("<user>The cat?</>", add_special_tokens=False)
     with pytest.raises(ValueError, match="padding and max_length: a text has no tokens to count"):
         text(CHAT, padding=True, max_length=3)
 

@@ -1,8 +1,10 @@
 """What BERT is trained on: hidden tokens and pairs of sentences."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
-from tinyqwen.training.tasks.masked import mask_tokens, sentence_pairs
+from tinyqwen.training.tasks.masked import Sentences, mask_tokens, sentence_pairs
 
 
 def test_hidden_replaced_and_kept_by_hand():
@@ -27,6 +29,13 @@ def test_the_shares_are_the_papers(rng):
         assert abs(told[chosen].mean() - share) < 0.01
     np.testing.assert_array_equal(hidden[~chosen], ids[~chosen])
     np.testing.assert_array_equal(labels[chosen], ids[chosen])
+
+
+def test_what_does_not_follow_is_of_another_document(rng):
+    sentences = Sentences(SimpleNamespace(all=lambda field: np.array([0, 0, 0, 0, 1, 1])))
+    assert sentences.firsts.tolist() == [0, 1, 2, 4]
+    for i, others in ((0, {4, 5}), (3, {4, 5}), (4, {0, 1, 2, 3})):
+        assert {sentences.elsewhere(i, rng) for _ in range(50)} == others
 
 
 def test_pairs_by_hand():

@@ -217,6 +217,26 @@ def test_what_a_reader_of_pairs_gets_right(of):
         assert found[name] == pytest.approx(n * np.log(np.exp(9) + size - 1) - 9 * (n - wrong))
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_part_of_a_batch_is_divided_by_the_whole_ones_items(of, weight):
+    """Labels by texts and next tokens by tokens, each apart."""
+    task, tokenizer = of("classify", lm_weight=weight)
+    sizes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    config = tq.Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=1, pad_token_id=task.pad,
+                            num_labels=3, **sizes)  # fmt: skip
+    model, batch = tq.Qwen2ForSequenceClassification(config).eval(), task.batch(0, 0, 4)
+    texts, tokens = task.num_items(batch)
+    whole, of_words, of_texts = (
+        task.loss(model, batch, items).item()
+        for items in ([texts, tokens], [texts * 1e9, tokens], [texts, tokens * 1e9])
+    )
+    assert whole == pytest.approx(of_texts + of_words, rel=1e-5) and (of_words > 0.1) == (
+        weight > 0
+    )
+    thirds = task.loss(model, batch, [3 * texts, 4 * tokens]).item()
+    assert thirds == pytest.approx(of_texts / 3 + of_words / 4, rel=1e-5)
+
+
 def test_what_fills_up_a_row_is_masked(of):
     task, tokenizer = of("classify", training=lines([*TEXTS, {"text": "a", "label": "cat"}]))
     batch = task.batch(0, 0, 10)

@@ -9,6 +9,7 @@ import pytest
 
 from tinyqwen.optim import cosine_with_warmup
 from tinyqwen.training import trainer as room
+from tinyqwen.training.run_state import MEASURED, read_metrics
 from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Trainer
 
@@ -208,3 +209,17 @@ def test_the_training_loss_of_a_run_is_that_of_its_last_fifty_steps(trainer_of):
     trainer.floor = 1.5
     trainer.metrics.append({"loss": 1.0, "tokens_per_second": 1.0, "val_loss": 2.0, "step": 102})
     assert trainer.summary()["gap"] == 0.5
+
+
+def test_what_is_no_line_of_metrics_is_dropped(tmp_path):
+    """Nor is what is no number, or comes after the state that was saved."""
+    line = {"step": 1, **dict.fromkeys(MEASURED, 0.5)}
+    good = [line, {**line, "step": 2, "val_loss": 1}]
+    bad = [{**line, "step": 2, "loss": x} for x in (math.nan, math.inf, -math.inf, True, "1", None)]
+    bad += [{**line, "step": step} for step in (1, 0, 2.0, True)]
+    bad += [{**line, "step": 2, "val_loss": math.nan}, {"step": 2}, [2], 2]
+    texts = [json.dumps(entry) for entry in [good[0], *bad, good[1], {**line, "step": 3}]]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*texts[:5], "{", *texts[5:]]))
+    assert read_metrics(tmp_path, 2) == good
+    kept = (tmp_path / "metrics.jsonl").read_text()
+    assert [json.loads(text) for text in kept.splitlines()] == good
