@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tinyqwen import bench as command
 from tinyqwen.analysis.budget import parameter_counts
 from tinyqwen.analysis.cluster import Network
 from tinyqwen.autograd.tensor import Tensor, grad
@@ -273,10 +275,16 @@ def test_other_subjects_run(subject):
         (["--json", "no/such/folder/file"], "no/such/folder is no folder"),
     ],
 )
-def test_bad_arguments_are_told_in_one_line(arguments, words):
-    done = bench(*arguments)
-    assert done.returncode == 2
-    assert words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+def test_bad_arguments_are_refused(arguments, words, capsys):
+    with pytest.raises((ValueError, OSError), match=re.escape(words)) as caught:
+        command.main(arguments)
+    assert "\n" not in str(caught.value) and not capsys.readouterr().out
+
+
+def test_bad_arguments_are_told_in_one_line():
+    done = bench("speed")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("tinyqwen.bench: there is no subject 'speed'")
 
 
 def test_picture_has_bars_and_curves():

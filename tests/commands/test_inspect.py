@@ -1,6 +1,7 @@
 """The command line: what it prints, how it refuses, and that it needs no weights and no memory."""
 
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -203,20 +204,22 @@ def command(*arguments):
         (None, "config.json: there is no such file"),
     ],
 )
-def test_bad_input_is_one_line(folder, changes, says):
+def test_bad_input_is_refused(folder, changes, says, capsys):
     if changes is None:
         (folder.path / "config.json").unlink()
     else:
         folder(**changes)
-    done = command(folder.path)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and says in done.stderr
-    assert done.stderr.startswith("tinyqwen.inspect: ") and str(folder.path) in done.stderr
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(says)) as caught:
+        inspect.main([str(folder.path)])
+    assert "\n" not in str(caught.value) and str(folder.path) in str(caught.value)
+    assert capsys.readouterr().out == ""
 
 
 def test_help_and_usage():
     assert command("--help").returncode == 0
-    assert command().returncode == 2
+    done = command("no/such/folder")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("tinyqwen.inspect: ") and done.stderr.count("\n") == 1
 
 
 # ---------------------------------------------------------------------------------------------

@@ -38,18 +38,19 @@ COMMAND = [sys.executable, "-m", "tinyqwen.train"]
 # yet renamed, or before a flush. It is told the call, of how many steps the metrics tell by then,
 # and how many such calls to let go by.
 BRAKING = """
-import os, runpy, signal, sys
+import os, runpy, sys, time
 from pathlib import Path
 
 name, due, left, out = sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1)
-metrics, braked, real = Path(out, "metrics.jsonl"), Path(out + ".braked"), getattr(os, name)
+metrics, real, parent = Path(out, "metrics.jsonl"), getattr(os, name), os.getppid()
 
 def brake(*arguments):
     global left
     steps = metrics.read_bytes().count(b"\\n") if metrics.exists() else 0
-    if steps >= due and (left := left - 1) < 0 and not braked.exists():
-        braked.touch()
-        os.kill(os.getpid(), signal.SIGSTOP)
+    if steps >= due and (left := left - 1) == -1:
+        Path(out + ".braked").touch()
+        while not os.path.exists(out + ".released") and os.getppid() == parent:
+            time.sleep(0.001)
     real(*arguments)
 
 setattr(os, name, brake)
@@ -73,7 +74,8 @@ def start(corpus, out, resume=None, limit=None, moment=None, **settings):
 
     moment: (kind of call, steps, calls) at which it stands still
     """
-    braked(out).unlink(missing_ok=True)
+    for sign in (braked(out), released(out)):
+        sign.unlink(missing_ok=True)
     command = [sys.executable, "-c", BRAKING, *map(str, moment), str(out)] if moment else COMMAND
     resume = (out / RUN_CONFIG).exists() if resume is None else resume
     options = {"out": out} if resume else {"data": corpus, "out": out, **SETTINGS, **settings}
@@ -149,6 +151,11 @@ def assert_readable(out):
 def braked(out):
     """The file that says that a process which trains in `out` stands still."""
     return out.with_name(out.name + ".braked")
+
+
+def released(out):
+    """The file on which it goes on."""
+    return out.with_name(out.name + ".released")
 
 
 def until(process, condition):
@@ -242,7 +249,7 @@ def test_killed_at_random_moments_whatever_is_trained(corpora, tmp_path, model, 
     for number in range(11):
         process = moments.start(KINDS[number % 5], about=3)
         process.send_signal(signal.SIGKILL if number else signal.SIGINT)
-        process.send_signal(signal.SIGCONT)  # where it was stopped in a write
+        released(out).touch()
         finish(process)
         assert_readable(out)
     status, errors = finish(begin(out))
@@ -271,7 +278,7 @@ def test_interrupted_at_random_moments(corpus, whole, tmp_path, signum, times):
     for i in range(times):
         process = moments.start(KINDS[i % 5], about=max(1, 20 // times))
         process.send_signal(signum)
-        process.send_signal(signal.SIGCONT)  # where it was stopped in a write
+        released(out).touch()
         status, errors = finish(process)
         assert_readable(out)
         assert not temporaries(out)
@@ -318,7 +325,7 @@ def test_two_runs_in_one_folder(corpus, whole, tmp_path):
     for resume in (True, False):
         status, errors = finish(start(corpus, out, resume=resume))
         assert status == 2 and errors.count("\n") == 1 and "in use by another run" in errors
-    first.send_signal(signal.SIGCONT)
+    released(out).touch()
     assert finish(first)[0] == 0
     assert_equal_runs(out, whole)
 
