@@ -724,6 +724,13 @@ def test_names_that_do_not_fit_are_few_and_explained(tmp_path, prefix, says):
         tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
     assert str(caught.value).count("is unexpected") == 10
     assert ("all names begin" in str(caught.value)) == bool(says)
+    arrays["other.weight"] = np.zeros(1, np.float32)  # so not all of them
+    safetensors.save(
+        tmp_path / "model.safetensors", {prefix + "a": arrays.pop(min(arrays)), **arrays}
+    )
+    with pytest.raises(ValueError, match="is unexpected") as caught:
+        tq.Qwen2ForCausalLM.from_pretrained(tmp_path)
+    assert "all names begin" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ending, says", [(".qweight", "quantization_config"), (".absmax", "bits")])

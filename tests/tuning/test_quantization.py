@@ -199,6 +199,7 @@ Q = "model.layers.0.self_attn.q_proj"
         (lambda a: a.pop("model.embed_tokens.weight"), {}, "embed_tokens.weight is missing"),
         (lambda a: None, {"bits": 3}, "bits must be 2, 4 or 8, not 3"),
         (lambda a: None, {"quant_method": "awq"}, "quant_method 'awq' is not supported"),
+        (lambda a: None, {"quant_method": None}, "quant_method None is not supported"),
     ],
 )
 def test_damaged_folders_are_refused(tmp_path, rng, change, settings, words):
