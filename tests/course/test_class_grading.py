@@ -527,6 +527,14 @@ def test_read_only_what_is_needed(tmp_path):
         assert worker.functions["silu"].run((1,), {}, 5)[0].tolist() == [4, 0, 0, 0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's own choice")
+def test_a_worker_is_what_ends_first_where_memory_ends(tmp_path):
+    with Worker(written(tmp_path, "def silu(x):\n    return x"), ["silu"]) as worker:
+        (pid,) = inside.descendants(worker._process.pid)
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+        assert Path(f"/proc/{worker._process.pid}/oom_score_adj").read_text() != "1000\n"
+
+
 def test_the_fences_are_told_before_the_file_is_read(tmp_path, monkeypatch):
     asked = []
     call = Worker._call
@@ -778,12 +786,27 @@ def test_what_is_lent_makes_no_gigabytes_of_a_few_numbers(tmp_path):
     """Lent functions run in the grader's process, which has a limit of its own."""
     (tmp_path / "ch14_encoder_decoder.py").write_text(GIGABYTES)
     request = json.dumps({"path": str(tmp_path), "seeds": {"ch14": 3}, "most": 5.0})
-    command = [sys.executable, "-m", "tinyqwen.course.classroom.job", request]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        (done,) = map(json.loads, process.stdout)
-        used = os.wait4(process.pid, 0)[2].ru_maxrss << 10
-    message = next(r["message"] for r in done["results"] if "cross_attention" in r["name"])
+    output, used = all_of("tinyqwen.course.classroom.job", request)
+    results = json.loads(output)["results"]
+    message = next(r["message"] for r in results if "cross_attention" in r["name"])
     assert "cross_attention raised MemoryError" in message and used < 1 << 30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS sets no limit on memory")
+def test_nor_does_it_with_pytest(tmp_path):
+    (tmp_path / "ch14_encoder_decoder.py").write_text(GIGABYTES)
+    options = ["--submission", str(tmp_path), "--isolated", "-k", "test_cross_attention_value"]
+    output, used = all_of("pytest", "tests/assignments", "-p", "no:cacheprovider", *options)
+    assert "cross_attention raised MemoryError" in output and used < 1 << 30
+
+
+def all_of(module, *arguments):
+    """What a module prints, run in a process of its own, and the bytes of memory that it used."""
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        output = process.stdout.read()
+        return output, os.wait4(process.pid, 0)[2].ru_maxrss << 10
 
 
 @pytest.mark.slow

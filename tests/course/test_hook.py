@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tinyqwen.course.isolation import hook
+from tinyqwen.course.isolation.outside import Worker, available
 
 LIBRARIES = "/python/lib"
 ALLOWED = [
@@ -36,6 +37,8 @@ REFUSED = [
     ("socket.__new__", ()),
     ("ctypes.dlopen", (None,)),
     ("gc.get_objects", (0,)),
+    ("marshal.loads", (b"",)),
+    ("os.getxattr", ("/etc/passwd", "user.a")),
 ]
 
 
@@ -52,3 +55,35 @@ def test_what_is_refused(event, arguments):
 
 def test_there_is_no_cell_to_empty():
     assert hook._hook((LIBRARIES,)).__closure__ is None
+
+
+MADE = """
+import _imp, marshal, os, sys, time
+
+def made(kind):
+    code = marshal.dumps(compile("1", "made", "exec"))
+    if kind == "marshal":
+        return exec(marshal.loads(code))
+    if kind == "frozen":
+        return exec(_imp.get_frozen_object("made", code))
+    if kind == "modules":  # they are compiled anew, the frozen ones too
+        import doctest, runpy, ntpath
+        return len(doctest.__name__ + runpy.__name__ + ntpath.__name__)
+    return [name for name in ("chroot", "setuid", "nice") if hasattr(os, name)] + [
+        name for name in ("clock_settime", "clock_settime_ns") if hasattr(time, name)
+    ]
+"""
+
+
+@pytest.mark.skipif(not available(), reason="no worker processes on this platform")
+def test_code_is_made_by_the_compiler_alone(tmp_path):
+    """For what is made by hand can write into the memory that the hook is in."""
+    path = tmp_path / "made.py"
+    path.write_text(MADE)
+    with Worker(path, ["made"], fences="python") as worker:
+        made = worker.functions["made"].run
+        for kind in ("marshal", "frozen"):
+            with pytest.raises(Exception, match="PermissionError|ImportError"):
+                made((kind,), {}, 5)
+        assert made(("modules",), {}, 5)[0] == 18
+        assert made(("names",), {}, 5)[0] == []

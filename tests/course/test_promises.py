@@ -6,7 +6,7 @@ from pathlib import Path
 import test_attacks
 
 from tinyqwen.course import allowance, submission
-from tinyqwen.course.classroom import job, submissions
+from tinyqwen.course.classroom import submissions
 from tinyqwen.course.isolation import limit, outside, seccomp
 from tinyqwen.course.registry import ROOT
 
@@ -59,6 +59,8 @@ A hook inside Python refuses
     test_hook.test_what_is_refused
 Limits on memory
     test_class_grading.test_what_is_lent_makes_no_gigabytes_of_a_few_numbers
+Where a machine's memory ends
+    test_class_grading.test_a_worker_is_what_ends_first_where_memory_ends
 The report says which
     test_runner.test_what_is_not_enforced
 The worker tells it before
@@ -99,7 +101,7 @@ def test_times():
 
 
 def test_memory():
-    assert (outside.MEMORY, job.OWN_MEMORY) == (1 << 30, 3 << 30)
+    assert (outside.MEMORY, allowance.OWN_MEMORY) == (1 << 30, 3 << 30)
     assert "1 GB, and 3 GB for the grader's process" in README
 
 

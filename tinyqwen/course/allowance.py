@@ -1,17 +1,19 @@
-"""What one submission may take in all, whatever its code does: seconds, and words.
+"""What one submission may take in all, whatever its code does: seconds, words, and memory here.
 
 Everybody who grades a stranger's code does so through an `Allowance`: the job of a class, and
 `pytest --isolated`, which is what Gradescope's autograder runs.
 """
 
+import os
 import time
 from contextlib import contextmanager
 
-from tinyqwen.course.isolation import received
+from tinyqwen.course.isolation import fences, received
 from tinyqwen.course.isolation.limit import PATIENCE
 from tinyqwen.course.runner import run
 from tinyqwen.course.submission import Submission, submitted
 
+OWN_MEMORY = 3 << 30  # bytes that grading may add to this process's address space
 MAX_WORDS = 300_000  # characters that a submission's messages hold, all together
 SLACK = 60  # seconds to start, to load a file once more when the time is over, and to end
 
@@ -61,3 +63,18 @@ class Allowance:
             yield
         finally:
             self._left -= time.monotonic() - began
+
+
+def limit_memory():
+    """Bound this process, for good: here runs what a stranger's code is lent of the library."""
+    fences.limit("RLIMIT_AS", taken() + OWN_MEMORY)
+
+
+def taken() -> int:
+    """Bytes of address space that Python and NumPy have taken: the more, the more cores there are;
+    0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyqwen.course.allowance import Allowance
+from tinyqwen.course.allowance import Allowance, limit_memory
 from tinyqwen.course.authoring.shortcuts import confirmed, weak_tests
 from tinyqwen.course.capstone import standing
 from tinyqwen.course.classroom.reports import Reports
@@ -178,6 +178,8 @@ def submission(request):
 def pytest_configure(config):
     """`-k ch5` is chapter 05, and `-k ch1` not also chapters 10 to 19."""
     config.option.keyword = re.sub(r"\bch(\d)\b", r"ch0\1", config.option.keyword)
+    if config.getoption("isolated"):
+        limit_memory()
 
 
 def pytest_collection_modifyitems(config, items):

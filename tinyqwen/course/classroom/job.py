@@ -14,12 +14,10 @@ import os
 import signal
 import sys
 
-from tinyqwen.course.allowance import Allowance
-from tinyqwen.course.isolation import fences, kernel
+from tinyqwen.course.allowance import Allowance, limit_memory
+from tinyqwen.course.isolation import kernel
 from tinyqwen.course.registry import chapter
 from tinyqwen.course.runner import graders_of, result_of
-
-OWN_MEMORY = 3 << 30  # bytes that grading may add to its address space, what is lent included
 
 
 def grade(path, seeds, most, **worker):
@@ -46,23 +44,13 @@ def grade(path, seeds, most, **worker):
         }
 
 
-def taken() -> int:
-    """Bytes of address space that Python and NumPy have taken: the more, the more cores there are;
-    0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
 def main():
     request = json.loads(sys.argv[1])
     with contextlib.suppress(OSError):  # on Linux it ends with the class, however that ends
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != request.pop("class", os.getppid()):
         return  # it has ended already
-    fences.limit("RLIMIT_AS", taken() + OWN_MEMORY)
+    limit_memory()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints, a grader or a library, does not print among the results
     for done in grade(**request):
