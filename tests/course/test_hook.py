@@ -83,7 +83,7 @@ def test_code_is_made_by_the_compiler_alone(tmp_path):
     with Worker(path, ["made"], fences="python") as worker:
         made = worker.functions["made"].run
         for kind in ("marshal", "frozen"):
-            with pytest.raises(Exception, match="PermissionError|ImportError"):
+            with pytest.raises(Exception, match=r"PermissionError|ImportError"):
                 made((kind,), {}, 5)
         assert made(("modules",), {}, 5)[0] == 18
         assert made(("names",), {}, 5)[0] == []
