@@ -10,7 +10,7 @@ from pathlib import Path
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.storage.files import atomic_write
 
-# What grading needs of the repository, and nothing a submission could profit from besides.
+# What grading needs of the repository, where no worker can read.
 CONTENTS = (
     *("tinyqwen", "tests/assignments", "chapters/assignments", "data/faulty_models"),
     *("setup.cfg", "pyproject.toml"),

@@ -24,7 +24,7 @@ from tinyqwen.course.registry import NAMED, chapter_named, chapters, names_in
 from tinyqwen.storage.files import make_folder
 
 MAX_FILES, MAX_NOTEBOOK, MAX_ZIP = 2000, 16 << 20, 64 << 20  # files; bytes
-MAX_CODE = 1 << 20  # characters of a student's that are parsed, here, where nothing ends it
+MAX_CODE = 1 << 20  # characters of a student's that are parsed here: no time limit ends the parser
 MAX_SECONDS, MAX_NOTES = 20, 10
 KINDS = (".py", ".ipynb")
 

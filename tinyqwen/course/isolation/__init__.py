@@ -9,6 +9,6 @@ value, no result file. The grader takes every byte from there for hostile.
 
 What stands between a student's code and the machine, each a line of its own (see `fences`):
 resource limits; Landlock (files, signals, network) and seccomp (system calls) on Linux; audit hooks
-inside Python everywhere; and the supervisor, which counts processes and memory, and kills all
-descendants of the worker when it ends, or when the grader does.
+inside Python everywhere; and the supervisor, which counts processes, threads (on Linux) and memory,
+and kills all descendants of the worker when it ends, or when the grader does.
 """
