@@ -41,6 +41,14 @@ def test_each_source_alone_without_padding_or_cache(model, use_cache):
         assert row.tolist() == written(model, source[mask == 1].tolist(), 12)
 
 
+def test_beside_a_loss_are_logits_unless_declined(model):
+    labels = np.array([[4, 5, -100], [6, 7, 8]])
+    out = model(SOURCES, MASK, labels=labels)
+    assert out.logits.shape == (2, 3, 30) and not model.final_logits_bias.data.any()
+    short = model(SOURCES, MASK, labels=labels, skip_logits=True)
+    assert short.logits is None and short.loss.item() == pytest.approx(out.loss.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_beams_of_a_batch_are_those_of_each_source(model, use_cache):
     options = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 9}

@@ -108,6 +108,21 @@ def test_yarns_ramp_may_end_behind_the_last_pair():
 
 
 YARN = {"rope_type": "yarn", "factor": 2.0}
+
+
+def test_the_length_that_is_scaled_may_be_said():
+    """It is that of max_position_embeddings where nothing else is."""
+
+    def angles(length, **said):
+        sizes = {**TINY, "hidden_size": 64, "max_position_embeddings": length}
+        model = tq.Qwen2Model(tq.Qwen2Config(**sizes, rope_scaling={**YARN, **said}))
+        return np.stack(model.rotary_emb(np.arange(9)[None], np.float64))
+
+    said = angles(4000, original_max_position_embeddings=100)
+    np.testing.assert_array_equal(said, angles(100))
+    assert np.abs(said - angles(4000)).max() > 0.1
+
+
 LLAMA3 = {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 

@@ -102,6 +102,12 @@ def test_wanda_looks_at_the_inputs_and_magnitude_does_not(texts):
         np.where(zeros["magnitude"], np.abs(original), 0).max(1) <= np.sort(kept, 1)[:, 8]
     ).all()
     assert (zeros["magnitude"] != zeros["wanda"]).any()
+    # The first layer reads what nothing was pruned before: its score by hand, |W| · ‖x‖.
+    first, query = dense.model.layers[0], wanda.model.layers[0].self_attn.q_proj.weight.data
+    read = [first.input_layernorm(dense.model.embed_tokens(ids)).data for ids in texts]
+    norms = np.linalg.norm(np.concatenate([x.reshape(-1, 16) for x in read]), axis=0)
+    score = np.abs(first.self_attn.q_proj.weight.data) * norms
+    np.testing.assert_array_equal(query == 0, score <= np.sort(score, 1)[:, 7:8])
     np.testing.assert_array_equal(magnitude.lm_head.weight.data, dense.lm_head.weight.data)
 
 
