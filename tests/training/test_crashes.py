@@ -1,7 +1,8 @@
 """Runs that are killed, interrupted, or run out of disk: nothing is lost, nothing is half-written.
 
-The runs are `python -m tinyqwen.train` in processes of their own, stopped at moments drawn from a
-seed (how far each has come by then depends on the machine). The truth is a run left in peace.
+The runs are those of `python -m tinyqwen.train`, in processes of their own, stopped at moments that
+are drawn from a seed. A process that is to be stopped brakes by itself, so that none gets past its
+moment, on a machine of any speed and load. The truth is a run left in peace.
 """
 
 import json
@@ -33,6 +34,28 @@ SETTINGS = {
     **{"eval-interval": 4, "save-interval": 2, "threads": 2},
 }
 COMMAND = [sys.executable, "-m", "tinyqwen.train"]
+# The same command, which stands still at one moment: in a write, its temporary file written and not
+# yet renamed, or before a flush. It is told the call, of how many steps the metrics tell by then,
+# and how many such calls to let go by.
+BRAKING = """
+import os, runpy, sys, time
+from pathlib import Path
+
+name, due, left, out = sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1)
+metrics, real, parent = Path(out, "metrics.jsonl"), getattr(os, name), os.getppid()
+
+def brake(*arguments):
+    global left
+    steps = metrics.read_bytes().count(b"\\n") if metrics.exists() else 0
+    if steps >= due and (left := left - 1) == -1:
+        Path(out + ".braked").touch()
+        while not os.path.exists(out + ".released") and os.getppid() == parent:
+            time.sleep(0.001)
+    real(*arguments)
+
+setattr(os, name, brake)
+runpy.run_module("tinyqwen.train", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +69,14 @@ def corpus(tmp_path_factory):
     return file
 
 
-def start(corpus, out, resume=None, limit=None, **settings):
-    """A process that trains in `out`, or, if a run is there, goes on with it."""
+def start(corpus, out, resume=None, limit=None, moment=None, **settings):
+    """A process that trains in `out`, or, if a run is there, goes on with it.
+
+    moment: (kind of call, steps, calls) at which it stands still
+    """
+    for sign in (braked(out), released(out)):
+        sign.unlink(missing_ok=True)
+    command = [sys.executable, "-c", BRAKING, *map(str, moment), str(out)] if moment else COMMAND
     resume = (out / RUN_CONFIG).exists() if resume is None else resume
     options = {"out": out} if resume else {"data": corpus, "out": out, **SETTINGS, **settings}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
@@ -58,7 +87,7 @@ def start(corpus, out, resume=None, limit=None, **settings):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
-        [*COMMAND, *arguments, *(["--resume"] if resume else [])],
+        [*command, *arguments, *(["--resume"] if resume else [])],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -119,63 +148,59 @@ def assert_readable(out):
         run_state.load_state(out)
 
 
+def braked(out):
+    """The file that says that a process which trains in `out` stands still."""
+    return out.with_name(out.name + ".braked")
+
+
+def released(out):
+    """The file on which it goes on."""
+    return out.with_name(out.name + ".released")
+
+
+def until(process, condition):
+    """Return as soon as condition() holds, or when the process ends."""
+    deadline = time.monotonic() + 250
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.0002)
+
+
 KINDS = ["write", "time", "start", "write", "time"]
 
 
 class Moments:
-    """Moments at which to stop a process, drawn from a seed.
+    """Processes, and moments at which to stop them, drawn from a seed."""
 
-    They are counted in steps, not in seconds, so that a run has room for many of them on a machine
-    of any speed.
-    """
+    def __init__(self, corpus, out, seed, **settings):
+        self.corpus, self.out, self.settings = corpus, out, settings
+        self.random = random.Random(seed)
 
-    def __init__(self, out, seed):
-        self.out, self.random = out, random.Random(seed)
+    def start(self, kind, about):
+        """A process at the next moment of this kind, which is in `about` steps.
 
-    def wait(self, process, kind, about):
-        """Return at the next one of this kind, in `about` steps, or when the process ends."""
-        due = self.steps() + 1 + self.random.randrange(2 * about)
-        if kind == "start":  # 0.3 s of imports, then 0.1 s of tokenizer and tokens
-            end = time.monotonic() + self.random.uniform(0, 0.6)
-            self.until(process, lambda: time.monotonic() > end or self.steps() >= due)
-            return
-        self.until(process, lambda: self.steps() >= due)
-        if kind == "write":
-            self.stop_in_a_write(process)
-        else:
-            time.sleep(self.random.uniform(0, 0.01))  # a step, with all that is written after it
-
-    def stop_in_a_write(self, process):
-        """Return with the process stopped while it writes a file, or when it ends.
-
-        A write takes less time than it takes to notice one, so the process stands still while we
-        look, and goes on to its next write if this one was over.
+        "write": it stands still in a write. "time": it has made that step, and is somewhere in the
+        next. "start": 0 to 0.6 s after it began. The latter two brake soon after that step, should
+        nobody look at them for so long. Where the run has no such step, the process has ended.
         """
-        while process.poll() is None:
-            self.until(process, lambda: temporaries(self.out))
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(0.01)  # until each of its threads has stopped
-            if temporaries(self.out):
-                return
-            process.send_signal(signal.SIGCONT)
-
-    def wait_for_writes(self, process, number):
-        """Return while the next file but so many is being written: its temporary is there."""
-        for _ in range(number):
-            self.until(process, lambda: not temporaries(self.out))
-            self.until(process, lambda: temporaries(self.out))
+        step = self.steps() + 1 + self.random.randrange(2 * about)
+        moment = (
+            ("replace", step, self.random.randrange(6)) if kind == "write" else ("fsync", step, 9)
+        )
+        process = start(self.corpus, self.out, moment=moment, **self.settings)
+        if kind == "write":
+            until(process, braked(self.out).exists)
+        elif kind == "time":
+            until(process, lambda: self.steps() >= step)
+            time.sleep(self.random.uniform(0, 0.01))  # a step, with all that is written after it
+        else:
+            time.sleep(self.random.uniform(0, 0.6))  # 0.3 s of imports, 0.1 s of tokenizer, tokens
+        return process
 
     def steps(self):
         """How many steps the run's metrics tell of."""
         file = self.out / "metrics.jsonl"
         return file.read_bytes().count(b"\n") if file.exists() else 0
-
-    def until(self, process, condition):
-        """Return as soon as condition() holds, or when the process ends."""
-        deadline = time.monotonic() + 250
-        while not condition() and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.0002)
 
 
 @pytest.mark.parametrize(
@@ -183,17 +208,16 @@ class Moments:
 )
 @pytest.mark.timeout(1200)
 def test_killed_at_random_moments(corpus, whole, tmp_path, kills, steps):
-    out, moments, last = tmp_path / "run", Moments(tmp_path / "run", seed=kills), 0
+    out, last = tmp_path / "run", 0
+    moments = Moments(corpus, out, seed=kills, steps=steps)
     if steps != SETTINGS["steps"]:
         whole = tmp_path / "whole"
         train(corpus, whole, steps=steps)
     killed = []
     while len(killed) < kills:
-        process = start(corpus, out, steps=steps)
         kind = KINDS[len(killed) % 5]
-        # As many steps for each as are left, and for ten more: what stands still while the run
-        # goes on (this process, for a moment) may not cost the last ones theirs.
-        moments.wait(process, kind, about=max(1, (steps - last) // (kills - len(killed) + 10)))
+        # As many steps for each as are left, and for ten more, so that the last have theirs.
+        process = moments.start(kind, max(1, (steps - last) // (kills - len(killed) + 10)))
         process.kill()
         status, errors = finish(process)
         assert status == -signal.SIGKILL, f"it ended by itself, killed {killed}: {errors}"
@@ -221,12 +245,11 @@ def test_killed_at_random_moments_whatever_is_trained(corpora, tmp_path, model, 
     begin = partial(start, corpora[task], **settings)
     whole, out = tmp_path / "whole", tmp_path / "run"
     assert finish(begin(whole))[0] == 0
-    moments = Moments(out, seed=len(model + task))
+    moments = Moments(corpora[task], out, seed=len(model + task), **settings)
     for number in range(11):
-        process = begin(out)
-        moments.wait(process, KINDS[number % 5], about=3)
+        process = moments.start(KINDS[number % 5], about=3)
         process.send_signal(signal.SIGKILL if number else signal.SIGINT)
-        process.send_signal(signal.SIGCONT)  # where it was stopped in a write
+        released(out).touch()
         finish(process)
         assert_readable(out)
     status, errors = finish(begin(out))
@@ -237,11 +260,11 @@ def test_killed_at_random_moments_whatever_is_trained(corpora, tmp_path, model, 
 def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
     """Settings, tokenizer, tokens and their index: a run that has none of them, or some."""
     out = tmp_path / "run"
-    for number in (2, 4, 5, 7, 9):
-        process = start(corpus, out)
-        Moments(out, seed=0).wait_for_writes(process, number)
+    for writes in (0, 1, 3, 4, 6):
+        process = start(corpus, out, moment=("replace", 0, writes))
+        until(process, braked(out).exists)
         process.kill()
-        finish(process)
+        assert finish(process)[0] == -signal.SIGKILL and temporaries(out)
     train(corpus, out)
     assert_equal_runs(out, whole)
 
@@ -250,12 +273,12 @@ def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.nightly)])
 @pytest.mark.timeout(600)
 def test_interrupted_at_random_moments(corpus, whole, tmp_path, signum, times):
-    out, moments = tmp_path / "run", Moments(tmp_path / "run", seed=times + signum)
+    out = tmp_path / "run"
+    moments = Moments(corpus, out, seed=times + signum)
     for i in range(times):
-        process = start(corpus, out)
-        moments.wait(process, KINDS[i % 5], about=SETTINGS["steps"] // times)
+        process = moments.start(KINDS[i % 5], about=max(1, 20 // times))
         process.send_signal(signum)
-        process.send_signal(signal.SIGCONT)  # where it was stopped in a write
+        released(out).touch()
         status, errors = finish(process)
         assert_readable(out)
         assert not temporaries(out)
@@ -280,8 +303,7 @@ def test_a_disk_that_fills_up_during_a_save(corpus, whole, tmp_path):
         assert status == 2 and errors.count("\n") == 1 and "cannot be written" in errors
         assert not temporaries(out)
         assert out.exists() == (limit > 1000)  # a run that cannot begin leaves nothing behind
-    process = start(corpus, out)
-    Moments(out, seed=0).wait(process, "time", about=5)
+    process = Moments(corpus, out, seed=0).start("time", about=5)
     process.kill()
     finish(process)
     step = run_state.saved_step(out)
@@ -297,15 +319,13 @@ def test_a_disk_that_fills_up_during_a_save(corpus, whole, tmp_path):
 
 def test_two_runs_in_one_folder(corpus, whole, tmp_path):
     out = tmp_path / "run"
-    first = start(corpus, out)
-    moments = Moments(out, seed=0)
-    moments.until(first, moments.steps)
-    first.send_signal(signal.SIGSTOP)  # else it may end before the others begin
+    first = start(corpus, out, moment=("fsync", 1, 0))
+    until(first, braked(out).exists)
     assert first.poll() is None
     for resume in (True, False):
         status, errors = finish(start(corpus, out, resume=resume))
         assert status == 2 and errors.count("\n") == 1 and "in use by another run" in errors
-    first.send_signal(signal.SIGCONT)
+    released(out).touch()
     assert finish(first)[0] == 0
     assert_equal_runs(out, whole)
 
