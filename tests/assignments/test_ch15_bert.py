@@ -80,7 +80,32 @@ def everywhere(ids, maskable, chosen, fate, drawn, mask):
     return hidden(ids, maskable, chosen * 0, fate, drawn, mask)[0], right[1]
 
 
+def in_their_order(ids, maskable, chosen, fate, drawn, mask):
+    """Of the drawn tokens the first, the second …, not those of the places."""
+    out, told = hidden(ids, maskable, chosen, fate, drawn, mask)
+    places = told & (fate >= 0.8) & (fate < 0.9)
+    out[places] = drawn.ravel()[: places.sum()]
+    return out, np.where(told, ids, -100)
+
+
+def marks_overwritten(ids, maskable, chosen, fate, drawn, mask):
+    told = maskable & (chosen < 0.15)
+    return np.where(told & (fate < 0.9), drawn, ids), np.where(told, ids, -100)
+
+
+def marks_hidden(ids, maskable, chosen, fate, drawn, mask):
+    out, told = hidden(ids, maskable, chosen, fate, drawn, mask)
+    return np.where((chosen < 0.15) & (fate < 0.8), mask, out), np.where(told, ids, -100)
+
+
 HIDING_MISTAKES = {
+    "fate < 0.8 is replaced, too, after it has become [MASK]: 0.8 ≤ fate < 0.9 is": (
+        marks_overwritten
+    ),
+    "maskable is not used where tokens become [MASK]: [CLS], [SEP] and padding do, too": (
+        marks_hidden
+    ),
+    "the drawn tokens are used up in their order; each place has its own": in_their_order,
     "a token that stays as it is has no label; it is to be predicted all the same": labeled(
         lambda ids, out, told, fate: np.where(told & (fate < 0.9), ids, -100)
     ),
@@ -231,12 +256,35 @@ def seen_by_id(first, second, cls_token_id, sep_token_id, pad_token_id=0):
     return ids, kinds, (ids != pad_token_id).astype(int)
 
 
+def filled_with(which):
+    """The padding of these outputs (1: segments, 2: mask) has the padding token's id."""
+
+    def wrong(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+        outs = laid_out()(first, second, cls_token_id, sep_token_id, pad_token_id)
+        padding = outs[2] == 0
+        return tuple(
+            np.where(padding, pad_token_id, out) if i == which else out
+            for i, out in enumerate(outs)
+        )
+
+    return wrong
+
+
 def kinds_by_id(first, second, cls_token_id, sep_token_id, pad_token_id=0):
     ids, _, mask = laid_out()(first, second, cls_token_id, sep_token_id, pad_token_id)
     return ids, np.cumsum(ids == sep_token_id, 1), mask
 
 
 PAIR_MISTAKES = {
+    "padding is of segment 0; here it has the padding token's id": filled_with(1),
+    "the mask of padding is 0; here it has the padding token's id": filled_with(2),
+    "an empty second sentence has no [SEP]; it has one all the same": laid_out(
+        row=lambda a, b, cls, sep: [cls, *a, sep, *b, *[sep] * bool(b)],
+        kind=lambda a, b: [0] * (len(a) + 2) + [1] * (len(b) + bool(b)),
+    ),
+    "[CLS] and [SEP] are not counted: the first segment has len(first) + 2 tokens": laid_out(
+        kind=lambda a, b: [0] * len(a) + [1] * (len(b) + 1) + [0, 0]
+    ),
     "the last [SEP] is missing": laid_out(
         row=lambda a, b, cls, sep: [cls, *a, sep, *b],
         kind=lambda a, b: [0] * (len(a) + 2) + [1] * len(b),
@@ -345,8 +393,8 @@ def mask_of(length, *counts):
 
 def pooling_cases():
     return [
-        case(normal(3, 5, 4), mask_of(5, 5, 2, 3)),
         case(normal(2, 7, 3) + 2, mask_of(7, 1, 4)),
+        case(normal(3, 5, 4), mask_of(5, 5, 2, 3)),
         case(normal(1, 4, 6), mask_of(4, 3)),
         case(normal(2, 5, 3), np.array([[0, 1, 1, 0, 1], [1, 0, 0, 0, 1]]), label="gaps"),
     ]
@@ -388,6 +436,16 @@ def test_mean_pooling_value(submission):
             "the first token is left out; [CLS] counts like others": lambda h, m: (
                 summed(h[:, 1:], m[:, 1:]) / m[:, 1:].sum(1, keepdims=True)
             ),
+            "all rows are divided by the longest one's number of tokens": lambda h, m: (
+                summed(h, m) / m.sum(1).max()
+            ),
+            "as many tokens as the mask has, from the first; those where it is 1 are asked for": (
+                lambda h, m: summed(h, mask_of(m.shape[1], *m.sum(1))) / m.sum(1, keepdims=True)
+            ),
+            "the mean runs over the features; it runs over the tokens": lambda h, m: h.mean(2),
+            "the sum runs over the features; the mean runs over the tokens": lambda h, m: np.where(
+                m[..., None] > 0, h, 0
+            ).sum(2),
             "the rows are divided by the tokens of the whole batch": lambda h, m: (
                 summed(h, m) / m.sum()
             ),
@@ -498,6 +556,10 @@ def head_mistakes(x, parts):
             norm(x + activation(dense(x)))
         ),
         "dense is applied twice": decoder(norm(activation(dense(dense(x))))),
+        "norm is applied twice: it comes after the activation alone": decoder(
+            norm(activation(norm(dense(x))))
+        ),
+        "this is the softmax of the scores; the scores are asked for": p_of(right_head(x, parts)),
         "the decoder is missing: these are the vectors that it reads": norm(activation(dense(x))),
     }
 
@@ -550,6 +612,10 @@ def test_mlm_head_chosen(submission):
                 : chosen.sum()
             ],
             "all rows are read where the first row is chosen": right[:, chosen[0]].reshape(-1, v),
+            "whole texts are picked, np.where(chosen)[0]; x[chosen] picks tokens": (
+                right[np.where(chosen)[0]]
+            ),
+            "whole texts are picked; x[chosen] picks tokens": right[chosen.any(1)],
         }
         what = "mlm_head: the logits of the chosen places"
         check_close(yours, right[chosen], what, axes="place token", mistakes=mistakes)
@@ -605,6 +671,11 @@ def p_of(z):
     return e / e.sum(-1, keepdims=True)
 
 
+def p_of_batch(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum()
+
+
 def divisor(labels, num_items):
     return len(labels) if num_items is None else num_items
 
@@ -647,6 +718,11 @@ LOSS_MISTAKES = {
     "this is the cost of the likelier class; the label's is asked for": (
         lambda z, y, num_items=None: costs(z, z.argmax(-1)).sum() / divisor(y, num_items)
     ),
+    "the softmax runs over the whole batch; each pair has its own": (
+        lambda z, y, num_items=None: (
+            -np.log(p_of_batch(z)[np.arange(len(z)), y]).sum() / divisor(y, num_items)
+        )
+    ),
     "the logits are taken for probabilities": (
         lambda z, y, num_items=None: (
             -np.log(np.abs(z[np.arange(len(z)), y])).sum() / divisor(y, num_items)
@@ -685,15 +761,21 @@ def test_next_sentence_loss_edges(submission):
     def from_p(z, labels, num_items=None):
         return -np.log(p_of(z)[np.arange(len(z)), labels]).sum() / divisor(labels, num_items)
 
+    def one_maximum(z, labels, num_items=None):
+        p = np.exp(z - z.max())
+        p /= p.sum(-1, keepdims=True)
+        return -np.log(p[np.arange(len(z)), labels]).sum() / divisor(labels, num_items)
+
     check_value(
         submission.next_sentence_loss,
         [
+            case(normal(3, 2) - 2000, answers(3), label="both logits are far from 0"),
             case(normal(4, 2, scale=1e4), answers(4)),
             case(np.array([[1e4, -1e4], [-1e4, 1e4]]), np.array([0, 0])),
-            case(normal(3, 2) - 2000, answers(3), label="both logits are far from 0"),
         ],
         mistakes={
-            "e^z overflows above 709: subtract the larger logit of each pair before": naive,
+            "the batch's largest logit is subtracted from all; each pair has its own": one_maximum,
+            "e^z is 0 below -746, infinite above 709: subtract each pair's larger logit": naive,
             "p is 0 where the label is far behind, and ln 0 infinite: take ln p from the logits": (
                 from_p
             ),
@@ -736,6 +818,16 @@ def test_next_sentence_loss_vjp(submission):
             ),
             "this is the slope of p itself; the loss is -ln p": with_gradient(
                 lambda p, y, n: (p - y) * (p * y).sum(-1, keepdims=True) / n
+            ),
+            "1 is subtracted in all rows, once a pair: index rows and labels in pairs": (
+                lambda z, y, g, num_items=None: (
+                    g * (p_of(z) - np.isin([0, 1], y)) / divisor(y, num_items),
+                )
+            ),
+            "the softmax runs over the whole batch; each pair has its own": (
+                lambda z, y, g, num_items=None: (
+                    g * (p_of_batch(z) - np.eye(2)[y]) / divisor(y, num_items),
+                )
             ),
             "the gradient is divided by 2 B, the number of logits": with_gradient(
                 lambda p, y, n: (p - y) / (2 * n)
@@ -786,8 +878,20 @@ def cut_mistakes(first, second, room):
     half = room_ // 2
     a, b = fair(first, second, room)
     return {
+        "the token that is left over goes to the other sentence": (
+            (b, a) if a + b == room_ and abs(a - b) == 1 else None
+        ),
         "each sentence gets half of the room, though the other leaves some of its half": (
             (min(first, half), min(second, half)) if min(first, second) < half else None
+        ),
+        "a sentence gets more than it has: what it leaves of its half is the other's": (
+            (half, room_ - half) if min(first, second) < half else None
+        ),
+        "a sentence gets more than it has; what it leaves of its half is the other's": (
+            (room_ - half, half) if min(first, second) < half else None
+        ),
+        "a room below 0 is as good as none: nobody gets anything": (
+            (room // 2, room - room // 2) if room < 0 else None
         ),
         "the first sentence alone is cut": (min(first, max(room_ - second, 0)), second),
         "the second sentence alone is cut": (first, min(second, max(room_ - first, 0))),
@@ -799,9 +903,6 @@ def cut_mistakes(first, second, room):
             share_of_room(first, second, room)
         ),
         "nothing is cut": (first, second),
-        "the token that is left over goes to the other sentence": (
-            (b, a) if a + b == room_ and abs(a - b) == 1 else None
-        ),
         "the two numbers are in each other's place": (b, a),
         "the token that is left over is lost: nobody gets it": (min(a, b), min(a, b)),
     }

@@ -99,6 +99,18 @@ def test_gelu_new_value(submission):
             ),
             "this is Φ alone; it is to be multiplied by x": phi_of,
             "this is x σ(1.702 x), another approximation": lambda x: x / (1 + np.exp(-1.702 * x)),
+            "the cube is of √(2/π) x; it is of x, and √(2/π) multiplies the sum": lambda x: (
+                0.5 * x * (1 + np.tanh(ROOT * x + CUBE * (ROOT * x) ** 3))
+            ),
+            "the cube is subtracted; it is added": lambda x: (
+                0.5 * x * (1 + np.tanh(u_of(x, cube=-CUBE)))
+            ),
+            "this is √(2 π), the root of a product; √(2/π) is that of a quotient": lambda x: (
+                0.5 * x * (1 + np.tanh(u_of(x, root=math.sqrt(2 * math.pi))))
+            ),
+            "this is 1/√2, which belongs to erf; the tanh has √(2/π)": lambda x: (
+                0.5 * x * (1 + np.tanh(u_of(x, root=1 / math.sqrt(2))))
+            ),
             "the small number is 0.044715, with one zero behind the point": lambda x: (
                 0.5 * x * (1 + np.tanh(u_of(x, cube=0.44715)))
             ),
@@ -153,6 +165,15 @@ def test_gelu_new_vjp(submission):
             "the half is missing in Φ'": lambda x, g: (g * slope_of(x, inner(x), half=1.0),),
             "the slope of tanh is 1 - tanh²; the square is missing": lambda x, g: (
                 g * (phi_of(x) + 0.5 * x * (1 - np.tanh(u_of(x))) * inner(x)),
+            ),
+            "the product rule's second term is x Φ'; its x is missing": lambda x, g: (
+                g * (phi_of(x) + 0.5 * (1 - np.tanh(u_of(x)) ** 2) * inner(x)),
+            ),
+            "the slope of tanh is taken at x; it is 1 - tanh² u": lambda x, g: (
+                g * (phi_of(x) + 0.5 * x * (1 - np.tanh(x) ** 2) * inner(x)),
+            ),
+            "Φ' is the bell curve's height, which belongs to erf; tanh has a slope of its own": (
+                lambda x, g: (g * (phi_of(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)),)
             ),
             "this is the slope of chapter 04's GELU, with erf": lambda x, g: (
                 g * (exact_gelu(x) / x + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)),
@@ -267,7 +288,9 @@ def test_add_positions_outside(submission):
             submission.add_positions,
             (normal(2, 3, 4), normal(5, 4), ids),
             f"add_positions of positions {wrong} with 5 rows",
-            "a negative position counts from the end of the table" if ids.min() < 0 else None,
+            "a negative position counts from the end of the table"
+            if ids.min() < 0
+            else "a place behind the table gets the vector of another one",
         )
 
 
@@ -285,6 +308,10 @@ def test_add_positions_vjp(submission):
             "only the first text of the batch is counted": lambda x, w, ids, g: (
                 None,
                 first_text(x, w, ids, g),
+            ),
+            "every text gets the positions of the first, on the way back": lambda x, w, ids, g: (
+                None,
+                scattered(x, w, ids[:1], g) if ids.ndim == 2 else None,
             ),
             "the mean over a position's texts and places stands where their sum belongs": (
                 lambda x, w, ids, g: (None, averaged(x, w, ids, g))
@@ -465,6 +492,14 @@ def test_qk_norm_vjp(submission):
         heads_cases(),
         axes=NORMED,
         mistakes={
+            "keys have a weight of their own; on the way back, the queries' stands there": (
+                lambda q, k, qw, kw, g, eps=1e-6: (
+                    None,
+                    rms_gradient(k, qw, eps, g[1])[0],
+                    None,
+                    None,
+                )
+            ),
             "r is treated as a constant; it depends on every entry": inputs(
                 lambda x, w, eps, g: g * w / root(x, eps)
             ),
@@ -560,6 +595,12 @@ def unshifted(h, w, ids, mask):
     return losses[mask == 1].mean()
 
 
+def backwards(h, w, ids, mask):
+    """Each state asked for the token before it, where the state's own token is no padding."""
+    losses = -np.take_along_axis(log_p(h @ w.T)[:, 1:], ids[:, :-1, None], -1)[..., 0]
+    return losses[mask[:, 1:] == 1].mean()
+
+
 TUNING = {
     "λ multiplies the labels' loss; it belongs to the tokens'": (
         lambda c, h, w, y, ids, mask, lm_weight=0.5, num_items=None: (
@@ -584,6 +625,11 @@ TUNING = {
     "the shift runs the wrong way: state t predicts token t + 1, not token t - 1": (
         lambda c, h, w, y, ids, mask, lm_weight=0.5, num_items=None: (
             label_loss(c, y) + lm_weight * lm_loss(h[:, ::-1], w, ids[:, ::-1], mask[:, ::-1])
+        )
+    ),
+    "the shift runs the wrong way, and the mask is that of the token before": (
+        lambda c, h, w, y, ids, mask, lm_weight=0.5, num_items=None: (
+            label_loss(c, y) + lm_weight * backwards(h, w, ids, mask)
         )
     ),
     "the tokens' losses are summed and divided by the texts; their mean is over tokens": (
@@ -701,9 +747,9 @@ def test_fine_tuning_loss_vjp(submission):
         dz[:, :-1] *= counts[..., None] / counts.sum()
         return dz
 
-    def changed(factor, last=None, padded=False):
+    def changed(factor, last=None, seen=lambda mask: mask):
         def wrong(c, h, w, y, ids, mask, g, lm_weight=0.5, num_items=None):
-            used = np.ones_like(mask) if padded else mask
+            used = seen(mask)
             dz = factor(lm_weight) * g * of_logits(h, w, ids, used)
             dh, dw = dz @ w, np.einsum("btv,btd->vd", dz, h)
             return None, dh if last is None else last(dh), dw
@@ -737,7 +783,17 @@ def test_fine_tuning_loss_vjp(submission):
                 lambda lm_weight: lm_weight, first_zeros
             ),
             "padding is predicted, too, on the way back": changed(
-                lambda lm_weight: lm_weight, padded=True
+                lambda lm_weight: lm_weight, seen=np.ones_like
+            ),
+            "the mask is not shifted with the tokens, on the way back": changed(
+                lambda lm_weight: lm_weight, seen=lambda mask: np.roll(mask, 1, 1)
+            ),
+            "dweight is the first text's alone; all texts and tokens share the table": (
+                lambda c, h, w, y, ids, mask, g, lm_weight=0.5, num_items=None: (
+                    None,
+                    None,
+                    lm_weight * g * of_logits(h, w, ids, mask)[0].T @ h[0],
+                )
             ),
             "the one-hot label is missing: this is the softmax": (
                 lambda c, h, w, y, ids, mask, g, lm_weight=0.5, num_items=None: (
@@ -770,8 +826,10 @@ def test_fine_tuning_loss_manners(submission):
 PAIRS = "pair"
 
 
-def ramp(dim, low, high, factor, mixed=None):
-    slow = np.clip((np.arange(dim // 2) - low) / (high - low or 0.001), 0, 1)
+def ramp(dim, low, high, factor, mixed=None, pairs=None, kept=None):
+    pairs = np.arange(dim // 2) if pairs is None else pairs(dim)
+    slow = (pairs - low) / (high - low or 0.001)
+    slow = np.clip(slow, 0, 1) if kept is None else kept(slow)
     return (mixed or (lambda slow: slow / factor + 1 - slow))(slow)
 
 
@@ -779,16 +837,15 @@ def index_of(turns, dim, theta, original):
     return dim * math.log(original / (2 * math.pi * turns)) / (2 * math.log(theta))
 
 
-def yarn(
-    dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True, mixed=None, **wrong
-):
-    """The multipliers, with what a mistake changes: index, rounded, clipped."""
-    index = wrong.get("index", index_of)
+def yarn(dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True, **wrong):
+    """The multipliers, with what a mistake changes: index, rounded, clipped, wider, or the ramp."""
+    index = wrong.pop("index", index_of)
     low, high = (index(turns, dim, theta, original) for turns in (beta_fast, beta_slow))
     if truncate:
-        low, high = wrong.get("rounded", lambda a, b: (math.floor(a), math.ceil(b)))(low, high)
-    low, high = wrong.get("clipped", lambda a, b: (max(a, 0), min(b, dim - 1)))(low, high)
-    return ramp(dim, low, high, factor, mixed)
+        low, high = wrong.pop("rounded", lambda a, b: (math.floor(a), math.ceil(b)))(low, high)
+    low, high = wrong.pop("clipped", lambda a, b: (max(a, 0), min(b, dim - 1)))(low, high)
+    high += wrong.pop("wider", 0)
+    return ramp(dim, low, high, factor, **wrong)
 
 
 def mistaken(**wrong):
@@ -796,6 +853,23 @@ def mistaken(**wrong):
 
 
 YARN = {
+    "pairs are counted 0, 1, 2 …; here they are counted by their first feature, 0, 2, 4 …": (
+        mistaken(pairs=lambda dim: np.arange(0, dim, 2))
+    ),
+    "the slowness is not kept between 0 and 1": mistaken(kept=lambda slow: slow),
+    "0.001 widens every ramp; it is for one of no width": mistaken(wider=0.001),
+    "the text's stretched length stands where the original one belongs": (
+        lambda dim, t, factor, original, *a, **o: yarn(dim, t, factor, factor * original, *a, **o)
+    ),
+    "these are the scaled frequencies; what multiplies them is asked for": (
+        lambda dim, t, *a, **o: yarn(dim, t, *a, **o) * t ** (-2 * np.arange(dim // 2) / dim)
+    ),
+    "high is rounded down; it is rounded up": mistaken(
+        rounded=lambda a, b: (math.floor(a), math.floor(b))
+    ),
+    "the multipliers are (dim,) long, each twice, side by side; there are dim/2 pairs": (
+        lambda *a, **o: np.repeat(yarn(*a, **o), 2)
+    ),
     "the ends are rounded inwards; low is rounded down, high up": mistaken(
         rounded=lambda a, b: (math.ceil(a), math.floor(b))
     ),
@@ -861,7 +935,7 @@ def test_yarn_scale_example(submission):
 @points(3, "yarn_scale: value")
 def test_yarn_scale_value(submission):
     """Fast pairs keep 1, slow ones get 1/factor, a straight line between."""
-    factor = float(2 + 6 * rng().random())
+    factor = float(2 + 1.4 * rng().random())  # far enough from 2π
     check_value(
         submission.yarn_scale,
         [
@@ -881,17 +955,17 @@ def test_yarn_scale_ends(submission):
     check_value(
         submission.yarn_scale,
         [
+            case(12, 1e4, factor, 20_000, label="high is past the last pair, and below dim - 1"),
             case(12, 1e4, factor, 100, label="low would be negative"),
             case(6, 100.0, factor, 10**6, label="high would be past dim - 1"),
-            case(12, 1e4, factor, 20_000, label="high is past the last pair, and below dim - 1"),
             case(2, 1e4, factor, 150, label="a single pair"),
         ],
         axes=PAIRS,
         mistakes={
-            **YARN,
             "high is cut at dim/2 - 1; the limit is dim - 1": lambda dim, *a: yarn(
                 dim, *a, clipped=lambda low, high: (max(low, 0), min(high, dim // 2 - 1))
             ),
+            **YARN,
         },
     )
 
@@ -969,7 +1043,13 @@ def expected_of(state):
 
 def mapped(submission, state):
     """The student's dict, or CheckFailed."""
-    found = submission.conv1d_to_linear(state)
+    with likely('a layer\'s number may have two digits: \\d+ or split(".")', of=StudentError):
+        found = submission.conv1d_to_linear(state)
+    check(
+        not submission.conv1d_to_linear.edited,
+        "conv1d_to_linear changed the dict that it was given.",
+        "pop and del take names out of the caller's dict: make a new one",
+    )
     check(
         isinstance(found, dict),
         f"conv1d_to_linear returned a {type(found).__name__}; a dict was expected.",
@@ -979,6 +1059,10 @@ def mapped(submission, state):
 
 
 NAMES_WRONG = {
+    "the layers' names begin with model., too": lambda name: name.replace("model.layers", "layers"),
+    "the MLP's c_proj is down_proj; o_proj is attention's": lambda name: name.replace(
+        "down_proj", "o_proj"
+    ),
     "the names begin with model., and these do not": lambda name: name.removeprefix("model."),
     "a layer's number may have two digits; only the first is kept": lambda name: name.replace(
         ".11.", ".1."
@@ -1006,6 +1090,8 @@ def check_names(found, expected, what):
         likely_one = (
             "h.N.attn.bias and .masked_bias are masks that old checkpoints stored: leave them"
         )
+    if likely_one is None and "lm_head.weight" in more:
+        likely_one = "lm_head.weight is wte once more: leave it"
     if likely_one is None and any("transformer" in name for name in more):
         likely_one = "the prefix transformer. is still there"
     if likely_one is None and any("o_proj" in name for name in missing):
@@ -1028,6 +1114,11 @@ def array_mistakes(name, expected):
         wrong["an embedding is no Conv1D: its rows stay rows" if "embed" in name else told] = (
             right.T
         )
+    exchanged = {"up_proj": "down_proj", "down_proj": "up_proj"}
+    for one, other in exchanged.items():
+        if one in path:
+            told = "up_proj and down_proj are exchanged: c_fc is up_proj, c_proj is down_proj"
+            wrong[told] = expected[name.replace(one, other)]
     if ".self_attn." in name and "o_proj" not in name:
         names = [f"{path.rpartition('.')[0]}.{one}_proj.{kind}" for one in "qkv"]
         own, whole = names.index(name), np.concatenate([expected[other] for other in names])
@@ -1094,11 +1185,22 @@ def test_conv1d_to_linear_computes(submission):
     old = x @ state["h.1.attn.c_attn.weight"] + state["h.1.attn.c_attn.bias"]
     shapes = [(WIDTH, WIDTH), (WIDTH,)] * 3
     parts = [found[f"{n}.{kind}"] for n in names for kind in ("weight", "bias")]
-    check([np.shape(part) for part in parts] == shapes, "q_proj, k_proj, v_proj: wrong shapes.")
+    check(
+        [np.shape(part) for part in parts] == shapes,
+        "q_proj, k_proj, v_proj: wrong shapes.",
+        "the columns of c_attn are cut in three, np.split(…, 3, axis=-1), and then turned round",
+    )
     new = [x @ weight.T + bias for weight, bias in zip(parts[::2], parts[1::2])]
     with likely("Linear computes x Wᵀ + b, Conv1D x W + b: the weight is to be turned round"):
-        told = "what q_proj, k_proj and v_proj make of x, side by side,"
-        check_close(np.concatenate(new, -1), old, told)
+        thirds = dict(zip("qkv", np.split(old, 3, axis=-1)))
+        for name, mine in zip("qkv", new):
+            others = {
+                f"this is what belongs to {other}_proj; they come in the order q, k, v": third
+                for other, third in thirds.items()
+                if other != name
+            }
+            told = f"what {name}_proj makes of x"
+            check_close(mine, thirds[name], told, mistakes=others)
 
 
 @points(2, "conv1d_to_linear: what is left out")
@@ -1109,8 +1211,7 @@ def test_conv1d_to_linear_left_out(submission):
     for layer in (1, LAYERS - 1):
         more[f"transformer.h.{layer}.attn.bias"] = np.tril(np.ones((1, 1, 4, 4), bool))
         more[f"transformer.h.{layer}.attn.masked_bias"] = np.float32(-1e4).reshape(())
-    with likely("lm_head.weight is wte once more: leave it"):
-        check_names(mapped(submission, {**state, **more}), expected_of(state), "with stored masks")
+    check_names(mapped(submission, {**state, **more}), expected_of(state), "with stored masks")
 
 
 @points(1, "conv1d_to_linear: other names")
@@ -1154,6 +1255,10 @@ DYNAMIC = {
     "the exponent is that of half a head: dim is all of it": theta_of(
         exponent=lambda dim: (dim / 2) / (dim / 2 - 2)
     ),
+    "the bracket ends in - (factor - 1), that is - factor + 1": theta_of(
+        lambda f, ratio: f * ratio - f - 1
+    ),
+    "the exponent is dim/2; it is dim / (dim - 2)": theta_of(exponent=lambda dim: dim / 2),
     "factor is subtracted where factor - 1 belongs": theta_of(lambda f, ratio: f * ratio - f),
     "factor - 1 is not subtracted": theta_of(lambda f, ratio: f * ratio),
     "length / original is upside down": theta_of(lambda f, ratio: f / ratio - (f - 1)),

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import doctest
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from tinyqwen import course
 from tinyqwen import functional as F
 from tinyqwen.autograd import ops, tape
 from tinyqwen.course import clock, registry, runner
-from tinyqwen.course.authoring import diagnosis, mutants
+from tinyqwen.course.authoring import diagnosis, examples, mutants
 from tinyqwen.course.authoring.checks import Call
 from tinyqwen.course.authoring.mutants import self_test
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enclosing_loop
@@ -835,6 +836,22 @@ def test_an_example_takes_a_print_and_a_whole_number(tmp_path):
 
         submission = solution(one, flops_per_token=flops)
         assert runner.run(test, submission, runner.result_of(test, one.key)).status == status
+
+
+@pytest.mark.parametrize(
+    "wanted, got, same",
+    [
+        ("array([1, 2])", "array([1, 2], dtype=int32)", True),
+        ("array([1., 2.])", "array([1., 2.], dtype=float32)", False),
+        ("90000.0", "90000.00000000013", True),
+        ("90000.0", "90000.0001", False),
+        ("array([0.25, 1.  ])", "array([0.25, 1.  , 1.  ])", False),
+        ("[3, 4]", "(3, 4)", False),
+    ],
+)
+def test_what_an_example_takes_for_the_same(wanted, got, same):
+    options = doctest.NORMALIZE_WHITESPACE
+    assert examples._PlainNumbers().check_output(f"{wanted}\n", f"{got}\n", options) == same
 
 
 def test_a_function_that_keeps_two_tests_waiting_is_not_called_again(tmp_path, monkeypatch):

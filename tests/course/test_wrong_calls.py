@@ -46,6 +46,22 @@ def test_an_unlisted_mistake_is_named(name, wrong, one, named):
     assert named in failure.value.mistake
 
 
+def test_results_in_another_order_are_named():
+    quantize = reference("quantize_array")
+
+    def scales_first(weight, *args, **options):
+        codes, scales, zeros = quantize(weight, *args, **options)
+        return scales, codes, zeros
+
+    student, names = (
+        StudentFunction("quantize_array", Here(scales_first)),
+        ("codes", "scales", "zeros"),
+    )
+    with pytest.raises(CheckFailed) as failure:
+        check_value(student, [case(square[:4], 4, 2)], outputs=names)
+    assert failure.value.mistake == "this is scales; the order is codes, scales, zeros"
+
+
 def test_arguments_that_are_no_arrays_are_left_alone():
     """A list of lists of unequal length is none; what is wrong is told, and not how we stumbled."""
     parts = [([1, 2, 3], False), ([4], True)]

@@ -31,8 +31,15 @@ LIKELY = {
     "cannot reshape array": "the new shape has another number of entries",
     "'NoneType'": "something is None here: an optional argument, or a missing return",
     "truth value of an array": "`if` and `and` need one truth value: use np.where, &, or .any()",
-    "inhomogeneous shape": "a tuple came where an array was expected: unpack it first",
-    "zero-size array to reduction": "an empty array has no largest entry: use max(axis=…)",
+    "inhomogeneous shape": "rows of unequal length make no array; a tuple is none: unpack it first",
+    "zero-size array to reduction": (
+        "an empty array has no largest entry: use max(axis=…), or initial=… where nothing may be"
+    ),
+    "not broadcastable to correct shape": (
+        "np.add.at needs an index for each row that is added: np.broadcast_to them first"
+    ),
+    "vjp() missing": "vjp takes one argument, g; that of several outputs is one tuple",
+    "array is 0-dimensional": "a single number has no axes: the g of a loss is one",
     "codec can't decode": "bytes that are no UTF-8 must not raise: decode(…, errors='replace')",
     "EOF when reading": "input() waits for somebody who types, and here nobody does: delete it",
     "reading from stdin": "input() waits for somebody who types, and here nobody does: delete it",

@@ -55,10 +55,69 @@ def rms_norm_no_root(x, weight, eps=1e-6):
     return weight * x / (mean(x * x) + eps), rms_norm(x, weight, eps)[1]
 
 
-@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="held constant")
-def rms_norm_vjp_root_constant(x, weight, eps=1e-6):
-    out, vjp = rms_norm(x, weight, eps)
-    return out, lambda g: (g * weight / np.sqrt(mean(x * x) + eps), vjp(g)[1])
+def rms_norm_dx(named):
+    """A mutant whose dx is change(u, x, r, g), where u = g · weight and r = 1 / √(mean x² + ε)."""
+
+    def declare(change):
+        def wrong(x, weight, eps=1e-6):
+            out, vjp = rms_norm(x, weight, eps)
+            r = 1 / np.sqrt(mean(x * x) + eps)
+            return out, lambda g: (change(g * weight, x, r, g), vjp(g)[1])
+
+        wrong.__name__ = change.__name__
+        return mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named=named)(wrong)
+
+    return declare
+
+
+@rms_norm_dx("held constant")
+def rms_norm_vjp_root_constant(u, x, r, g):
+    return r * u
+
+
+@rms_norm_dx("a sum where the mean")
+def rms_norm_vjp_not_divided_by_d(u, x, r, g):
+    return r * (u - x * r * (u * x * r).sum(-1, keepdims=True))
+
+
+@rms_norm_dx("takes x; it is the normalized")
+def rms_norm_vjp_not_normalized(u, x, r, g):
+    return r * (u - x * mean(u * x))
+
+
+@rms_norm_dx("takes x once")
+def rms_norm_vjp_half_normalized(u, x, r, g):
+    return r * (u - x * r * mean(u * x))
+
+
+@rms_norm_dx("the second term of dx lacks x̂")
+def rms_norm_dx_no_xhat(u, x, r, g):
+    return r * (u - mean(u * x * r))
+
+
+@rms_norm_dx("the term through the root is 0.5 times what it")
+def rms_norm_second_term_halved(u, x, r, g):
+    return r * (u - x * r * mean(u * x * r) / 2)
+
+
+@rms_norm_dx("the mean in dx runs over all axes")
+def rms_norm_dx_mean_without_keepdims(u, x, r, g):
+    return r * (u - x * r * (u * x * r).mean())
+
+
+@rms_norm_dx("the mean in dx lacks the weight")
+def rms_norm_dx_mean_without_weight(u, x, r, g):
+    return r * (u - x * r * mean(g * x * r))
+
+
+@rms_norm_dx("the factor r in front is missing")
+def rms_norm_dx_without_r(u, x, r, g):
+    return u - x * r * mean(u * x * r)
+
+
+@rms_norm_dx("needs keepdims=True")
+def rms_norm_dx_does_not_broadcast(u, x, r, g):
+    return r * (u - x * r * (u * x * r).mean(-1))
 
 
 @mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="dx lacks the weight")
@@ -73,32 +132,6 @@ def rms_norm_weight_gradient_first_axis(x, weight, eps=1e-6):
     out, vjp = rms_norm(x, weight, eps)
     xhat = x / np.sqrt(mean(x * x) + eps)
     return out, lambda g: (vjp(g)[0], (g * xhat).sum(0) if x.ndim > 1 else g * xhat)
-
-
-@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="a sum where the mean")
-def rms_norm_vjp_not_divided_by_d(x, weight, eps=1e-6):
-    out, vjp = rms_norm(x, weight, eps)
-    r = 1 / np.sqrt(mean(x * x) + eps)
-
-    def wrong(g):
-        inner = (g * weight * x * r).sum(-1, keepdims=True)
-        return r * (g * weight - x * r * inner), vjp(g)[1]
-
-    return out, wrong
-
-
-@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="takes x; it is the normalized")
-def rms_norm_vjp_not_normalized(x, weight, eps=1e-6):
-    out, vjp = rms_norm(x, weight, eps)
-    r = 1 / np.sqrt(mean(x * x) + eps)
-    return out, lambda g: (r * (g * weight - x * mean(g * weight * x)), vjp(g)[1])
-
-
-@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="takes x once")
-def rms_norm_vjp_half_normalized(x, weight, eps=1e-6):
-    out, vjp = rms_norm(x, weight, eps)
-    r = 1 / np.sqrt(mean(x * x) + eps)
-    return out, lambda g: (r * (g * weight - r * x * mean(g * weight * x)), vjp(g)[1])
 
 
 @mutant(of="rms_norm", killed_by="test_rms_norm_scale", named="infinity")
@@ -389,50 +422,6 @@ def rms_norm_dw_sum_all_but_time(x, w, eps=1e-6):
 @mutant(
     of="rms_norm",
     killed_by="test_rms_norm_vjp",
-    named="the second term of dx lacks x̂",
-)
-def rms_norm_dx_no_xhat(x, w, eps=1e-6):
-    o, v = rms_norm(x, w, eps)
-    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
-    return o, lambda g: (r * (g * w - (g * w * x * r).mean(-1, keepdims=True)), v(g)[1])
-
-
-@mutant(
-    of="rms_norm", killed_by="test_rms_norm_vjp", named="the second term of dx takes x; it is the"
-)
-def rms_norm_dx_of_x(x, w, eps=1e-6):
-    o, v = rms_norm(x, w, eps)
-    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
-    return o, lambda g: (r * g * w - x * r * (g * w * x).mean(-1, keepdims=True), v(g)[1])
-
-
-@mutant(
-    of="rms_norm",
-    killed_by="test_rms_norm_vjp",
-    named="the term through the root is 0.5 times what it",
-)
-def rms_norm_second_term_halved(x, w, eps=1e-6):
-    o, v = rms_norm(x, w, eps)
-    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
-    xh = x * r
-    return o, lambda g: (r * (g * w - xh * (g * w * xh).mean(-1, keepdims=True) / 2), v(g)[1])
-
-
-@mutant(
-    of="rms_norm",
-    killed_by="test_rms_norm_vjp",
-    named="the mean in dx runs over all axes",
-)
-def rms_norm_dx_mean_without_keepdims(x, w, eps=1e-6):
-    o, v = rms_norm(x, w, eps)
-    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
-    xh = x * r
-    return o, lambda g: (r * (g * w - xh * (g * w * xh).mean()), v(g)[1])
-
-
-@mutant(
-    of="rms_norm",
-    killed_by="test_rms_norm_vjp",
     named="the weight's gradient is multiplied by the weight",
 )
 def rms_norm_dw_with_w(x, w, eps=1e-6):
@@ -600,32 +589,6 @@ def layer_norm_dx_not_divided(x, w, b, eps=1e-5):
 def layer_norm_dw_db_swapped(x, w, b, eps=1e-5):
     o, v = layer_norm(x, w, b, eps)
     return o, lambda g: (v(g)[0], v(g)[2], v(g)[1])
-
-
-@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="the mean in dx lacks the weight")
-def rms_norm_dx_mean_without_weight(x, weight, eps=1e-6):
-    out, vjp = rms_norm(x, weight, eps)
-    r = 1 / np.sqrt(mean(x * x) + eps)
-    return out, lambda g: (r * (g * weight - x * r * mean(g * x * r)), vjp(g)[1])
-
-
-@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="the factor r in front is missing")
-def rms_norm_dx_without_r(x, weight, eps=1e-6):
-    out, vjp = rms_norm(x, weight, eps)
-    return out, lambda g: (vjp(g)[0] * np.sqrt(mean(x * x) + eps), vjp(g)[1])
-
-
-@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="needs keepdims=True")
-def rms_norm_dx_does_not_broadcast(x, weight, eps=1e-6):
-    out, vjp = rms_norm(x, weight, eps)
-    r = 1 / np.sqrt(mean(x * x) + eps)
-    u_hat = x * r
-
-    def pulled(g):
-        u = g * weight
-        return r * (u - u_hat * (u * u_hat).mean(-1)), vjp(g)[1]
-
-    return out, pulled
 
 
 @mutant(

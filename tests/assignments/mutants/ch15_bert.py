@@ -104,6 +104,44 @@ def mask_tokens_in_place(input_ids, maskable, chosen, fate, random_ids, mask_tok
     return input_ids, labels
 
 
+@mutant(of="mask_tokens", killed_by="test_mask_tokens_value", named="after it has become [MASK]")
+def mask_tokens_no_lower_end(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
+    told = maskable & (chosen < 0.15)
+    ids = np.where(told & (fate < 0.8), mask_token_id, input_ids)
+    return np.where(told & (fate < 0.9), random_ids, ids), np.where(told, input_ids, -100)
+
+
+@mutant(of="mask_tokens", killed_by="test_mask_tokens_value", named="maskable is not used")
+def mask_tokens_marks_for_labels(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
+    ids, _ = mask_tokens(input_ids, maskable | True, chosen, fate, random_ids, mask_token_id)
+    return ids, np.where(maskable & (chosen < 0.15), input_ids, -100)
+
+
+@mutant(of="mask_tokens", killed_by="test_mask_tokens_value", named="where tokens become [MASK]")
+def mask_tokens_marks_hidden(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
+    ids, labels = mask_tokens(input_ids, maskable, chosen, fate, random_ids, mask_token_id)
+    return np.where((chosen < 0.15) & (fate < 0.8), mask_token_id, ids), labels
+
+
+@mutant(of="mask_tokens", killed_by="test_mask_tokens_value", named="each place has its own")
+def mask_tokens_drawn_in_order(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
+    ids, labels = mask_tokens(input_ids, maskable, chosen, fate, random_ids, mask_token_id)
+    replaced = (labels != -100) & (fate >= 0.8) & (fate < 0.9)
+    ids[replaced] = random_ids.ravel()[: replaced.sum()]
+    return ids, labels
+
+
+@mutant(of="mask_tokens", killed_by="test_mask_tokens_value", named="this is the labels; the order")
+def mask_tokens_labels_first(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
+    return mask_tokens(input_ids, maskable, chosen, fate, random_ids, mask_token_id)[::-1]
+
+
+@mutant(of="mask_tokens", killed_by="test_mask_tokens_manners", named="a float takes part")
+def mask_tokens_float_labels(input_ids, maskable, chosen, fate, random_ids, mask_token_id):
+    ids, labels = mask_tokens(input_ids, maskable, chosen, fate, random_ids, mask_token_id)
+    return ids, np.where(labels == -100, -100.0, labels)
+
+
 # ---------------------------------------------------------------------------------------------
 # sentence_pairs
 # ---------------------------------------------------------------------------------------------
@@ -194,6 +232,46 @@ def sentence_pairs_mask_by_id(first, second, cls_token_id, sep_token_id, pad_tok
     return ids, kinds, (ids != pad_token_id).astype(int)
 
 
+@mutant(of="sentence_pairs", killed_by="test_sentence_pairs_value", named="has len(first) + 2")
+def sentence_pairs_marks_uncounted(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+    ids = [[cls_token_id, *a, sep_token_id, *b, sep_token_id] for a, b in zip(first, second)]
+    kinds = [[0] * len(a) + [1] * (len(b) + 1) + [0, 0] for a, b in zip(first, second)]
+    return rows_of(ids, kinds, [[1] * len(row) for row in ids], pad_token_id)
+
+
+@mutant(of="sentence_pairs", killed_by="test_sentence_pairs_edges", named="it has one all the same")
+def sentence_pairs_of_one(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+    seconds = [[*b, sep_token_id] if b else [] for b in second]
+    ids = [[cls_token_id, *a, sep_token_id, *b] for a, b in zip(first, seconds)]
+    kinds = [[0] * (len(a) + 2) + [1] * len(b) for a, b in zip(first, seconds)]
+    return rows_of(ids, kinds, [[1] * len(row) for row in ids], pad_token_id)
+
+
+@mutant(of="sentence_pairs", killed_by="test_sentence_pairs_value", named="padding is of segment 0")
+def sentence_pairs_fills_segments(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+    ids, kinds, real = sentence_pairs(first, second, cls_token_id, sep_token_id, pad_token_id)
+    return ids, np.where(real, kinds, pad_token_id), real
+
+
+@mutant(of="sentence_pairs", killed_by="test_sentence_pairs_value", named="mask of padding is 0")
+def sentence_pairs_fills_the_mask(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+    ids, kinds, real = sentence_pairs(first, second, cls_token_id, sep_token_id, pad_token_id)
+    return ids, kinds, np.where(real, real, pad_token_id)
+
+
+@mutant(of="sentence_pairs", killed_by="test_sentence_pairs_value", named="this is attention_mask;")
+def sentence_pairs_mask_before_segments(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+    ids, kinds, real = sentence_pairs(first, second, cls_token_id, sep_token_id, pad_token_id)
+    return ids, real, kinds
+
+
+@mutant(of="sentence_pairs", killed_by="test_sentence_pairs_value", named="rows of unequal length")
+def sentence_pairs_not_filled(first, second, cls_token_id, sep_token_id, pad_token_id=0):
+    return np.array(
+        [[cls_token_id, *a, sep_token_id, *b, sep_token_id] for a, b in zip(first, second)]
+    )
+
+
 # ---------------------------------------------------------------------------------------------
 # mean_pooling
 # ---------------------------------------------------------------------------------------------
@@ -259,6 +337,23 @@ def mean_pooling_float64(last_hidden_state, attention_mask):
 def mean_pooling_in_place(last_hidden_state, attention_mask):
     last_hidden_state[attention_mask == 0] = 0
     return mean_pooling(last_hidden_state, attention_mask)
+
+
+@mutant(of="mean_pooling", killed_by="test_mean_pooling_value", named="longest one's number")
+def mean_pooling_divides_by_the_longest(last_hidden_state, attention_mask):
+    seen = np.where(attention_mask[..., None] > 0, last_hidden_state, 0)
+    return seen.sum(1) / attention_mask.sum(1).max()
+
+
+@mutant(of="mean_pooling", killed_by="test_mean_pooling_value", named="those where it is 1")
+def mean_pooling_first_ones(last_hidden_state, attention_mask):
+    counts = attention_mask.sum(1)
+    return np.stack([h[:n].mean(0) for h, n in zip(last_hidden_state, counts)])
+
+
+@mutant(of="mean_pooling", killed_by="test_mean_pooling_value", named="runs over the features")
+def mean_pooling_other_axis(last_hidden_state, attention_mask):
+    return last_hidden_state.mean(-1)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -330,6 +425,21 @@ def mlm_head_picks_before_the_decoder(x, dense, activation, norm, decoder, chose
 def mlm_head_first_rows_places(x, dense, activation, norm, decoder, chosen=None):
     x = x if chosen is None else x[:, chosen[0]].reshape(-1, x.shape[-1])
     return decoder(norm(activation(dense(x))))
+
+
+@mutant(of="mlm_head", killed_by="test_mlm_head_value", named="norm is applied twice")
+def mlm_head_two_norms(x, dense, activation, norm, decoder, chosen=None):
+    return decoder(norm(activation(norm(dense(picked(x, chosen))))))
+
+
+@mutant(of="mlm_head", killed_by="test_mlm_head_value", named="the scores are asked for")
+def mlm_head_softmax(x, dense, activation, norm, decoder, chosen=None):
+    return softmax(mlm_head(x, dense, activation, norm, decoder, chosen))
+
+
+@mutant(of="mlm_head", killed_by="test_mlm_head_chosen", named="picks tokens")
+def mlm_head_whole_texts(x, dense, activation, norm, decoder, chosen=None):
+    return mlm_head(x[np.where(chosen)[0]], dense, activation, norm, decoder)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -437,7 +547,7 @@ def next_sentence_loss_two_sigmoids(logits, labels, num_items=None):
 @mutant(
     of="next_sentence_loss",
     killed_by="test_next_sentence_loss_edges",
-    named="subtract the larger logit",
+    named="subtract each pair's larger logit",
 )
 def next_sentence_loss_overflows(logits, labels, num_items=None):
     with np.errstate(all="ignore"):
@@ -514,6 +624,45 @@ def next_sentence_loss_in_place(logits, labels, num_items=None):
     return out
 
 
+def softmax_of_the_batch(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum()
+
+
+@mutant(
+    of="next_sentence_loss",
+    killed_by="test_next_sentence_loss_value",
+    named="runs over the whole batch",
+)
+def next_sentence_loss_one_softmax(logits, labels, num_items=None):
+    p = softmax_of_the_batch(logits)[np.arange(len(labels)), labels]
+    vjp = next_sentence_loss(logits, labels, num_items)[1]
+    return -np.log(p).sum() / (num_items or len(labels)), vjp
+
+
+@mutant(
+    of="next_sentence_loss",
+    killed_by="test_next_sentence_loss_edges",
+    named="batch's largest logit is subtracted",
+)
+def next_sentence_loss_one_maximum(logits, labels, num_items=None):
+    e = np.exp(logits - logits.max())
+    p = (e / e.sum(-1, keepdims=True))[np.arange(len(labels)), labels]
+    vjp = next_sentence_loss(logits, labels, num_items)[1]
+    return -np.log(p).sum() / (num_items or len(labels)), vjp
+
+
+@gradient_mutant("index rows and labels in pairs")
+def next_sentence_loss_vjp_all_rows(p, y, count):
+    return (p - y.any(0)) / count
+
+
+@mutant(of="next_sentence_loss", killed_by="test_next_sentence_loss_vjp", named="has no axes")
+def next_sentence_loss_vjp_axis_of_g(logits, labels, num_items=None):
+    loss, vjp = next_sentence_loss(logits, labels, num_items)
+    return loss, lambda g: (g[:, None] * vjp(1.0)[0],)
+
+
 # ---------------------------------------------------------------------------------------------
 # cut_lengths
 # ---------------------------------------------------------------------------------------------
@@ -568,3 +717,16 @@ def cut_lengths_swapped(first, second, room):
 def cut_lengths_even(first, second, room):
     a, b = cut_lengths(first, second, room)
     return (a, b) if a + b == first + second or abs(a - b) > 1 else (min(a, b), min(a, b))
+
+
+@mutant(of="cut_lengths", killed_by="test_cut_lengths_value", named="more than it has")
+def cut_lengths_generous(first, second, room):
+    room = max(room, 0)
+    if first + second <= room:
+        return first, second
+    return room // 2, room - room // 2
+
+
+@mutant(of="cut_lengths", killed_by="test_cut_lengths_value", named="as good as none")
+def cut_lengths_below_nothing(first, second, room):
+    return (room // 2, room - room // 2) if room < 0 else cut_lengths(first, second, room)

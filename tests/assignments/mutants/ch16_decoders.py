@@ -124,6 +124,55 @@ def gelu_new_edits_x(x):
     return out, vjp
 
 
+@mutant(of="gelu_new", killed_by="test_gelu_new_value", named="it is of x, and √(2/π)")
+def gelu_new_cube_of_the_product(x):
+    return 0.5 * x * (1 + np.tanh(ROOT * x + CUBE * (ROOT * x) ** 3)), gelu_new(x)[1]
+
+
+@mutant(of="gelu_new", killed_by="test_gelu_new_value", named="the cube is subtracted")
+def gelu_new_minus_cube(x):
+    return 0.5 * x * (1 + np.tanh(ROOT * (x - CUBE * x**3))), gelu_new(x)[1]
+
+
+@mutant(of="gelu_new", killed_by="test_gelu_new_value", named="the root of a product")
+def gelu_new_root_of_product(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 * math.pi) * (x + CUBE * x**3))), gelu_new(x)[1]
+
+
+@mutant(of="gelu_new", killed_by="test_gelu_new_value", named="which belongs to erf")
+def gelu_new_root_of_erf(x):
+    return 0.5 * x * (1 + np.tanh((x + CUBE * x**3) / math.sqrt(2))), gelu_new(x)[1]
+
+
+def gelu_new_slope(second):
+    """x's GELU, with Φ + second(x) for a slope."""
+
+    def wrong(x):
+        slope = 0.5 * (1 + np.tanh(inner(x))) + second(x)
+        return gelu_new(x)[0], lambda g: (g * slope,)
+
+    return wrong
+
+
+def bend(x):
+    return ROOT * (1 + 3 * CUBE * x * x)
+
+
+@mutant(of="gelu_new", killed_by="test_gelu_new_vjp", named="its x is missing")
+def gelu_new_vjp_without_x(x):
+    return gelu_new_slope(lambda x: 0.5 * (1 - np.tanh(inner(x)) ** 2) * bend(x))(x)
+
+
+@mutant(of="gelu_new", killed_by="test_gelu_new_vjp", named="is taken at x")
+def gelu_new_vjp_tanh_of_x(x):
+    return gelu_new_slope(lambda x: 0.5 * x * (1 - np.tanh(x) ** 2) * bend(x))(x)
+
+
+@mutant(of="gelu_new", killed_by="test_gelu_new_vjp", named="the bell curve's height")
+def gelu_new_vjp_bell(x):
+    return gelu_new_slope(lambda x: x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))(x)
+
+
 # ---------------------------------------------------------------------------------------------
 # add_positions
 # ---------------------------------------------------------------------------------------------
@@ -251,6 +300,30 @@ def positions_gradient_float64(x, weight, position_ids):
         return out
 
     return with_dweight(x, weight, position_ids, dweight)
+
+
+@mutant(of="add_positions", killed_by="test_add_positions_outside", named="of another one")
+def add_positions_clipped(x, weight, position_ids):
+    return add_positions(x, weight, np.clip(position_ids, 0, len(weight) - 1))
+
+
+@mutant(of="add_positions", killed_by="test_add_positions_vjp", named="of the first, on the way")
+def add_positions_vjp_first_positions(x, weight, position_ids):
+    out, _ = add_positions(x, weight, position_ids)
+    first = position_ids[:1] if position_ids.ndim == 2 else position_ids
+    return out, add_positions(x, weight, first)[1]
+
+
+@mutant(of="add_positions", killed_by="test_add_positions_vjp", named="np.broadcast_to them first")
+def add_positions_vjp_too_few_indices(x, weight, position_ids):
+    out, _ = add_positions(x, weight, position_ids)
+
+    def vjp(g):
+        dweight = np.zeros_like(weight)
+        np.add.at(dweight, position_ids, g)
+        return g, dweight
+
+    return out, vjp
 
 
 # ---------------------------------------------------------------------------------------------
@@ -389,6 +462,35 @@ def qk_norm_in_place(query, key, query_weight, key_weight, eps=1e-6):
     out, vjp = qk_norm(query.copy(), key, query_weight, key_weight, eps)
     query /= np.sqrt((query * query).mean(-1, keepdims=True) + eps)
     return out, vjp
+
+
+@mutant(of="qk_norm", killed_by="test_qk_norm_vjp", named="the queries' stands there")
+def qk_norm_vjp_one_weight(query, key, query_weight, key_weight, eps=1e-6):
+    out, vjp = qk_norm(query, key, query_weight, key_weight, eps)
+    _, wrong = qk_norm(query, key, query_weight, query_weight, eps)
+    return out, lambda g: (vjp(g)[0], wrong(g)[1], *vjp(g)[2:])
+
+
+@mutant(of="qk_norm", killed_by="test_qk_norm_vjp", named="vjp takes one argument")
+def qk_norm_vjp_of_two(query, key, query_weight, key_weight, eps=1e-6):
+    out, right = qk_norm(query, key, query_weight, key_weight, eps)
+
+    def vjp(gq, gk):
+        return right((gq, gk))
+
+    return out, vjp
+
+
+@mutant(of="qk_norm", killed_by="test_qk_norm_value", named="a tuple of several outputs")
+def qk_norm_list(query, key, query_weight, key_weight, eps=1e-6):
+    out, vjp = qk_norm(query, key, query_weight, key_weight, eps)
+    return list(out), vjp
+
+
+@mutant(of="qk_norm", killed_by="test_qk_norm_vjp", named="None stands in its place")
+def qk_norm_vjp_none_for_weights(query, key, query_weight, key_weight, eps=1e-6):
+    out, vjp = qk_norm(query, key, query_weight, key_weight, eps)
+    return out, lambda g: (*vjp(g)[:2], None, None)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -581,6 +683,33 @@ def loss_marks_padding_in_the_ids(c, h, w, labels, ids, mask, lm_weight=0.5, num
     return result
 
 
+@value_mutant(
+    "loss_backwards",
+    "the mask is that of the token before",
+    killed_by="test_fine_tuning_loss_padding",
+)
+def _(c, h, w, labels, ids, mask, lm_weight):
+    before = np.where(mask[:, 1:] == 1, ids[:, :-1], -100)
+    logits = h[:, 1:] @ w.T
+    return label_part(c, labels)[0] + lm_weight * F.cross_entropy.raw(logits, before)[0]
+
+
+@mutant(of="fine_tuning_loss", killed_by="test_fine_tuning_loss_vjp", named="is not shifted with")
+def loss_vjp_mask_unshifted(c, h, w, labels, ids, mask, lm_weight=0.5, num_items=None):
+    out, _ = fine_tuning_loss(c, h, w, labels, ids, mask, lm_weight, num_items)
+    rolled = np.roll(mask, 1, axis=1)
+    return out, fine_tuning_loss(c, h, w, labels, ids, rolled, lm_weight, num_items)[1]
+
+
+@mutant(of="fine_tuning_loss", killed_by="test_fine_tuning_loss_vjp", named="first text's alone")
+def loss_vjp_of_one_text(c, h, w, labels, ids, mask, lm_weight=0.5, num_items=None):
+    items = num_items or (len(ids), int((mask[:, 1:] == 1).sum()))
+    out, vjp = fine_tuning_loss(c, h, w, labels, ids, mask, lm_weight, num_items)
+    first = (a[:1] for a in (labels, ids, mask))
+    _, one = fine_tuning_loss(c[:1], h[:1], w, *first, lm_weight, items)
+    return out, lambda g: (*vjp(g)[:2], one(g)[2])
+
+
 # ---------------------------------------------------------------------------------------------
 # yarn_scale
 # ---------------------------------------------------------------------------------------------
@@ -701,6 +830,61 @@ def yarn_own_betas(dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, 
 @mutant(of="yarn_scale", killed_by="test_yarn_scale_options", named="truncate is not used")
 def yarn_always_rounded(dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True):
     return yarn_scale(dim, theta, factor, original, beta_fast, beta_slow)
+
+
+def yarn_mutant(name, named, change, test="value"):
+    """A mutant of that name: change(pairs, low, high) is the slowness, before it is clipped."""
+
+    def wrong(dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True):
+        low, high = (index_of(turns, dim, theta, original) for turns in (beta_fast, beta_slow))
+        if truncate:
+            low, high = math.floor(low), math.ceil(high)
+        slow = change(np.arange(dim // 2), max(low, 0), min(high, dim - 1))
+        return slow / factor + 1 - slow
+
+    wrong.__name__ = name
+    return mutant(of="yarn_scale", killed_by=f"test_yarn_scale_{test}", named=named)(wrong)
+
+
+yarn_features_for_pairs = yarn_mutant(
+    "yarn_features_for_pairs",
+    "counted by their first feature",
+    lambda i, low, high: np.clip((2 * i - low) / (high - low or 0.001), 0, 1),
+)
+yarn_not_clipped = yarn_mutant(
+    "yarn_not_clipped",
+    "not kept between 0 and 1",
+    lambda i, low, high: (i - low) / (high - low or 0.001),
+)
+yarn_always_wider = yarn_mutant(
+    "yarn_always_wider",
+    "0.001 widens every ramp",
+    lambda i, low, high: np.clip((i - low) / (high - low + 0.001), 0, 1),
+)
+
+
+@mutant(of="yarn_scale", killed_by="test_yarn_scale_value", named="stretched length stands")
+def yarn_of_the_stretched(dim, theta, factor, original, *args, **options):
+    return yarn_scale(dim, theta, factor, factor * original, *args, **options)
+
+
+@mutant(of="yarn_scale", killed_by="test_yarn_scale_value", named="what multiplies them is asked")
+def yarn_frequencies(dim, theta, *args, **options):
+    pairs = np.arange(dim // 2)
+    return yarn_scale(dim, theta, *args, **options) * theta ** (-2 * pairs / dim)
+
+
+@mutant(of="yarn_scale", killed_by="test_yarn_scale_value", named="each twice, side by side")
+def yarn_side_by_side(*args, **options):
+    return np.repeat(yarn_scale(*args, **options), 2)
+
+
+@mutant(of="yarn_scale", killed_by="test_yarn_scale_value", named="high is rounded down")
+def yarn_both_down(dim, theta, factor, original, beta_fast=32.0, beta_slow=1.0, truncate=True):
+    low, high = (index_of(turns, dim, theta, original) for turns in (beta_fast, beta_slow))
+    if truncate:
+        low, high = math.floor(low), math.floor(high)
+    return ramp(dim, max(low, 0), min(high, dim - 1), factor)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -855,6 +1039,46 @@ def unknown_names_are_dropped(state_dict):
     return found
 
 
+@mutant(of="conv1d_to_linear", killed_by="test_conv1d_to_linear_names", named="layers' names begin")
+def names_layers_without_model(state_dict):
+    return renamed(lambda name: name.replace("model.layers", "layers"))(state_dict)
+
+
+@mutant(
+    of="conv1d_to_linear", killed_by="test_conv1d_to_linear_names", named="MLP's c_proj is down"
+)
+def names_o_proj_in_the_mlp(state_dict):
+    return renamed(lambda name: name.replace("down_proj", "o_proj"))(state_dict)
+
+
+@mutant(of="conv1d_to_linear", killed_by="test_conv1d_to_linear_names", named="may have two digits")
+def names_of_one_digit_refused(state_dict):
+    for name in state_dict:
+        if re.search(r"h\.\d\d", name):
+            raise ValueError(f"unknown name {name}")
+    return conv1d_to_linear(state_dict)
+
+
+@mutant(of="conv1d_to_linear", killed_by="test_conv1d_to_linear_names", named="caller's dict")
+def names_popped(state_dict):
+    found = conv1d_to_linear(state_dict)
+    state_dict.clear()
+    return found
+
+
+@mutant(of="conv1d_to_linear", killed_by="test_conv1d_to_linear_arrays", named="c_fc is up_proj")
+def arrays_up_for_down(state_dict):
+    other = {"up_proj": "down_proj", "down_proj": "up_proj"}
+    found = conv1d_to_linear(state_dict)
+    return {re.sub("up_proj|down_proj", lambda m: other[m[0]], n): a for n, a in found.items()}
+
+
+@mutant(of="conv1d_to_linear", killed_by="test_conv1d_to_linear_computes", named="order q, k, v")
+def arrays_values_first(state_dict):
+    turned = {"q_proj": "v_proj", "k_proj": "q_proj", "v_proj": "k_proj"}
+    return renamed(lambda n: re.sub("[qkv]_proj", lambda m: turned[m[0]], n))(state_dict)
+
+
 # ---------------------------------------------------------------------------------------------
 # dynamic_theta
 # ---------------------------------------------------------------------------------------------
@@ -908,3 +1132,15 @@ def theta_of_the_last_position(theta, dim, factor, length, original):
 def theta_falls_for_short_texts(theta, dim, factor, length, original):
     base = factor * length / original - (factor - 1)
     return theta * base ** (dim / (dim - 2)) if base > 0 else float("nan")
+
+
+@mutant(of="dynamic_theta", killed_by="test_dynamic_theta_value", named="ends in - (factor - 1)")
+def theta_wrong_sign_of_one(theta, dim, factor, length, original):
+    ratio = max(length, original) / original
+    return theta * (factor * ratio - factor - 1) ** (dim / (dim - 2))
+
+
+@mutant(of="dynamic_theta", killed_by="test_dynamic_theta_value", named="the exponent is dim/2")
+def theta_half_of_dim(theta, dim, factor, length, original):
+    ratio = max(length, original) / original
+    return theta * (factor * ratio - (factor - 1)) ** (dim / 2)

@@ -26,7 +26,7 @@ import numpy as np
 from tinyqwen.course.authoring.cases import Case, made_cases, normal
 from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare, meaning
 from tinyqwen.course.authoring.terms import misweighted
-from tinyqwen.course.authoring.values import value_pattern
+from tinyqwen.course.authoring.values import plain, value_pattern
 from tinyqwen.course.authoring.wrong_calls import EACH, LIST, is_pair, other_settings, wrong_calls
 from tinyqwen.course.calls import StudentError, StudentFunction
 from tinyqwen.course.registry import reference
@@ -65,6 +65,11 @@ def in_words(name, value):
 def pair_of(fn, result, words):
     """(out, vjp) of a student's result, or CheckFailed."""
     if is_pair(result):
+        if type(result[0]) is list:
+            raise CheckFailed(
+                f"{fn.__name__}: out is a list, not an array.\n  input     {words}",
+                "np.array(…) makes an array of a list, and (…, …) is a tuple of several outputs",
+            )
         return result
     came, mistake = f"a {type(result).__name__}", "`return out, vjp` is missing"
     if result is None:
@@ -157,9 +162,12 @@ def check_value(
         )
         for position, (name, mine, right) in enumerate(zip(names, yours, expected)):
 
-            def variants(position=position, one=one):
+            def variants(position=position, one=one, names=names, expected=expected):
                 for text, wrong in (mistakes or {}).items():
                     yield text, lambda wrong=wrong: output_of(wrong, one, position)
+                for other in {*range(len(expected))} - {position}:
+                    order = f"this is {names[other]}; the order is {', '.join(names)}"
+                    yield order, lambda other=other: expected[other]
                 for text, wrong in wrong_calls(call, one):
                     yield text, lambda wrong=wrong: several(wrong())[position]
 
@@ -364,35 +372,23 @@ def check_close(yours, expected, what, *, case="", axes="", mistakes=None, rtol=
 
 def check_equal(yours, expected, what, *, case="", mistakes=None):
     """Two Python values (numbers, strings, lists, dicts …) are equal.  mistakes: as above."""
-    if _plain(yours) == _plain(expected):
+    if plain(yours) == plain(expected):
         return
     likely = next(
         (
             text
             for text, wrong in (mistakes or {}).items()
-            if _plain(yours) == _plain(wrong() if callable(wrong) else wrong)
+            if plain(yours) == plain(wrong() if callable(wrong) else wrong)
         ),
         None,
     )
-    likely = likely or value_pattern(_plain(yours), _plain(expected))
+    likely = likely or value_pattern(plain(yours), plain(expected))
     at = f"\n  input     {case}" if case else ""
     raise CheckFailed(
         f"{what} is wrong.{at}\n"
         f"  expected  {_shortened(expected)}\n  yours     {_shortened(yours)}",
         likely,
     )
-
-
-def _plain(value):
-    """NumPy's numbers as Python's: 3 == np.int64(3) is what a student means."""
-    match value:
-        case np.ndarray() | np.generic():
-            return value.tolist()
-        case tuple() | list():
-            return type(value)(map(_plain, value))
-        case dict():
-            return {_plain(key): _plain(item) for key, item in value.items()}
-    return value
 
 
 def _shortened(value, limit=300):

@@ -32,14 +32,17 @@ def check_manners(
         single = one.cast(np.float32)
         exact = single.cast(np.float64)
         words = call.words(single)
-        paired = is_pair(call.reference(exact))
+        reference = call.reference(exact)
+        paired = is_pair(reference)
         expected = fn(*exact.args, **exact.options)
         result = fn(*single.args, **single.options)
         _check_untouched(fn, call.names)
         rights = several(value_of(fn, expected, paired, words))
         outs = several(value_of(fn, result, paired, words))
+        wanted = several(reference[0] if paired else reference)
         kept = []
-        for position, (mine, right) in enumerate(zip(outs, rights)):
+        for position, (mine, right, wants) in enumerate(zip(outs, rights, wanted)):
+            _check_whole(mine, wants, f"{call.name}: the output", words)
             variants = [
                 (text, lambda wrong=wrong, c=exact, p=position: output_of(wrong, c, p))
                 for text, wrong in (mistakes or {}).items()
@@ -48,7 +51,7 @@ def check_manners(
                 _check_float32(mine, right, f"{call.name}: the output", words, rtol, variants)
             )
         if paired:
-            _check_vjp_manners(call, result[1], expected, call.reference(exact), words, rtol)
+            _check_vjp_manners(call, result[1], expected, reference, words, rtol)
         for view in (single.strided(), single):
             again = several(value_of(fn, fn(*view.args, **view.options), paired, words))
             strided = view is not single
@@ -90,6 +93,15 @@ def _check_vjp_manners(call, vjp, expected, reference, words, rtol):
             agrees(again[i], before),
             f"{call.name}: a second vjp(g) gives another gradient of {call.names[i]}.",
             "vjp overwrites something that it needs again",
+        )
+
+
+def _check_whole(mine, wanted, what, words):
+    """`mine` is of whole numbers where the reference is."""
+    if np.asarray(wanted).dtype.kind in "iu" and np.asarray(mine).dtype.kind == "f":
+        raise CheckFailed(
+            f"{what} has dtype {mine.dtype}; integers are asked for.\n  input     {words}",
+            "a float takes part: -100.0, or np.zeros and np.full without dtype=int",
         )
 
 

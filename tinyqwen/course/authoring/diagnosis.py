@@ -133,10 +133,13 @@ def as_array(yours, expected, what, case=""):
     """What the student returned, as an array; CheckFailed if it is none."""
     at = f"\n  input     {case}" if case else ""
     if yours is None:
-        raise CheckFailed(f"{what} is None.{at}", "a return statement is missing")
+        place = "None stands in its place: this array has a gradient"
+        told = place if "the gradient of" in what else "a return statement is missing"
+        raise CheckFailed(f"{what} is None.{at}", told)
     kinds = (np.ndarray, np.generic) + ((int, float) if np.ndim(expected) == 0 else ())
     if not isinstance(yours, kinds):
-        raise CheckFailed(f"{what} is a {type(yours).__name__}, not an array.{at}")
+        told = "np.array(…) makes one of a list" if type(yours) is list else None
+        raise CheckFailed(f"{what} is a {type(yours).__name__}, not an array.{at}", told)
     array = np.asarray(yours)
     if array.dtype.kind not in "biuf":
         raise CheckFailed(f"{what} has dtype {array.dtype}: real numbers were expected.{at}")

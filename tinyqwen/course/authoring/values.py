@@ -4,6 +4,20 @@ mistakes: another type, an order, a missing end, a shift, a nesting, a rounding.
 
 import math
 
+import numpy as np
+
+
+def plain(value):
+    """NumPy's numbers as Python's: 3 == np.int64(3) is what a student means."""
+    match value:
+        case np.ndarray() | np.generic():
+            return value.tolist()
+        case tuple() | list():
+            return type(value)(map(plain, value))
+        case dict():
+            return {plain(key): plain(item) for key, item in value.items()}
+    return value
+
 
 def value_pattern(yours, expected):
     """The likely mistake in a few words, or None."""
