@@ -40,7 +40,7 @@ On the teacher's page
 A student's grading ends
     test_allowance.test_who_has_used_up_the_time_is_not_run
 A test that was not run
-    test_allowance.test_who_has_used_up_the_time_is_not_run
+    test_reports.test_gradescope
 A function that has run into
     test_course.test_a_function_that_keeps_two_tests_waiting_is_not_called_again
 Time limits count

@@ -47,7 +47,9 @@ def test_gradescope():
     assert [t["tags"] for t in tests][1] == ["ch04", "failed"]
     assert tests[0]["output"] == "signs"
     assert tests[1]["output"] == "it is failed\n  likely    a sign\n\nThis test looks at: signs"
-    assert tests[4]["output"] == "not run: the grading ended before this test"
+    assert tests[4]["output"] == "it is waiting"
+    (killed,) = gradescope([Result("test_a", "ch05", "a", 1)])["tests"]  # nobody could say why
+    assert killed["output"] == "not run: the grading ended before this test"
     assert "04 Linear layers and SwiGLU" in report["output"]
 
 

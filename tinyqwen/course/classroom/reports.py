@@ -59,7 +59,7 @@ def _words(r):
     if r.status == "passed":
         return r.looks_for
     if r.status == "waiting":
-        return "not run: the grading ended before this test"
+        return r.message or "not run: the grading ended before this test"
     return f"{r.text}\n\nThis test looks at: {r.looks_for}" if r.looks_for else r.text
 
 
