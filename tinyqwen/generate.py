@@ -60,13 +60,8 @@ def parse_arguments(arguments=None):
     add("--num-beams", type=int, metavar="K", help="search for the likeliest text with K beams")
     add("--seed", type=int, metavar="N", help="the same seed gives the same text")
     add("--num-samples", type=int, metavar="N", help="texts for each prompt (1)")
-    add(
-        "--stop",
-        action="append",
-        type=utf8,
-        metavar="STRING",
-        help="end after this text; can be repeated",
-    )
+    stop = {"action": "append", "type": utf8, "metavar": "STRING"}
+    add("--stop", **stop, help="end after this text; can be repeated")
     add("--chat", action="store_true", help="texts are a user's messages; without one, talk")
     add("--system", type=utf8, metavar="TEXT", help="instructions that open the chat")
     add("--no-stream", action="store_true", help="print the text when it is complete")

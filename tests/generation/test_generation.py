@@ -221,6 +221,14 @@ def test_positions_count_tokens_and_not_padding(model, monkeypatch, use_cache):
     np.testing.assert_array_equal(last[:, -1], [8, 2, 4])
 
 
+def test_each_row_draws_for_itself(model):
+    """Of six rows of 5 tokens out of 30 two are the same in one of a million draws."""
+    options = {"do_sample": True, "temperature": 50.0, "seed": 0}
+    for ids, times in (([[3, 4]], 6), ([[3, 4]] * 6, 1)):
+        rows = model.generate(ids, 5, num_return_sequences=times, **options)
+        assert len({tuple(row) for row in rows.tolist()}) == 6
+
+
 def test_rows_end_at_eos_and_are_padded(model):
     free = model.generate([[3, 1], [4, 1]], 20)
     eos = int(free[0, 9])

@@ -18,6 +18,16 @@ def arrays_of(**sizes):
     }
 
 
+def test_rows_of_an_array_have_a_place_of_their_own(tmp_path):
+    array = np.arange(30, dtype=np.float32).reshape(5, 2, 3)
+    safetensors.save(tmp_path / "file", {"a": array})
+    whole = safetensors.read_header(tmp_path / "file")[0]["a"]
+    part = whole.rows(2, 4)
+    assert (part.shape, part.start) == ((2, 2, 3), whole.start + 2 * 24)
+    stored = (tmp_path / "file").read_bytes()[part.start : part.start + part.nbytes]
+    assert stored == array[2:4].tobytes()
+
+
 def written(folder, arrays, limit):
     """[names in each shard], in the shards' order."""
     folder.mkdir(exist_ok=True)

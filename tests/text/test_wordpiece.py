@@ -49,6 +49,12 @@ def test_wordpiece_score_and_count_differ():
     )
 
 
+def test_of_equal_pairs_the_first_in_the_alphabet_is_merged():
+    """Whatever word was seen first: "cd" and "ab" have one score, 3 / (3 · 3), and one count."""
+    for words in ({"cd": 3, "ab": 3}, {"ab": 3, "cd": 3}):
+        assert wordpiece.train_wordpiece(words, 5)[4:] == ["ab"]
+
+
 def test_wordpiece_training_refuses_impossible_sizes():
     with pytest.raises(ValueError, match="characters alone need 7"):
         wordpiece.train_wordpiece(HUGS, 6)

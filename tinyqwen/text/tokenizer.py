@@ -95,8 +95,8 @@ class Tokenizer:
         min_frequency: what occurs more rarely (a pair, a word, a character) gets no token.
         progress: show a bar; None shows it on a terminal.
         The same text gives the same vocabulary, whatever the machine.
-        Raises ValueError when the text is empty, supports fewer tokens than asked for, or is not
-        UTF-8 (with the byte's offset), and FileNotFoundError.
+        Raises ValueError when the text is empty, supports fewer tokens than asked for, is not UTF-8
+        (with the byte's offset), or, for wordpiece, is written without spaces; FileNotFoundError.
         """
         texts = texts_of(files_or_texts)
         return cls(*train_tokenizer(texts, vocab_size, kind, min_frequency, progress))
