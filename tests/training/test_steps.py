@@ -7,9 +7,12 @@ import os
 import numpy as np
 import pytest
 
+from tinyqwen import nn
 from tinyqwen.optim import cosine_with_warmup
+from tinyqwen.storage import safetensors
 from tinyqwen.training import trainer as room
-from tinyqwen.training.run_state import MEASURED, read_metrics
+from tinyqwen.training.run_folder import RunFolder
+from tinyqwen.training.run_state import MEASURED, STATE, read_metrics, refuse_other_model
 from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Trainer
 
@@ -223,3 +226,26 @@ def test_what_is_no_line_of_metrics_is_dropped(tmp_path):
     assert read_metrics(tmp_path, 2) == good
     kept = (tmp_path / "metrics.jsonl").read_text()
     assert [json.loads(text) for text in kept.splitlines()] == good
+
+
+def test_a_state_of_another_model_is_refused(tmp_path):
+    """By its names and by its shapes."""
+    model = nn.Linear(3, 2)
+    state = {f"model.{name}": p.data for name, p in model.named_parameters()}
+    for wrong in (nn.Linear(3, 2, bias=False), nn.Linear(3, 3), nn.Linear(2, 3)):
+        safetensors.save(tmp_path / STATE, {**state, "optimizer.m": np.zeros(8)})
+        refuse_other_model(tmp_path, model)
+        with pytest.raises(ValueError, match="it is of another model than the run's settings"):
+            refuse_other_model(tmp_path, wrong)
+
+
+def test_what_killed_writers_left_is_swept(tmp_path):
+    for folder in (tmp_path, tmp_path / "tokens", tmp_path / "best"):
+        folder.mkdir(exist_ok=True)
+        (folder / ".model.safetensors.0123abcd.tmp").touch()
+        (folder / "kept.tmp").touch()
+    run = RunFolder(tmp_path, resume=True)
+    run.begin(lambda: None)
+    run.release()
+    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert left == ["best/kept.tmp", "kept.tmp", "tokens/kept.tmp"]
