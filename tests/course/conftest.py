@@ -4,10 +4,12 @@ The copies are chapters/assignments with the body of every assigned function tak
 """
 
 import ast
+import functools
 
 import pytest
 
 from tinyqwen.course import registry
+from tinyqwen.course.authoring.shortcuts import weak_tests
 
 
 def emptied(text, names):
@@ -33,6 +35,12 @@ def stubs(tmp_path_factory):
         except SyntaxError as error:
             pytest.skip(f"{one.file} is being written: line {error.lineno}: {error.msg}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def weak_tests_of():
+    """{test: …} of a chapter, as `shortcuts.weak_tests` finds it: once, for it takes seconds."""
+    return functools.cache(lambda key: weak_tests(registry.chapter(key)))
 
 
 @pytest.fixture(autouse=True)

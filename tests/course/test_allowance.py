@@ -102,7 +102,8 @@ def test_a_file_that_calls_what_it_was_lent_for_ever_does_not_load(tmp_path, mon
     (tmp_path / "ch14_encoder_decoder.py").write_text(
         CALLS + "def cross_attention(*x):\n    pass\n"
     )
-    monkeypatch.setattr(submission, "LOADING", 0.4)
+    monkeypatch.setattr(submission, "LOADING", 0.3)
+    monkeypatch.setattr(submission.InWorker, "grace", 0.0)
     began = time.monotonic()
     one = Allowance(["ch14"]).load(chapter("ch14"), tmp_path)
     with pytest.raises(Exception, match="did not finish loading"):

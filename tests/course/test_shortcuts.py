@@ -3,21 +3,24 @@
 import numpy as np
 import pytest
 
-from tinyqwen.course.authoring.shortcuts import confirmed, strong_tests, weak_tests
+from tinyqwen.course.authoring.shortcuts import confirmed, strong_tests
 from tinyqwen.course.faulty_models import diagnoses, load, views
 from tinyqwen.course.registry import chapter, reference
 from tinyqwen.course.runner import graders_of, result_of, run
 from tinyqwen.course.submission import Submission
 
 
-def points(key, functions, seed=7):
+@pytest.fixture
+def points(weak_tests_of):
     """Points that count, before and after shortcuts are told from answers."""
-    one = chapter(key)
-    results = [
-        run(test, Submission(functions), result_of(test, key), seed) for test in graders_of(one)
-    ]
-    counted = confirmed(results, weak_tests(one))
-    return sum(r.earned for r in results), sum(r.earned for r in counted)
+
+    def earned(key, functions, seed=7):
+        graders = graders_of(chapter(key))
+        results = [run(t, Submission(functions), result_of(t, key), seed) for t in graders]
+        counted = confirmed(results, weak_tests_of(key))
+        return sum(r.earned for r in results), sum(r.earned for r in counted)
+
+    return earned
 
 
 def four_parts(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
@@ -48,12 +51,12 @@ def zeros(scale):
         ("ch19", {"gptq_column": nothing_new}),
     ],
 )
-def test_no_right_answer_no_points(key, functions):
+def test_no_right_answer_no_points(points, key, functions):
     assert points(key, functions)[1] == 0
 
 
 @pytest.mark.slow
-def test_four_constants_and_a_counter_of_calls_earn_nothing():
+def test_four_constants_and_a_counter_of_calls_earn_nothing(points):
     """`diagnoses` by heart, and checks that say True and False in turns."""
     count = [0]
 
@@ -80,7 +83,7 @@ def by_acquaintance(patient):
 
 
 @pytest.mark.slow
-def test_who_knows_the_patients_by_their_faces_earns_nothing():
+def test_who_knows_the_patients_by_their_faces_earns_nothing(points):
     checks = {f"check_{name}": by_acquaintance(name) for name in "abcd"}
     before, after = points("ch13", {"diagnoses": diagnoses, **checks})
     assert before > 0 and after == 0
