@@ -1043,8 +1043,12 @@ def expected_of(state):
 
 def mapped(submission, state):
     """The student's dict, or CheckFailed."""
-    with likely('a layer\'s number may have two digits: \\d+ or split(".")', of=StudentError):
+    try:
         found = submission.conv1d_to_linear(state)
+    except StudentError as error:
+        if error.mistake is None and f"h.{LAYERS - 1}." in str(error).splitlines()[0]:
+            error.mistake = r"a layer's number may have two digits: \d+, or name.split('.')"
+        raise
     check(
         not submission.conv1d_to_linear.edited,
         "conv1d_to_linear changed the dict that it was given.",
