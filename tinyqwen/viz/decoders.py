@@ -3,7 +3,18 @@
 import numpy as np
 
 from tinyqwen import functional as F
-from tinyqwen.viz.style import BLUE, GRAY, GREEN, ORANGE, PALETTE, RED, figure, plain_log, style
+from tinyqwen.viz.style import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PALETTE,
+    PURPLE,
+    RED,
+    figure,
+    plain_log,
+    style,
+)
 from tinyqwen.viz.training import smoothed
 
 # (year, name, positions, norm, mlp, heads, biases, norm on Q and K)
@@ -15,6 +26,7 @@ HISTORY = (
     ("2024", "Qwen2", "RoPE", "RMSNorm, before", "SwiGLU", "GQA", "Q, K, V", "no"),
     ("2025", "Qwen3", "RoPE", "RMSNorm, before", "SwiGLU", "GQA", "none", "yes"),
 )
+WAYS = {"linear": ORANGE, "dynamic": GREEN, "yarn": RED, "llama3": PURPLE}  # to stretch RoPE
 HEADS = ("", "", "positions", "norm", "MLP", "heads", "biases", "Q, K normed")
 
 
@@ -113,6 +125,7 @@ def losses_by_place(curves, trained, end=None):
     with style():
         fig, ax = figure(size=(9.0, 3.3))
         for color, (name, nats) in zip(PALETTE, curves.items()):
+            color = WAYS.get(name.split(",")[0], color)
             for part in (slice(trained - 1), slice(trained - 1, None)):
                 places = np.arange(1, len(nats) + 1)[part]
                 smooth = np.convolve(nats[part], np.ones(16) / 16, "valid")
@@ -125,7 +138,8 @@ def losses_by_place(curves, trained, end=None):
                     text, (place, 1), (3, -8), color=GRAY, fontsize=9, textcoords="offset points",
                     xycoords=("data", "axes fraction"),
                 )  # fmt: skip
-        ax.set(xlabel="position of the token", ylabel="loss (nats per token)", ylim=(0, None))
+        ax.set(xlabel="position of the token", ylabel="loss (nats per token)")
+        ax.set_ylim(0, 1.08 * ax.get_ylim()[1])  # room for what the lines say
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
@@ -150,42 +164,50 @@ def learning_rates(runs):
     return fig
 
 
-def multipliers(scales, turns):
+def multipliers(scales, turns, factor, original):
     """What each way of stretching multiplies RoPE's frequencies by, pair by pair.
 
-    scales: {name: (dim/2,)}; turns: (dim/2,) turns of each pair within the original length
+    scales: {name: (dim/2,)}; turns: (dim/2,) turns of each pair within the original length;
+    factor, original: how far is stretched, and from how many tokens
     """
     pairs = np.arange(len(turns))
     with style():
         fig, (left, right) = figure(1, 2, size=(9.6, 3.1))
-        for color, (name, scale) in zip(PALETTE, scales.items()):
-            left.plot(pairs, scale, "o-", markersize=3, color=color, label=name)
+        for name, scale in scales.items():
+            left.plot(pairs, scale, "o-", markersize=3, color=WAYS[name], label=name)
         left.set(xlabel="pair i", ylabel="its frequency times", ylim=(0, 1.08))
-        left.set(title="the multipliers", xticks=pairs[::3])
+        left.set(title=f"multipliers, for {factor:g} times the length", xticks=pairs[::3])
         fig.legend(*left.get_legend_handles_labels(), loc="outside right center")
         right.semilogy(pairs, turns, "o-", markersize=3, color=GRAY)
         right.axhline(1, color=RED, linestyle="--", linewidth=1)
         right.annotate(
             "one turn", (0, 1), (2, 4), textcoords="offset points", color=RED, fontsize=9
         )
-        right.set(xlabel="pair i", title="turns within the original length", xticks=pairs[::3])
+        right.set(xlabel="pair i", title=f"turns within {original:,} tokens", xticks=pairs[::3])
     return fig
 
 
-def accuracies(found, baseline):
-    """How many unseen texts are labelled rightly, by λ; a dot a seed, a bar their mean.
+def lm_weights(right, written, baseline, before):
+    """What λ does to the new task and to the old one; a dot a seed, a bar their mean.
 
-    found: {λ: percentages, one a seed}; baseline: of always naming the commoner label
+    right: {λ: percentages of unseen texts that are labelled rightly, one a seed}
+    written: {λ: nats per token of unseen stories, one a seed}
+    baseline: percentage of always naming the commoner label; before: nats before fine-tuning
     """
+    panels = (
+        ("unseen texts labelled rightly (percent)", right, baseline, "always the same label"),
+        ("loss on unseen stories (nats a token)", written, before, "before fine-tuning"),
+    )
     with style():
-        fig, ax = figure(size=(7.2, 2.4))
-        rows = range(len(found))[::-1]
-        for row, percents in zip(rows, found.values()):
-            ax.plot(percents, [row] * len(percents), "o", color=BLUE, alpha=0.5)
-            ax.plot(np.mean(percents), row, "|", color=RED, markersize=16, markeredgewidth=2)
-        ax.axvline(baseline, color=GRAY, linestyle="--", linewidth=1)
-        told = {"textcoords": "offset points", "color": GRAY, "fontsize": 9}
-        ax.annotate("always the same label", (baseline, rows[0] + 0.35), (3, 0), **told)
-        ax.set_yticks(list(rows), [f"λ = {weight:g}" for weight in found])
-        ax.set(xlabel="unseen texts labelled rightly (percent)", ylim=(-0.5, rows[0] + 0.6))
+        fig, axes = figure(1, 2, size=(10.4, 2.5), sharey=True)
+        for ax, (label, found, level, name) in zip(axes, panels):
+            rows = range(len(found))[::-1]
+            for row, values in zip(rows, found.values()):
+                ax.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.5)
+                ax.plot(np.mean(values), row, "|", color=RED, markersize=16, markeredgewidth=2)
+            ax.axvline(level, color=GRAY, linestyle="--", linewidth=1)
+            told = {"textcoords": "offset points", "color": GRAY, "fontsize": 9}
+            ax.annotate(name, (level, rows[0] + 0.35), (3, 0), **told)
+            ax.set(xlabel=label, ylim=(-0.5, rows[0] + 0.6))
+        axes[0].set_yticks(list(rows), [f"λ = {weight:g}" for weight in right])
     return fig
