@@ -3,7 +3,7 @@
 import pytest
 
 from tinyqwen.viz.play import play
-from tinyqwen.viz.style import figure, style
+from tinyqwen.viz.style import figure, png, style
 
 
 def bar(height, color="red"):
@@ -30,13 +30,17 @@ def test_a_knob_for_what_is_named_and_none_for_what_has_a_default(monkeypatch):
         drawn.append((height, color))
         return bar(height, color)
 
-    def kept(function, **knobs):
-        made.append(interactive(function, **knobs))
+    def kept(function, *options, **knobs):
+        made.append(interactive(function, *options, **knobs))
         return made[-1]
 
+    shown = []
     monkeypatch.setattr(ipywidgets, "interactive", kept)
+    monkeypatch.setattr("ipywidgets.widgets.interaction.display", shown.append)
     play(noted, [{"height": 1}], height=(1, 9, 1))._repr_mimebundle_()
     knob, _ = made[0].children
     assert knob.description == "height"
     knob.value = 7
     assert drawn[-1] == (7, "red")
+    first, second = shown  # what was drawn is seen: a Figure by itself belongs to no window
+    assert png(first) == png(bar(1)) != png(second) == png(bar(7))

@@ -43,7 +43,8 @@ class Playable:
         def picture(**settings):  # a knob for these alone, none for what has a default
             return self.picture(**settings)
 
-        return ipywidgets.interactive(picture, **knobs)._repr_mimebundle_()
+        shown = {"auto_display": True}  # or the Figure, which belongs to no window, is not seen
+        return ipywidgets.interactive(picture, shown, **knobs)._repr_mimebundle_()
 
 
 def _knob(ipywidgets, knob, value):
