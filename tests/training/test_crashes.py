@@ -260,7 +260,7 @@ def test_killed_at_random_moments_whatever_is_trained(corpora, tmp_path, model, 
 def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
     """Settings, tokenizer, tokens and their index: a run that has none of them, or some."""
     out = tmp_path / "run"
-    for writes in (0, 1, 3, 4, 6):
+    for writes in (0, 1, 3, 5):
         process = start(corpus, out, moment=("replace", 0, writes))
         until(process, braked(out).exists)
         process.kill()
@@ -269,14 +269,20 @@ def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
     assert_equal_runs(out, whole)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.nightly)])
-@pytest.mark.timeout(600)
-def test_interrupted_at_random_moments(corpus, whole, tmp_path, signum, times):
+@pytest.mark.parametrize(
+    ("times", "steps"), [(4, 60), pytest.param(40, 400, marks=pytest.mark.nightly)]
+)
+@pytest.mark.timeout(1200)
+def test_interrupted_at_random_moments(corpus, whole, tmp_path, times, steps):
+    """By Ctrl-C and by SIGTERM in turn."""
     out = tmp_path / "run"
-    moments = Moments(corpus, out, seed=times + signum)
+    moments = Moments(corpus, out, seed=times, steps=steps)
+    if steps != SETTINGS["steps"]:
+        whole = tmp_path / "whole"
+        train(corpus, whole, steps=steps)
     for i in range(times):
-        process = moments.start(KINDS[i % 5], about=max(1, 20 // times))
+        signum = (signal.SIGINT, signal.SIGTERM)[i % 2]
+        process = moments.start(KINDS[i % 5], about=steps // (3 * times))
         process.send_signal(signum)
         released(out).touch()
         status, errors = finish(process)
@@ -291,7 +297,7 @@ def test_interrupted_at_random_moments(corpus, whole, tmp_path, signum, times):
             assert status == 128 + signum and run_state.saved_step(out) > 0, errors
         else:
             assert status in (0, 128 + signum, -signum), errors
-    train(corpus, out)
+    train(corpus, out, steps=steps)
     assert_equal_runs(out, whole)
 
 
