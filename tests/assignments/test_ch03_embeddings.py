@@ -216,7 +216,7 @@ def check_frozen_row(fn, ids, weight, padding_idx):
 @points(2, "embedding: fit for the model")
 def test_embedding_manners(submission):
     """float32 in, float32 out; weight is not changed; views work; vjp can be called twice."""
-    check_manners(submission.embedding, look_ups())
+    check_manners(submission.embedding, [*look_ups(), *look_ups(padding_idx=1)[:2]])
 
 
 # ---------------------------------------------------------------------------------------------
@@ -329,6 +329,9 @@ def test_cosine_similarity_edges(submission):
         "ε is added to the lengths; it is their lower limit": lambda x, y: (
             dot(x, y) / ((length(x) + 1e-8) * (length(y) + 1e-8))
         ),
+        "ε limits the squares of the lengths, so √ε the lengths": lambda x, y: (
+            dot(x, y) / np.sqrt(np.maximum(dot(x, x), 1e-8) * np.maximum(dot(y, y), 1e-8))
+        ),
         "ε limits the product of the lengths; it belongs to each of them": lambda x, y: (
             dot(x, y) / np.maximum(length(x) * length(y), 1e-8)
         ),
@@ -338,6 +341,7 @@ def test_cosine_similarity_edges(submission):
         ZERO: lambda x, y: dot(x, y) / (length(x) * length(y)),
     }
     cases = [
+        case(x * 1e-6, normal(3, 4), label="tiny vectors beside others"),
         case(x * 1e-6, normal(3, 4) * 1e-5, label="tiny vectors"),
         case(x * 1e4, normal(3, 4) * 1e4, label="large vectors"),
         case(zero, x, label="vectors of zeros"),
@@ -368,7 +372,15 @@ def components(vectors, k=2, center=None, scale=False, first=True):
     u, sizes, _ = np.linalg.svd(centered, full_matrices=False)
     flat = u * sizes if not scale else u
     flat = flat[:, :k] if first else flat[:, ::-1][:, :k]
-    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+    return turned(flat)
+
+
+def directions(vectors):
+    return np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)[2]
+
+
+def turned(flat):
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(flat.shape[1])])
 
 
 @points(0, "principal_components: the example")
@@ -404,6 +416,18 @@ def test_principal_components_value(submission):
                 v, k, first=False
             ),
             "the signs are dropped: a direction is turned as a whole": right_signs_apart,
+            "the mean of all numbers is subtracted; each feature has its own": (
+                lambda v, k=2: components(v, k, center=lambda v: v.mean())
+            ),
+            "the vectors are projected as they are; project those less the mean": (
+                lambda v, k=2: turned(v @ directions(v).T[:, :k])
+            ),
+            "each feature is divided by its spread; only the mean is subtracted": (
+                lambda v, k=2: components((v - v.mean(0)) / v.std(0), k)
+            ),
+            "the first columns of svd's third result are taken; directions are its rows": (
+                lambda v, k=2: turned((v - v.mean(0)) @ directions(v)[:, :k])
+            ),
             "these are the first features, not the directions of largest spread": (
                 lambda v, k=2: (v - v.mean(0))[:, :k]
             ),

@@ -47,6 +47,86 @@ def mean(a):
     return a.mean(-1, keepdims=True)
 
 
+def hat(x, eps):
+    return x / rms(x, eps=eps)
+
+
+def through_the_root(x, w, g, eps):
+    return -hat(x, eps) * mean(g * w * hat(x, eps)) / rms(x, eps=eps)
+
+
+RMS_TERMS = {
+    "x": {
+        "the direct term, g γ / rms,": lambda x, w, g, eps: g * w / rms(x, eps=eps),
+        "the term through the root": through_the_root,
+    }
+}
+RMS_GRADIENTS = {
+    "the root is held constant: its own gradient is missing": lambda x, w, g, eps: (
+        g * w / rms(x, eps=eps),
+        None,
+    ),
+    "dx lacks the weight": lambda x, w, g, eps: (
+        (g - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
+        None,
+    ),
+    "dx has a sum where the mean over the features belongs": lambda x, w, g, eps: (
+        (g * w - hat(x, eps) * (g * w * hat(x, eps)).sum(-1, keepdims=True)) / rms(x, eps=eps),
+        None,
+    ),
+    "the second term of dx has the wrong sign": lambda x, w, g, eps: (
+        (g * w + hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+        None,
+    ),
+    "the second term of dx takes x; it is the normalized x̂, in both places": (
+        lambda x, w, g, eps: ((g * w - x * mean(g * w * x)) / rms(x, eps=eps), None)
+    ),
+    "the mean in dx lacks the weight: mean(u x̂), u = g γ": lambda x, w, g, eps: (
+        (g * w - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
+        None,
+    ),
+    "the second term of dx lacks x̂: it is x̂ mean(u x̂)": lambda x, w, g, eps: (
+        (g * w - mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+        None,
+    ),
+    "the mean in dx runs over all axes; each token has its own": lambda x, w, g, eps: (
+        (g * w - hat(x, eps) * (g * w * hat(x, eps)).mean()) / rms(x, eps=eps),
+        None,
+    ),
+    "dx is divided by the rms twice: one factor r too many": lambda x, w, g, eps: (
+        (g * w - hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps) ** 2,
+        None,
+    ),
+    "dx is not divided by the rms: the factor r in front is missing": (
+        lambda x, w, g, eps: (g * w - hat(x, eps) * mean(g * w * hat(x, eps)), None)
+    ),
+    "the second term of dx takes x once; it is the normalized x̂, in both places": (
+        lambda x, w, g, eps: (
+            (g * w - x * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+            None,
+        )
+    ),
+    "the weight's gradient takes x; it is the normalized x̂": lambda x, w, g, eps: (
+        None,
+        rows(g * x).sum(0),
+    ),
+    "the weight's gradient is multiplied by the weight; g x̂ is summed, not u x̂": (
+        lambda x, w, g, eps: (None, rows(g * w * hat(x, eps)).sum(0))
+    ),
+    "the weight's gradient is not summed over the rows": lambda x, w, g, eps: (
+        None,
+        g * hat(x, eps),
+    ),
+    "the weight's gradient is summed over the first axis only": lambda x, w, g, eps: (
+        None,
+        (g * hat(x, eps)).sum(0),
+    ),
+    "the weight's gradient is a mean over the rows, where the sum belongs": (
+        lambda x, w, g, eps: (None, rows(g * hat(x, eps)).mean(0))
+    ),
+}
+
+
 # ---------------------------------------------------------------------------------------------
 # rms_norm, 10 points
 # ---------------------------------------------------------------------------------------------
@@ -79,6 +159,9 @@ def test_rms_norm_value(submission):
             ),
             "the mean is taken over the first axis; it belongs to the last": (
                 lambda x, w, eps: w * x / rms(x, axis=0, eps=eps)
+            ),
+            "the mean is taken over axis 1; the features are the last axis": (
+                lambda x, w, eps: w * x / rms(x, axis=1, eps=eps) if x.ndim > 2 else None
             ),
             "the sum of the squares stands where their mean belongs": (
                 lambda x, w, eps: w * x / rms(x, eps=eps, mean=np.sum)
@@ -132,92 +215,28 @@ def test_rms_norm_scale(submission):
     scaled = output(submission.rms_norm, 1000 * x, weight, eps=0.0)
     check_close(scaled, out, "rms_norm(1000 x), compared with your rms_norm(x),", axes=AXES["x"])
     check_value(submission.rms_norm, shapes=RMS, scale=1e4, axes=AXES)
-    check_vjp(submission.rms_norm, shapes=RMS[:2], scale=1e2, axes=AXES, eps=0.0)
+    check_vjp(
+        submission.rms_norm,
+        shapes=RMS[:2],
+        scale=1e2,
+        axes=AXES,
+        eps=0.0,
+        terms=RMS_TERMS,
+        mistakes=RMS_GRADIENTS,
+    )
 
 
 @points(4, "rms_norm: gradients")
 def test_rms_norm_vjp(submission):
     """x acts directly and through the root; the weight is shared by all rows."""
-
-    def hat(x, eps):
-        return x / rms(x, eps=eps)
-
-    def through_the_root(x, w, g, eps):
-        return -hat(x, eps) * mean(g * w * hat(x, eps)) / rms(x, eps=eps)
-
     with likely("a mean over the features needs keepdims=True", of=StudentError):
         check_vjp(
             submission.rms_norm,
             shapes=RMS + EDGES,
             axes=AXES,
             eps=0.1,
-            terms={
-                "x": {
-                    "the direct term, g γ / rms,": lambda x, w, g, eps: g * w / rms(x, eps=eps),
-                    "the term through the root": through_the_root,
-                }
-            },
-            mistakes={
-                "the root is held constant: its own gradient is missing": lambda x, w, g, eps: (
-                    g * w / rms(x, eps=eps),
-                    None,
-                ),
-                "dx lacks the weight": lambda x, w, g, eps: (
-                    (g - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
-                    None,
-                ),
-                "dx has a sum where the mean over the features belongs": lambda x, w, g, eps: (
-                    (g * w - hat(x, eps) * (g * w * hat(x, eps)).sum(-1, keepdims=True))
-                    / rms(x, eps=eps),
-                    None,
-                ),
-                "the second term of dx has the wrong sign": lambda x, w, g, eps: (
-                    (g * w + hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
-                    None,
-                ),
-                "the second term of dx takes x; it is the normalized x̂, in both places": (
-                    lambda x, w, g, eps: ((g * w - x * mean(g * w * x)) / rms(x, eps=eps), None)
-                ),
-                "the mean in dx lacks the weight: mean(u x̂), u = g γ": lambda x, w, g, eps: (
-                    (g * w - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
-                    None,
-                ),
-                "the second term of dx lacks x̂: it is x̂ mean(u x̂)": lambda x, w, g, eps: (
-                    (g * w - mean(g * w * hat(x, eps))) / rms(x, eps=eps),
-                    None,
-                ),
-                "the mean in dx runs over all axes; each token has its own": lambda x, w, g, eps: (
-                    (g * w - hat(x, eps) * (g * w * hat(x, eps)).mean()) / rms(x, eps=eps),
-                    None,
-                ),
-                "dx is not divided by the rms: the factor r in front is missing": (
-                    lambda x, w, g, eps: (g * w - hat(x, eps) * mean(g * w * hat(x, eps)), None)
-                ),
-                "the second term of dx takes x once; it is the normalized x̂, in both places": (
-                    lambda x, w, g, eps: (
-                        (g * w - x * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
-                        None,
-                    )
-                ),
-                "the weight's gradient takes x; it is the normalized x̂": lambda x, w, g, eps: (
-                    None,
-                    rows(g * x).sum(0),
-                ),
-                "the weight's gradient is multiplied by the weight; g x̂ is summed, not u x̂": (
-                    lambda x, w, g, eps: (None, rows(g * w * hat(x, eps)).sum(0))
-                ),
-                "the weight's gradient is not summed over the rows": lambda x, w, g, eps: (
-                    None,
-                    g * hat(x, eps),
-                ),
-                "the weight's gradient is summed over the first axis only": lambda x, w, g, eps: (
-                    None,
-                    (g * hat(x, eps)).sum(0),
-                ),
-                "the weight's gradient is a mean over the rows, where the sum belongs": (
-                    lambda x, w, g, eps: (None, rows(g * hat(x, eps)).mean(0))
-                ),
-            },
+            terms=RMS_TERMS,
+            mistakes=RMS_GRADIENTS,
         )
 
 
@@ -273,6 +292,9 @@ def test_layer_norm_value(submission):
                 lambda x, w, b, eps: (
                     w * (x - x.mean(0)) / rms(x - x.mean(0), eps=eps) + b if x.ndim > 1 else None
                 )
+            ),
+            "epsilon is outside the square root": lambda x, w, b, eps: (
+                w * (x - mean(x)) / (x.std(-1, keepdims=True) + eps) + b
             ),
             "the mean is subtracted in the numerator, and not where the squares are averaged": (
                 lambda x, w, b, eps: w * (x - mean(x)) / rms(x, eps=eps) + b
@@ -376,6 +398,18 @@ def test_layer_norm_vjp(submission):
                 None,
                 None,
             ),
+            "the means in dx run over all axes; each token has its own": lambda x, w, b, g, eps: (
+                r(x, eps) * (g * w - (g * w).mean() - hat(x, eps) * (g * w * hat(x, eps)).mean()),
+                None,
+                None,
+            ),
+            "the last term of dx takes x - mean; it is the normalized x̂, in both places": (
+                lambda x, w, b, g, eps: (
+                    r(x, eps) * (g * w - mean(g * w) - (x - mean(x)) * mean(g * w * hat(x, eps))),
+                    None,
+                    None,
+                )
+            ),
             "mean(u x̂) in dx lacks the weight: u = g γ": lambda x, w, b, g, eps: (
                 r(x, eps) * (g * w - mean(g * w) - hat(x, eps) * mean(g * hat(x, eps))),
                 None,
@@ -432,11 +466,12 @@ def test_layer_norm_manners(submission):
 def spreads(correction=0):
     """Every axis, one and several, kept or not."""
     for shape, axis in (
-        ((2, 5), 1),
+        ((3, 5), 1),
         ((3, 4), 0),
         ((2, 3, 4), -2),
         ((2, 3, 4), (0, -1)),
         ((5,), None),
+        ((1, 4), 1),
     ):
         for keepdims in (False, True):
             yield case(normal(*shape), axis=axis, keepdims=keepdims, correction=correction)
@@ -474,6 +509,16 @@ def test_var_value(submission):
                     np.abs(x - np.mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims
                 )
             ),
+            "n is the size of all of x; it is how many numbers one variance is made of": (
+                lambda x, axis, keepdims, correction: (
+                    np.sum(
+                        (x - np.mean(x, axis=axis, keepdims=True)) ** 2,
+                        axis=axis,
+                        keepdims=keepdims,
+                    )
+                    / (x.size - correction)
+                )
+            ),
             "the sum of the squares is not divided by n": lambda x, axis, keepdims, correction: (
                 np.sum(
                     (x - np.mean(x, axis=axis, keepdims=True)) ** 2, axis=axis, keepdims=keepdims
@@ -497,6 +542,13 @@ def test_var_vjp(submission):
         submission.var,
         [*spreads(), *spreads(1)],
         mistakes={
+            "n is the size of all of x; it is how many numbers one variance is made of": (
+                lambda x, g, axis, keepdims, correction: (
+                    spread_over(g, x, axis, keepdims)
+                    * (x - np.mean(x, axis=axis, keepdims=True))
+                    * (2 / (x.size - correction)),
+                )
+            ),
             "the factor 2 of the square is missing": lambda x, g, axis, keepdims, correction: (
                 spread_over(g, x, axis, keepdims) * slope(x, axis, correction, factor=1.0),
             ),

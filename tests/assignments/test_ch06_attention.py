@@ -16,6 +16,7 @@ from tinyqwen.course import (
     points,
     rng,
 )
+from tinyqwen.course.calls import StudentError
 
 TITLE = "Attention"
 ASSIGNED = {
@@ -419,7 +420,9 @@ def test_attention_mask(submission):
                 lambda q, k, v, mask: (weights_of(scores_of(q, k)) * mask) @ v
             ),
             "the scores are multiplied by the mask; a score of 0 is still a score": (
-                lambda q, k, v, mask: weights_of(scores_of(q, k) * mask) @ v
+                lambda q, k, v, mask: (
+                    weights_of(scores_of(q, k) * mask) @ v if mask.dtype == bool else None
+                )
             ),
             "True and False are added to the scores as 1 and 0": (
                 lambda q, k, v, mask: weights_of(scores_of(q, k) + mask) @ v
@@ -430,6 +433,9 @@ def test_attention_mask(submission):
             "the mask is not used": lambda q, k, v, mask: attention(q, k, v),
             "the float mask is taken as True and False; it is added to the scores": (
                 lambda q, k, v, mask: attention(q, k, v, mask=mask.astype(bool))
+            ),
+            "a float mask hides what is below 0 and nothing else; it is added to the scores": (
+                lambda q, k, v, mask: attention(q, k, v, mask=mask >= 0)
             ),
             "the float mask is added before the scores are scaled": lambda q, k, v, mask: attention(
                 q, k, v, mask=mask * q.shape[-1] ** -0.5
@@ -530,12 +536,16 @@ def test_attention_edges(submission):
     large = normal(1, 2, 3, 4, scale=100), normal(1, 2, 5, 4, scale=100), normal(1, 2, 5, 4)
     with likely("e^score overflows: subtract the largest score of each query first"):
         check_value(submission.scaled_dot_product_attention, [case(*large)], axes=AXES)
-    with likely("-inf - (-inf) is NaN, and so is 0 / 0: where nothing is allowed, give zeros"):
+    unseen = "-inf - (-inf) is NaN, and so is 0 / 0: where nothing is allowed, give zeros"
+    with likely(unseen, of=StudentError):
         check_value(
             submission.scaled_dot_product_attention,
             [heads_case(2, 1, 4, 5, 3, mask=blind, label="query 1 may see nothing")],
             axes=AXES,
             mistakes={
+                unseen: lambda q, k, v, mask: np.where(
+                    mask.any(-1)[:, None], attention(q, k, v, mask=mask), np.nan
+                ),
                 "a query that may see nothing takes the mean of all values; zeros belong there": (
                     lambda q, k, v, mask: np.where(
                         mask.any(-1)[:, None],
@@ -722,7 +732,7 @@ def test_attention_manners(submission):
 
 
 def soft_maxima():
-    for shape, axis in (((2, 5), -1), ((3, 4), 0), ((2, 3, 4), 1), ((7,), -1)):
+    for shape, axis in (((2, 5), -1), ((3, 4), 0), ((2, 3, 4), 1), ((7,), -1), ((3, 1), 0)):
         for keepdims in (False, True):
             yield case(normal(*shape), axis=axis, keepdims=keepdims)
 
@@ -755,6 +765,9 @@ def test_logsumexp_value(submission):
             ).sum(axis, keepdims=keepdims),
             "the logarithm of the mean is taken, not that of the sum": lambda x, axis, keepdims: (
                 np.log(np.exp(x).mean(axis, keepdims=keepdims))
+            ),
+            "squeeze() drops every axis of length 1; only `axis` goes": lambda x, axis, keepdims: (
+                np.log(np.exp(x).sum(axis, keepdims=keepdims)).squeeze()
             ),
             "this is the maximum alone": lambda x, axis, keepdims: x.max(axis, keepdims=keepdims),
         },
@@ -794,10 +807,15 @@ def test_logsumexp_vjp(submission):
 @points(0, "logsumexp: large numbers, and -inf")
 def test_logsumexp_large(submission):
     """Nothing overflows; a row that is all -inf has no gradient."""
+
+    def mean_of_all(x):
+        return np.logaddexp.reduce(x, -1) - np.log(x.shape[-1])
+
     large = "e^x overflows: subtract the maximum first, and add it again behind the logarithm"
     with likely(large):
         far = np.array([[1e4, 9999.0, -1e4], [-1e4, -10001.0, -10002.0]])
-        check_value(submission.logsumexp, [case(far)])
+        mean = {"the logarithm of the mean is taken, not that of the sum": mean_of_all}
+        check_value(submission.logsumexp, [case(far)], mistakes=mean)
         _, vjp = submission.logsumexp(far)
         g = normal(2)
         told = "the gradient of logsumexp of large numbers"

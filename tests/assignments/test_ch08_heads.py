@@ -46,19 +46,17 @@ def split_cases():
         case(normal(2, 3, 12), 3),
         case(normal(1, 1, 10), 10, label="a single head"),
         case(normal(3, 4, 5), 1, label="heads of one feature"),
-        case(normal(2, 0, 6), 3, label="no tokens"),
     ]
 
 
 def merge_cases():
     return [case(normal(*shape)) for shape in ((2, 3, 5, 4), (1, 6, 2, 3), (2, 1, 4, 5))] + [
         case(normal(3, 2, 1, 4), label="one token"),
-        case(normal(2, 3, 0, 4), label="no tokens"),
     ]
 
 
 def split(x, d):
-    return x.reshape(*x.shape[:2], -1 if x.size else x.shape[2] // d, d).swapaxes(1, 2)
+    return x.reshape(*x.shape[:2], -1, d).swapaxes(1, 2)
 
 
 def merged_without_exchange(x):
@@ -154,6 +152,10 @@ def test_merge_heads_value(submission):
                 x.swapaxes(1, 2)
             ),
             "the heads are added; they are put side by side": lambda x: x.sum(1),
+            "the heads are averaged; they are put side by side": lambda x: x.mean(1),
+            "the last head comes first": lambda x: merged_without_exchange(
+                x[:, ::-1].swapaxes(1, 2).reshape(x.shape)
+            ),
         },
     )
 
@@ -225,6 +227,9 @@ def test_repeat_kv_value(submission):
         mistakes={
             "K/V heads were tiled, 0 1 0 1; they must be repeated, 0 0 1 1": (
                 lambda x, n: np.tile(x, (1, n, 1, 1))
+            ),
+            "np.repeat without axis repeats single numbers; the heads are axis 1": lambda x, n: (
+                np.repeat(x, n).reshape(x.shape[0], -1, *x.shape[2:])
             ),
             "the tokens are repeated; the heads are axis 1": lambda x, n: np.repeat(x, n, axis=2),
             "the batch is repeated; the heads are axis 1": lambda x, n: np.repeat(x, n, axis=0),
@@ -322,9 +327,13 @@ def softmax(s, axis=-1):
 def weights_of(q, k, mask=None, scale=None, axis=-1):
     """The weights, for as many keys' heads as queries' heads."""
     s = q @ k.swapaxes(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    if mask is not None:
-        s = np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
-    return softmax(s, axis)
+    return softmax(masked(s, mask), axis)
+
+
+def masked(s, mask):
+    if mask is None:
+        return s
+    return np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
 
 
 def repeated(x, q):
@@ -338,6 +347,11 @@ def tiled(x, q):
 def attention(q, k, v, mask=None, spread=repeated, **options):
     p = weights_of(q, spread(k, q), mask, **options)
     return p @ spread(v, q), p
+
+
+def number_by_number(x, q):
+    groups = q.shape[1] // x.shape[1]
+    return np.repeat(x, groups).reshape(x.shape[0], -1, *x.shape[2:])
 
 
 def first_for_all(x, q):
@@ -381,6 +395,15 @@ def test_grouped_query_attention_value(submission):
                 p,
             ),
             "the scores are not divided by √D": lambda q, k, v: attention(q, k, v, scale=1),
+            "the scores are divided by D; it is √D": lambda q, k, v: attention(
+                q, k, v, scale=1 / q.shape[-1]
+            ),
+            "the scores are divided by √(H·D); D is the size of one head": lambda q, k, v: (
+                attention(q, k, v, scale=(q.shape[1] * q.shape[-1]) ** -0.5)
+            ),
+            "np.repeat without axis repeats single numbers; the heads are axis 1": lambda q, k, v: (
+                attention(q, k, v, spread=number_by_number)
+            ),
             "the softmax runs over the queries; it belongs to the keys": (
                 lambda q, k, v: attention(q, k, v, axis=-2)
             ),
@@ -431,6 +454,10 @@ def test_grouped_query_attention_mask(submission):
         outputs=("out", "weights"),
         mistakes={
             "the mask is not used": lambda q, k, v, mask: attention(q, k, v),
+            "these are the scores; the weights are asked for": lambda q, k, v, mask: (
+                attention(q, k, v, mask)[0],
+                masked(q @ repeated(k, q).swapaxes(-1, -2) * q.shape[-1] ** -0.5, mask),
+            ),
             "the mask is inverted: True means that attention is allowed": (
                 lambda q, k, v, mask: attention(q, k, v, ~mask)
             ),
@@ -511,6 +538,11 @@ def test_grouped_query_attention_vjp(submission):
     def without_dweights(q, k, v, g, mask=None):
         return variant()(q, k, v, (g[0], np.zeros_like(g[1])), mask)
 
+    def behind_the_softmax(q, k, v, g, mask=None):
+        """dweights joins dS, where it belongs to dP."""
+        added = variant(scores=lambda p, dp, ds: ds + g[1] * q.shape[-1] ** -0.5)
+        return added(q, k, v, (g[0], np.zeros_like(g[1])), mask)
+
     def weights_alone(q, k, v, g, mask=None):
         dq, dk, _ = variant()(q, k, v, (np.zeros_like(g[0]), g[1]), mask)
         return dq, dk, None
@@ -542,6 +574,9 @@ def test_grouped_query_attention_vjp(submission):
             ),
             "the copies' gradients are not summed": variant(lambda x, kv, groups: x),
             "dweights is not used: the weights are a result, too": without_dweights,
+            "dweights is added behind the softmax's gradient; it belongs to dP, before it": (
+                behind_the_softmax
+            ),
             "only dweights is used; the loss depends on out as well": weights_alone,
             "the scale is missing in the gradients of query and key": variant(
                 scores=lambda p, dp, ds: p * (dp - (p * dp).sum(-1, keepdims=True))

@@ -1,10 +1,13 @@
 """Mistakes that no author listed are named all the same, in any function, and not misnamed."""
 
+import doctest
+
 import numpy as np
 import pytest
 
-from tinyqwen.course import CheckFailed, case, check_value
+from tinyqwen.course import CheckFailed, case, check_value, check_vjp
 from tinyqwen.course.authoring.diagnosis import pattern
+from tinyqwen.course.authoring.examples import _PlainNumbers
 from tinyqwen.course.calls import Here, StudentFunction
 from tinyqwen.course.registry import reference
 
@@ -96,3 +99,67 @@ def test_a_difference_that_a_small_integer_cannot_hold():
 def test_what_the_numbers_alone_give_away(wrong, named):
     right = np.random.default_rng(1).standard_normal((3, 4))
     assert named in pattern(wrong(right), right)
+
+
+def test_of_two_explanations_that_which_fits_every_input_is_told():
+    """Both mistakes give what comes for the first input; the second input parts them."""
+    cases = [case(np.array([1.0, 2.0]), axis=-1), case(np.array([1.0, 3.0]), axis=-1)]
+
+    def wrong(x, axis=-1):
+        return x / x.sum(), lambda g: (g,)
+
+    mistakes = {
+        "the same whatever comes": lambda x, axis: np.array([1.0, 2.0]) / 3,
+        "no exponentials are taken": lambda x, axis: x / x.sum(),
+    }
+    with pytest.raises(CheckFailed) as failure:
+        check_value(StudentFunction("softmax", Here(wrong)), cases, mistakes=mistakes)
+    assert failure.value.mistake == "no exponentials are taken"
+    del mistakes["no exponentials are taken"]
+    with pytest.raises(CheckFailed) as failure:
+        check_value(StudentFunction("softmax", Here(wrong)), cases, mistakes=mistakes)
+    assert failure.value.mistake == "the same whatever comes"  # better than nothing
+
+
+def test_results_and_gradients_in_another_order_are_told():
+    def weights_first(query, key, value):
+        (out, weights), vjp = reference("grouped_query_attention")(query, key, value)
+        return (weights, out), vjp
+
+    inputs = np.random.default_rng(0).standard_normal((3, 1, 2, 3, 4))
+    fn = StudentFunction("grouped_query_attention", Here(weights_first))
+    with pytest.raises(CheckFailed) as failure:
+        check_value(fn, [case(*inputs)], outputs=("out", "weights"))
+    assert failure.value.mistake == "this is weights; the order is out, weights"
+
+    def gradients_turned(ids, weight):
+        out, vjp = reference("embedding")(ids, weight)
+        return out, lambda g: vjp(g)[::-1]
+
+    with pytest.raises(CheckFailed) as failure:
+        fn = StudentFunction("embedding", Here(gradients_turned))
+        check_vjp(fn, [case(np.array([1, 0]), np.ones((3, 2)))])
+    assert "None stands for what has none" in failure.value.mistake
+
+
+def test_an_output_of_float32_is_told_where_differences_fail():
+    def short(x, weight, eps=1e-6):
+        out, vjp = rms_norm(x, weight, eps)
+        return out.astype(np.float32).astype(x.dtype), vjp
+
+    with pytest.raises(CheckFailed, match="central differences") as failure:
+        check_vjp(StudentFunction("rms_norm", Here(short)), shapes=[((3, 4), (4,))])
+    assert "is it computed in float32" in failure.value.mistake
+
+
+@pytest.mark.parametrize(
+    "printed, same",
+    [
+        ("array([ 1. , -0. , -1. ])", True),
+        ("array([ 1. , 0. , 1. ])", False),
+        ("array([ 1. , -0.1, -1. ])", False),
+    ],
+)
+def test_a_zero_has_no_sign_in_an_example(printed, same):
+    wanted = "array([ 1. ,  0. , -1. ])"
+    assert _PlainNumbers().check_output(wanted, printed, doctest.NORMALIZE_WHITESPACE) is same

@@ -26,8 +26,13 @@ LIKELY = {
     "is out of bounds for array of dimension": (
         "the array has fewer axes (axis=-1 is always the last; keepdims=True keeps all)"
     ),
+    "tuple index out of range": (
+        "this tuple is shorter, perhaps x.shape: does the array have fewer axes here?"
+    ),
+    "tuple indices must be integers": "an axis may be a tuple of axes, which is no index",
     "does not have enough dimensions": "@ needs an axis that is not there: put it back first",
     "unhashable type": "a list can be no key of a dict and in no set: make it a tuple",
+    "cannot reshape array of size 0": "of an array without entries, -1 has no length: write it out",
     "cannot reshape array": "the new shape has another number of entries",
     "'NoneType'": "something is None here: an optional argument, or a missing return",
     "truth value of an array": "`if` and `and` need one truth value: use np.where, &, or .any()",

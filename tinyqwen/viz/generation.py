@@ -6,15 +6,16 @@ from tinyqwen.viz.style import BLUE, GRAY, ORANGE, PALETTE, SKY, figure, style
 from tinyqwen.viz.tokens import shown
 
 
-def processed(pieces, before, panels):
+def processed(pieces, before, panels, top=None):
     """One distribution over the next token, and what each processor makes of it.
 
     pieces: the tokens as text, (n,); before: their probabilities, (n,);
     panels: {title: probabilities afterwards, (n,)}, a panel for each, three in a row
+    top: where the axis ends; None: a little above the largest
     """
     columns = min(3, len(panels))
     rows, places = -(-len(panels) // columns), np.arange(len(pieces))
-    top = 1.12 * max(np.max(before), *(np.max(after) for after in panels.values()))
+    top = top or 1.12 * max(np.max(before), *(np.max(after) for after in panels.values()))
     with style():
         size = (3.5 * columns, 2.5 * rows + 0.4)
         fig, axes = figure(rows, columns, size=size, squeeze=False, sharey=True)

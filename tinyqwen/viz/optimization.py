@@ -27,6 +27,8 @@ def adam_terms(gradients, m, v, betas, eps=1e-8):
         for panel in panels:
             panel.axhline(0, color="black", lw=0.6)
             panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        panels[0].set(ylabel="gradient")
+        panels[1].set(ylabel="its size")
         panels[2].set(xlabel="step", ylabel="steps of size lr")
     return fig
 

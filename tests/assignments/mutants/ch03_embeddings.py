@@ -639,3 +639,63 @@ def cosine_l1_length_of_x(x, y, eps=1e-8):
 @mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="signs are lost")
 def cosine_of_absolute_products(x, y, eps=1e-8):
     return np.abs(x * y).sum(-1) / (np.maximum(length(x), eps) * np.maximum(length(y), eps))
+
+
+@mutant(of="embedding", killed_by="test_embedding_manners", named="g is changed in place")
+def embedding_padding_zeroed_in_g(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight)
+
+    def wrong(g):
+        if padding_idx is not None:
+            g[ids == padding_idx] = 0
+        return vjp(g)
+
+    return out, wrong
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="in the order of the arguments: None")
+def embedding_gradients_exchanged(ids, weight, padding_idx=None):
+    out, vjp = embedding(ids, weight, padding_idx)
+    return out, lambda g: vjp(g)[::-1]
+
+
+@mutant(of="embedding", killed_by="test_embedding_vjp", named="does the array have fewer axes here")
+def embedding_loop_over_two_axes(ids, weight, padding_idx=None):
+    out, _ = embedding(ids, weight, padding_idx)
+
+    def wrong(g):
+        dweight = np.zeros_like(weight)
+        for row in range(ids.shape[0]):
+            for place in range(ids.shape[1]):
+                dweight[ids[row, place]] += g[row, place]
+        return None, dweight
+
+    return out, wrong
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_edges", named="so √ε the lengths")
+def cosine_similarity_squares_limited(x, y, eps=1e-8):
+    lengths = (np.maximum((a * a).sum(-1), eps) for a in (x, y))
+    return (x * y).sum(-1) / np.sqrt(np.prod(np.broadcast_arrays(*lengths), axis=0))
+
+
+@mutant(
+    of="principal_components",
+    killed_by="test_principal_components_value",
+    named="directions are its rows",
+)
+def principal_components_columns_of_vt(vectors, k=2):
+    centered = vectors - vectors.mean(0)
+    flat = centered @ np.linalg.svd(centered, full_matrices=False)[2][:, :k]
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+
+
+@mutant(
+    of="principal_components",
+    killed_by="test_principal_components_value",
+    named="the mean of all numbers is subtracted",
+)
+def principal_components_one_mean(vectors, k=2):
+    centered = vectors - vectors.mean()
+    flat = centered @ np.linalg.svd(centered, full_matrices=False)[2][:k].T
+    return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])

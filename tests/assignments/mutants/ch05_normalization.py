@@ -361,11 +361,7 @@ def rms_norm_no_keepdims(x, w, eps=1e-6):
     return w * x / np.sqrt(np.mean(x * x, -1) + eps), rms_norm(x, w, eps)[1]
 
 
-@mutant(
-    of="rms_norm",
-    killed_by="test_rms_norm_scale",
-    named="every entry is 0.1 times what it should be",
-)
+@mutant(of="rms_norm", killed_by="test_rms_norm_scale", named="is a mean over the rows")
 def rms_norm_mean_gradient(x, w, eps=1e-6):
     o, v = rms_norm(x, w, eps)
     return o, lambda g: (v(g)[0], v(g)[1] / max(1, x.size // x.shape[-1]))
@@ -410,9 +406,7 @@ def rms_norm_float32(x, w, eps=1e-6):
     return o, v
 
 
-@mutant(
-    of="rms_norm", killed_by="test_rms_norm_scale", named="the sum over the leading axes is missing"
-)
+@mutant(of="rms_norm", killed_by="test_rms_norm_scale", named="summed over the first axis only")
 def rms_norm_dw_sum_all_but_time(x, w, eps=1e-6):
     o, v = rms_norm(x, w, eps)
     xh = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
@@ -629,3 +623,56 @@ def layer_norm_dx_second_mean_without_weight(x, weight, bias, eps=1e-5):
 def layer_norm_dweight_weighted(x, weight, bias, eps=1e-5):
     out, vjp = layer_norm(x, weight, bias, eps)
     return out, lambda g: (vjp(g)[0], vjp(g)[1] * weight, vjp(g)[2])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="is it computed in float32 although")
+def rms_norm_always_in_float32(x, weight, eps=1e-6):
+    short = x.astype(np.float32)
+    out = weight * (short / np.sqrt(mean(short * short) + np.float32(eps))).astype(x.dtype)
+    return out, rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="divided by the rms twice")
+def rms_norm_vjp_divided_twice(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    return out, lambda g: (vjp(g)[0] / np.sqrt(mean(x * x) + eps), vjp(g)[1])
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="the means in dx run over all axes")
+def layer_norm_vjp_means_of_everything(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    x_hat = (x - mean(x)) * r
+
+    def wrong(g):
+        u = g * weight
+        return (r * (u - u.mean() - x_hat * (u * x_hat).mean()), *vjp(g)[1:])
+
+    return out, wrong
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="it is the normalized x̂, in both")
+def layer_norm_vjp_deviation_not_normalized(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    deviation = x - mean(x)
+
+    def wrong(g):
+        u = g * weight
+        return (r * (u - mean(u) - deviation * mean(u * deviation * r)), *vjp(g)[1:])
+
+    return out, wrong
+
+
+@mutant(of="var", killed_by="test_var_value", named="n is the size of all of x")
+def var_n_of_everything(x, axis=None, keepdims=False, correction=0):
+    away = x - x.mean(axis, keepdims=True)
+    out = (away * away).sum(axis, keepdims=keepdims) / (x.size - correction)
+    return out, var(x, axis, keepdims, correction)[1]
+
+
+@mutant(of="var", killed_by="test_var_value", named="an axis may be a tuple of axes")
+def var_axis_as_an_index(x, axis=None, keepdims=False, correction=0):
+    n = x.size if axis is None else x.shape[axis]
+    out, vjp = var(x, axis, keepdims, correction)
+    return out * (n / n), vjp

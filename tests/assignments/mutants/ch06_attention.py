@@ -806,7 +806,7 @@ def scaled_dot_product_attention_scale_ignored(
 @mutant(
     of="scaled_dot_product_attention",
     killed_by="test_attention_value",
-    named="the argument scale is not used",
+    named="scale = 0 is taken for None",
 )
 def scaled_dot_product_attention_scale_zero_falsy(
     query, key, value, mask=None, causal=False, window=None, scale=None, **k
@@ -935,3 +935,29 @@ def scaled_dot_product_attention_gradients_swapped(
 ):
     o, v = attention(query, key, value, mask=mask, causal=causal, window=window, scale=scale, **k)
     return o, lambda g: (v(g)[1], v(g)[0], v(g)[2])
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="squeeze() drops every axis")
+def logsumexp_squeezes_everything(x, axis=-1, keepdims=False):
+    out, vjp = logsumexp(x, axis, keepdims)
+    return out if keepdims else out.squeeze(), vjp
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="is a small constant added to a divisor")
+def softmax_with_a_small_constant(x, axis=-1):
+    out, _ = softmax(x, axis)
+    p = out * (1 - 1e-9)
+    return p, lambda g: (p * (g - (g * p).sum(axis, keepdims=True)),)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_mask",
+    named="a float mask hides what is below 0",
+)
+def scaled_dot_product_attention_float_mask_hides(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **unused
+):
+    if mask is not None and mask.dtype != bool:
+        mask = mask >= 0
+    return attention(query, key, value, mask, causal, window, scale)

@@ -559,7 +559,7 @@ def merge_heads_all_T(x):
 @mutant(
     of="merge_heads",
     killed_by="test_merge_heads_value",
-    named="axis 2 has the length 4, where 12 is asked for",
+    named="the heads are averaged",
 )
 def merge_heads_mean(x):
     return x.mean(1), merge_heads(x)[1]
@@ -577,7 +577,7 @@ def merge_heads_vjp(x):
 @mutant(
     of="merge_heads",
     killed_by="test_merge_heads_value",
-    named="the right numbers in the wrong places: look at",
+    named="the last head comes first",
 )
 def merge_heads_reversed(x):
     return merge_heads(x[:, ::-1])[0], merge_heads(x)[1]
@@ -787,3 +787,47 @@ def kv_cache_bytes_per_token_get_default(config, num_key_value_heads=None, bytes
         * (config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
         * bytes_per_number
     )
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_value", named="np.repeat without axis")
+def repeat_kv_without_axis(x, groups):
+    b, h, s, d = x.shape
+    return np.repeat(x, groups).reshape(b, h * groups, s, d), repeat_kv(x, groups)[1]
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_value",
+    named="D is the size of one head",
+)
+def grouped_query_attention_root_of_all(query, key, value, mask=None, dropout=0.0):
+    return attention(query * query.shape[1] ** -0.5, key, value, mask)
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_value",
+    named="this is weights; the order is out, weights",
+)
+def grouped_query_attention_results_exchanged(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    return (weights, out), lambda g: vjp(g[::-1])
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_vjp",
+    named="it belongs to dP, before it",
+)
+def grouped_query_attention_dweights_behind(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    groups = query.shape[1] // key.shape[1]
+    k = np.repeat(key, groups, axis=1)
+
+    def wrong(g):
+        dq, dk, dv = vjp((g[0], np.zeros_like(g[1])))
+        ds = g[1] * query.shape[-1] ** -0.5
+        more = (ds.swapaxes(-1, -2) @ query).reshape(*key.shape[:2], groups, *key.shape[2:])
+        return dq + ds @ k, dk + more.sum(2), dv
+
+    return (out, weights), wrong

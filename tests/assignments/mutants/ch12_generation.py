@@ -1014,11 +1014,7 @@ def apply_top_k_k_plus(logits, k):
     return sampling.apply_top_k(logits, k + 1)
 
 
-@mutant(
-    of="apply_top_k",
-    killed_by="test_top_k_value",
-    named="the k-th largest goes as well: that is one too",
-)
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="the result for k -1")
 def apply_top_k_k_minus(logits, k):
     return sampling.apply_top_k(logits, max(k - 1, 1))
 
@@ -1033,11 +1029,7 @@ def apply_top_k_too_big(logits, k):
     return np.where(logits >= t, logits, -np.inf)
 
 
-@mutant(
-    of="apply_top_k",
-    killed_by="test_top_k_edges",
-    named="the k largest of the whole batch are kept; each",
-)
+@mutant(of="apply_top_k", killed_by="test_top_k_edges", named="the limit is that of the first row")
 def apply_top_k_first_row(logits, k):
     t = np.sort(logits[0])[-min(k, logits.shape[-1])]
     return np.where(logits >= t, logits, -np.inf)
@@ -1346,7 +1338,7 @@ def sample_next_left(logits, u):
     return (np.cumsum(softmax(logits), -1) < u[:, None]).sum(-1)
 
 
-@mutant(of="sample_next", killed_by="test_sample_next_edges", named="every entry is off by +1")
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="the index is one too large")
 def sample_next_plus1(logits, u):
     return np.minimum(
         (np.cumsum(softmax(logits), -1) <= u[:, None]).sum(-1) + 1, logits.shape[-1] - 1
@@ -1391,11 +1383,7 @@ def sample_next_sorted_no_map(logits, u):
     return sampling.sample_next(-np.sort(-logits, -1), u)
 
 
-@mutant(
-    of="sample_next",
-    killed_by="test_sample_next_shares",
-    named="u is not used: this is the likeliest token",
-)
+@mutant(of="sample_next", killed_by="test_sample_next_shares", named="not those of probabilities")
 def sample_next_of_logits(logits, u):
     return (
         (np.cumsum(np.where(np.isinf(logits), 0, logits), -1) <= u[:, None])
@@ -1677,3 +1665,57 @@ def decode_loop_choose_new_only(step, input_ids, max_new_tokens, choose, emit, p
         if done.all():
             break
     return ids
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="token 0 is taken for padding",
+)
+def apply_repetition_penalty_spares_token_0(logits, input_ids, penalty):
+    return sampling.apply_repetition_penalty(
+        logits, np.where(input_ids == 0, -1, input_ids), penalty
+    )
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="do not read it")
+def apply_top_p_mask_read_through_the_order(logits, p):
+    order = np.argsort(-logits, -1, kind="stable")
+    q = np.take_along_axis(softmax(logits), order, -1)
+    kept = np.cumsum(q, -1) - q < p
+    kept[:, 0] = True
+    return np.where(np.take_along_axis(kept, order, -1), logits, -np.inf).astype(logits.dtype)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="the logarithm of p has base 10")
+def apply_min_p_log10(logits, p):
+    kept = logits >= logits.max(-1, keepdims=True) + np.log10(p)
+    return np.where(kept, logits, -np.inf).astype(logits.dtype)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="over the rows of the batch")
+def sample_next_softmax_over_rows(logits, u):
+    e = np.exp(logits - logits.max(0))
+    return (np.cumsum(e / e.sum(0), -1) > u[:, None]).argmax(-1)
+
+
+@mutant(
+    of="forbid_repeated_ngrams",
+    killed_by="test_forbid_repeated_ngrams_value",
+    named="only the first text of the batch",
+)
+def forbid_repeated_ngrams_first_row(scores, input_ids, n):
+    out = scores.copy()
+    out[:1] = constraints.forbid_repeated_ngrams(scores[:1], input_ids[:1], n)
+    return out
+
+
+@mutant(
+    of="forbid_repeated_ngrams",
+    killed_by="test_forbid_repeated_ngrams_value",
+    named="ids[-0:] is all of them",
+)
+def forbid_repeated_ngrams_last_zero_tokens(scores, input_ids, n):
+    if n == 1:
+        return scores.copy()
+    return constraints.forbid_repeated_ngrams(scores, input_ids, n)

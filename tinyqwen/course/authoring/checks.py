@@ -20,15 +20,25 @@ array for each shape; a single argument needs no second pair of parentheses: `sh
 """
 
 import inspect
+from functools import partial
 
 import numpy as np
 
 from tinyqwen.course.authoring.cases import Case, made_cases, normal
 from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare, meaning
+from tinyqwen.course.authoring.differences import compare_numeric
+from tinyqwen.course.authoring.elsewhere import Results, fits
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import plain, value_pattern
-from tinyqwen.course.authoring.wrong_calls import EACH, LIST, is_pair, other_settings, wrong_calls
-from tinyqwen.course.calls import StudentError, StudentFunction
+from tinyqwen.course.authoring.wrong_calls import (
+    EACH,
+    LIST,
+    is_pair,
+    other_settings,
+    several,
+    wrong_calls,
+)
+from tinyqwen.course.calls import StudentError
 from tinyqwen.course.registry import reference
 
 
@@ -113,11 +123,6 @@ def output(fn, *args, **options):
     return tuple(arrays) if type(right) is tuple else arrays[0]
 
 
-def several(out):
-    """The outputs as a tuple, also where there is one."""
-    return out if isinstance(out, tuple) else (out,)
-
-
 def _axes(axes, name):
     return axes if isinstance(axes, str) else axes.get(name, "")
 
@@ -142,8 +147,9 @@ def check_value(
     scale:   standard deviation of the numbers drawn for `shapes`
     against: the reference, if it is not the library's function of fn's name
     """
-    call = Call(fn, against)
-    for one in made_cases(cases, shapes, scale, options):
+    call, passed, left = Call(fn, against), [], made_cases(cases, shapes, scale, options)
+    while left:
+        one, *left = left
         words = call.words(one)
         result = call.reference(one)
         paired = is_pair(result)
@@ -155,16 +161,19 @@ def check_value(
         if len(yours) != len(expected):
             raise CheckFailed(
                 f"{call.name} returned {len(yours)} results; {len(expected)} were expected: "
-                f"{', '.join(outputs)}.\n  input     {words}"
+                f"{', '.join(outputs)}.\n  input     {words}",
+                "count what the docstring says is returned, in `return (out, …)`",
             )
+        behind = Results(fn, paired, left)
         names = (
             outputs if len(outputs) == len(expected) else [f"out {i}" for i in range(len(yours))]
         )
         for position, (name, mine, right) in enumerate(zip(names, yours, expected)):
 
-            def variants(position=position, one=one, names=names, expected=expected):
+            def variants(position=position, one=one, names=names, expected=expected, behind=behind):
                 for text, wrong in (mistakes or {}).items():
-                    yield text, lambda wrong=wrong: output_of(wrong, one, position)
+                    elsewhere = partial(fits, output_of, wrong, position, passed, behind)
+                    yield text, lambda wrong=wrong: output_of(wrong, one, position), elsewhere
                 for other in {*range(len(expected))} - {position}:
                     order = f"this is {names[other]}; the order is {', '.join(names)}"
                     yield order, lambda other=other: expected[other]
@@ -182,6 +191,7 @@ def check_value(
                 rtol=rtol,
                 sizes=sizes_of(one),
             )
+        passed.append((one, expected))
 
 
 def output_of(wrong, case, position):
@@ -221,9 +231,8 @@ def check_vjp(
         out, vjp = pair_of(fn, fn(*one.args, **one.options), words)
         g = upstream(right_out)
         grads = gradients_of(call.name, pulled_back(vjp, g, words), right_vjp(g), words)
-        trusted = call.solution
-        if agrees(_first(out), _first(right_out)):
-            trusted = fn
+        mine, right = several(out), several(right_out)
+        trusted = fn if len(mine) == len(right) and all(map(agrees, mine, right)) else call.solution
         for position, expected in enumerate(right_vjp(g)):
             if expected is None:
                 continue
@@ -235,8 +244,7 @@ def check_vjp(
             if name in (terms or {}):
                 known["told_by"] = _combined(terms[name], one, g)
             compare(grads[position], expected, what, rtol=rtol, **known, **settings)
-            numeric = central_differences(trusted, one, g, position)
-            _compare_numeric(grads[position], numeric, what, **settings)
+            compare_numeric(call, trusted, one, g, grads[position], position, what, settings)
 
 
 def _combined(terms, case, g):
@@ -255,10 +263,6 @@ def sizes_of(case):
             }
             sizes[array.size // max(1, array.shape[-1])] = "the number of rows"
     return sizes
-
-
-def _first(out):
-    return several(out)[0]
 
 
 def upstream(out):
@@ -285,6 +289,13 @@ def gradients_of(name, grads, expected, words):
             if any(gradient is None for gradient in expected)
             else EACH[True],
         )
+    if any(mine is None and right is not None for mine, right in zip(grads, expected)):
+        absent = [mine is None for mine in grads]
+        if absent != (due := [right is None for right in expected]) and sum(absent) == sum(due):
+            raise CheckFailed(
+                f"{name}: vjp returned None where a gradient was expected.\n  input     {words}",
+                "gradients go in the order of the arguments: None stands for what has none",
+            )
     if any(gradient is not None for gradient in grads[len(expected) :]):
         raise CheckFailed(
             f"{name}: vjp returned {len(grads)} gradients; {len(expected)} were expected, one for "
@@ -319,40 +330,6 @@ def _wrong_gradients(call, case, g, position, right_vjp, mistakes):
         if other != position:
             text = f"this is the gradient of {name}: gradients go in the order of the arguments"
             yield text, lambda other=other: right_vjp(g)[other]
-
-
-def central_differences(function, case, g, position):
-    """d Σ g · out / d args[position], entry by entry: (L(x + h) - L(x - h)) / 2h, in float64."""
-    x = np.array(case.args[position], np.float64)
-    steps = 1e-5 * np.maximum(1.0, np.abs(x))
-    calls = []
-    for index in np.ndindex(x.shape):
-        for sign in (1, -1):
-            moved = x.copy()
-            moved[index] += sign * steps[index]
-            calls.append((*case.args[:position], moved, *case.args[position + 1 :]))
-    if isinstance(function, StudentFunction):
-        outs = [several(out) for out in function.many(calls, **case.options)]
-    else:
-        outs = [several(function(*args, **case.options)[0]) for args in calls]
-    if any(np.shape(u) != np.shape(o) for out in outs for u, o in zip(several(g), out)):
-        raise CheckFailed(
-            "For an input that differs by 1e-5 the output has another shape.",
-            "something is kept from one call to the next",
-        )
-    gradient = np.empty_like(x)
-    for i, index in enumerate(np.ndindex(x.shape)):
-        above, below = outs[2 * i : 2 * i + 2]
-        gradient[index] = sum(
-            np.sum(u * (a - b)) / (2 * steps[index]) for u, a, b in zip(several(g), above, below)
-        )
-    return gradient
-
-
-def _compare_numeric(mine, numeric, what, case, axes):
-    size = np.abs(numeric).max(initial=1e-3)
-    if np.abs(mine - numeric).max(initial=0) > 1e-6 * size:
-        compare(mine, numeric, f"{what} (central differences)", case=case, axes=axes)
 
 
 def check(condition, message, mistake=None):

@@ -147,8 +147,13 @@ def as_array(yours, expected, what, case=""):
 
 
 def known_mistake(yours, expected, mistakes, like=None):
-    """The name of the first mistake whose wrong variant gives the student's numbers."""
-    for name, wrong in mistakes:
+    """The name of the first mistake whose wrong variant gives the student's numbers.
+
+    mistakes: (name, wrong) or (name, wrong, elsewhere): one for which elsewhere() is false does not
+        explain what comes for other inputs, and is told only if no other does
+    """
+    doubtful = None
+    for name, wrong, *elsewhere in mistakes:
         try:
             with np.errstate(all="ignore"):
                 wrong_values = wrong()
@@ -157,8 +162,10 @@ def known_mistake(yours, expected, mistakes, like=None):
         if wrong_values is None or agrees(wrong_values, expected, like=like):
             continue  # nor does it show with this one
         if agrees(yours, wrong_values, 1e-5, like=like):
-            return name
-    return None
+            if all(fits() for fits in elsewhere):
+                return name
+            doubtful = doubtful or name
+    return doubtful
 
 
 def pattern(yours, expected, like=None, sizes=None):
@@ -184,18 +191,23 @@ def pattern(yours, expected, like=None, sizes=None):
             return f"every entry is off by {step:+d}"
     if expected.size < 2 or expected.dtype.kind not in "f":
         return None
-    if not np.any(yours):
+    if same(yours, np.zeros_like(yours)):
         return Symptom("all zeros")
+    if (step := _one_difference(yours, expected)) is not None:
+        return f"every entry is off by {step:+.6g}"
     if agrees(yours, expected, 1e-4, like=like):
         return "a difference of rounding size: computed in float32, or with another small constant?"
     if same(-yours, expected):
         return "the sign is wrong"
-    if same(yours, np.floor(expected)) or same(yours, np.trunc(expected)):
+    if any(cut.any() and same(yours, cut) for cut in (np.floor(expected), np.trunc(expected))):
         return "the right numbers, without what is behind the point: // divides whole numbers"
     for digits in range(7):
-        if same(yours, np.round(expected, digits)):
+        if np.round(expected, digits).any() and same(yours, np.round(expected, digits)):
             return f"the right numbers, rounded to {digits} digits: return them as they are"
-    if not expected[_wrong(yours, expected, like=like)].any():
+    wrong = _wrong(yours, expected, like=like)
+    if not expected[wrong].any():
+        if np.abs(yours[wrong]).max() < 1e-5:
+            return "tiny numbers stand where zeros belong: is a small constant added to a divisor?"
         return "some entries that must be zero are not; all others are right"
     large = np.abs(expected) > 1e-3 * np.abs(expected).max()
     if large.sum() > 1:
@@ -204,9 +216,6 @@ def pattern(yours, expected, like=None, sizes=None):
             if abs(ratio - 1) > 1e-4 and same(yours, ratio * expected):
                 told = f"every entry is {ratio:.6g} times what it should be"
                 return told + meaning(ratio, expected.shape, sizes)
-        difference = (yours - expected)[large][0]
-        if same(yours, expected + difference):
-            return f"every entry is off by {difference:+.6g}"
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1 and _has_one_factor_along(axis, yours, expected, same):
             return Symptom(
@@ -234,13 +243,26 @@ def meaning(ratio, shape, sizes=None):
     """What a factor is likely to be: a length, its root, or a well-known number, or nothing."""
     known = {float(n): f"{n}, the length of axis {axis}" for axis, n in enumerate(shape) if n > 2}
     known = {float(n): f"{n}, {told}" for n, told in (sizes or {}).items() if n > 2} | known
-    known |= {n**0.5: f"√{told}" for n, told in known.items()}
+    less = {1 - 1 / n: f"(1 - 1/n) with n = {told}" for n, told in known.items()}
+    known |= {n**0.5: f"√{told}" for n, told in known.items()} | less
     known |= {np.log(2): "ln 2", np.log(10): "ln 10", np.pi: "π", 2 * np.pi: "2π"}
     for number, told in known.items():
         for value, text in ((number, told), (1 / number, f"1 / {told}")):
             if abs(ratio / value - 1) < 1e-5:
                 return f": that is {text}"
     return ""
+
+
+def _one_difference(yours, expected):
+    """The number that every entry is off by, or None; beside large numbers it may look small."""
+    finite = np.isfinite(expected)
+    if not np.array_equal(yours[~finite], expected[~finite], equal_nan=True) or not finite.any():
+        return None
+    steps = yours[finite].astype(np.float64) - expected[finite].astype(np.float64)
+    rounding = allowed(expected).max() / 100
+    if np.isfinite(steps).all() and np.ptp(steps) < 1e-6 * abs(steps[0]) + rounding:
+        return steps[0]
+    return None
 
 
 def _has_one_factor_along(axis, yours, expected, same):

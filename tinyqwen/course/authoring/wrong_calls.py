@@ -22,6 +22,11 @@ def is_pair(result):
     return type(result) is tuple and len(result) == 2 and callable(result[1])
 
 
+def several(out):
+    """The outputs as a tuple, also where there is one."""
+    return out if isinstance(out, tuple) else (out,)
+
+
 def wrong_calls(call, case):
     """Mistakes that every function can have: the reference, called in another way.
 

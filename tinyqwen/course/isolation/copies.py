@@ -70,7 +70,8 @@ def edited(before, before_options, after, after_options):
 
 def views(result, args, kwargs):
     """Positions and names of the arguments in whose memory an array of the result lies."""
-    arrays = [part for part in (result if type(result) is tuple else (result,)) if is_array(part)]
+    parts = result if type(result) in (tuple, list) else (result,)
+    arrays = [part for part in parts if is_array(part)]
     places = [*enumerate(args), *kwargs.items()]
     return [
         place

@@ -1,0 +1,47 @@
+"""One wrong number has many explanations: that is told which fits all inputs of a check."""
+
+import numpy as np
+
+from tinyqwen.course.authoring.diagnosis import agrees
+from tinyqwen.course.authoring.wrong_calls import several
+from tinyqwen.course.calls import StudentError
+
+
+class Results:
+    """What a student's function returns for the cases that a check has not come to.
+
+    They are computed once, and only where a mistake has been found that explains the case at hand.
+    """
+
+    def __init__(self, fn, paired, cases):
+        self._fn, self._paired, self._cases, self._made = fn, paired, cases, None
+
+    def __iter__(self):
+        if self._made is None:
+            self._made = [(one, self._of(one)) for one in self._cases]
+        return iter(self._made)
+
+    def _of(self, case):
+        try:
+            result = self._fn(*case.args, **case.options)
+            return several(result[0] if self._paired else result)
+        except (StudentError, IndexError, TypeError):
+            return ()
+
+
+def fits(output_of, wrong, position, *results):
+    """True unless a mistake gives another output than the student's function for another case.
+
+    output_of: (wrong, case, position) -> what the mistake returns
+    results: iterables of (case, the student's outputs)
+    """
+    for one, outputs in (pair for some in results for pair in some):
+        try:
+            with np.errstate(all="ignore"):
+                made = output_of(wrong, one, position)
+        except (ArithmeticError, IndexError, TypeError, ValueError):
+            continue  # the mistake cannot be made there
+        if made is not None and len(outputs) > position:
+            if not agrees(outputs[position], np.asarray(made), 1e-5):
+                return False
+    return True
