@@ -150,10 +150,12 @@ def known_mistake(yours, expected, mistakes, like=None):
     """The name of the first mistake whose wrong variant gives the student's numbers.
 
     mistakes: (name, wrong) or (name, wrong, elsewhere): one for which elsewhere() is false does not
-        explain what comes for other inputs, and is told only if no other does
+        explain what comes for other inputs, and is told only if no other of these does
     """
     doubtful = None
     for name, wrong, *elsewhere in mistakes:
+        if doubtful and not elsewhere:
+            break  # what comes now is no author's list
         try:
             with np.errstate(all="ignore"):
                 wrong_values = wrong()
