@@ -53,7 +53,7 @@ def test_a_smaller_relative(tmp_path, capsys, arguments, share):
         (("--prune-layers", "1", "--group-size", "8"), "--group-size is for --bits"),
         (("--sparsity", "half"), "--sparsity must be"),
         (("--sparsity", "1.5"), "sparsity must be above 0"),
-        (("--bits", "8", "--data", "/nowhere"), "/nowhere"),
+        (("--bits", "8", "--data", str(RUN / "nowhere")), "nowhere"),
         ((), "required"),
         (("--bits", "8", "--sparsity", "0.5"), "not allowed"),
     ],
