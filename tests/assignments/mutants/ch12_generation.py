@@ -1383,7 +1383,7 @@ def sample_next_sorted_no_map(logits, u):
     return sampling.sample_next(-np.sort(-logits, -1), u)
 
 
-@mutant(of="sample_next", killed_by="test_sample_next_shares", named="not those of probabilities")
+@mutant(of="sample_next", killed_by="test_sample_next_shares", named="sum up probabilities")
 def sample_next_of_logits(logits, u):
     return (
         (np.cumsum(np.where(np.isinf(logits), 0, logits), -1) <= u[:, None])
