@@ -25,7 +25,7 @@ class Results:
         try:
             result = self._fn(*case.args, **case.options)
             return several(result[0] if self._paired else result)
-        except (StudentError, IndexError, TypeError):
+        except (StudentError, LookupError, TypeError):
             return ()
 
 
@@ -39,9 +39,8 @@ def fits(output_of, wrong, position, *results):
         try:
             with np.errstate(all="ignore"):
                 made = output_of(wrong, one, position)
-        except (ArithmeticError, IndexError, TypeError, ValueError):
-            continue  # the mistake cannot be made there
-        if made is not None and len(outputs) > position:
-            if not agrees(outputs[position], np.asarray(made), 1e-5):
-                return False
+                if made is not None and not agrees(outputs[position], np.asarray(made), 1e-5):
+                    return False
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            continue  # the mistake cannot be made there, or what came is no array
     return True
