@@ -43,6 +43,7 @@ FILES += ["notebook_of_a_chain", "notebook_of_surrogates", "notebook_too_deep", 
 FILES += ["zip_of_nothing", "zip_of_names", "zip_that_climbs", "zip_bomb"]
 HONEST = ["aaa_honest", "zzz_honest"]
 SECRET = "grader-secret-5b1f"
+EARLIER = 1_618_033_988
 
 pytestmark = [
     pytest.mark.slow,
@@ -146,6 +147,7 @@ def graded_class(base, **settings):
     listener = socket.create_server(("127.0.0.1", 0))
     constants = {"ROOT": str(ROOT), "SUBMISSIONS": str(folder), "BOOK": str(base / "book")}
     constants |= {"SECRET": SECRET, "PORT": listener.getsockname()[1], "TABLE": visible_inputs()}
+    constants["EARLIER"] = EARLIER
     hand_in(folder, constants)
     before = snapshot(folder)
     (base / "temporary").mkdir()
