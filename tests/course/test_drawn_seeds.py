@@ -63,7 +63,7 @@ def test_a_seed_that_is_known_gives_all_points_and_a_drawn_one_none(handed_in, n
     folder = handed_in(name)
     assert points(folder, "--grading-seed", EXPECTED[name]())[0] == POSSIBLE
     total, text = points(folder)
-    assert total == 0 and "test_silu_value - Failed: silu: the output is wrong" in text
+    assert total == 0 and "silu: the output is wrong" in text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
