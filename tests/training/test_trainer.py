@@ -168,10 +168,12 @@ def test_accumulation_equals_a_larger_batch(text, tmp_path):
     np.testing.assert_allclose(large, parts, rtol=1e-5)
 
 
-def test_init_from_keeps_the_model(text, tmp_path):
-    run(text, tmp_path / "first")
-    config = {"init_from": str(tmp_path / "first")}
+def test_init_from_keeps_the_model(text, tmp_path, capsys):
+    """And what it was worth before stands beside what it is worth after."""
+    worth = run(text, tmp_path / "first", eval_interval=6)["val_loss"]
+    config = {"init_from": str(tmp_path / "first"), "eval_interval": 1}
     run(text, tmp_path / "second", steps=1, learning_rate=1e-30, **config)
+    assert f"before the first step: validation loss {worth:.3f}" in capsys.readouterr().out
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     for name, value in first.items():
         np.testing.assert_allclose(value, second[name], rtol=1e-6)

@@ -206,6 +206,10 @@ class Trainer:
             open(log, "ab", buffering=0) as self._log,
             tqdm(total=config.steps, initial=self.step, **form) as progress,
         ):
+            if config.init_from and self.step == 0 and config.eval_interval:
+                before = self.evaluate()
+                if first:
+                    progress.write(f"before the first step: {self._measured(before)}")
             while self.step < config.steps and not self._signal(signals):
                 metrics = self._train_step()
                 if self._due(config.eval_interval):
@@ -281,6 +285,12 @@ class Trainer:
             sums.update(part)
         return self.task.metrics(dict(sums))
 
+    def _measured(self, metrics):
+        """What was measured on the validation data, in words."""
+        gap = f", {metrics['val_loss'] - self.floor:.3f} above the floor" if self.floor else ""
+        shares = (f", {n.replace('_', ' ')} {v:.1%}" for n, v in _shares(metrics).items())
+        return f"validation loss {metrics['val_loss']:.3f}{gap}{''.join(shares)}"
+
     def _record(self, metrics, progress):
         """Keep a step's metrics, and its weights if they are the best so far."""
         self.metrics.append(metrics)
@@ -291,13 +301,8 @@ class Trainer:
         progress.update()
         shown = {"loss": f"{metrics['loss']:.3f}", "tok/s": f"{metrics['tokens_per_second']:,.0f}"}
         if "val_loss" in metrics:
-            gap = f", {metrics['val_loss'] - self.floor:.3f} above the floor" if self.floor else ""
-            shares = "".join(
-                f", {n.replace('_', ' ')} {v:.1%}" for n, v in _shares(metrics).items()
-            )
             progress.write(
-                f"step {self.step}: training loss {metrics['loss']:.3f}, "
-                f"validation loss {metrics['val_loss']:.3f}{gap}{shares}"
+                f"step {self.step}: training loss {metrics['loss']:.3f}, {self._measured(metrics)}"
             )
         progress.set_postfix(shown)
         if metrics.get("val_loss", math.inf) < self.best_loss:
