@@ -1,6 +1,6 @@
-"""Write the questions: conversations about stories, and stories with a label.
+"""Write the questions and riddles: conversations about stories; and stories with a label.
 
-python data/make_questions.py            writes data/questions/ and data/labels/, byte for byte
+python data/make_questions.py            writes data/questions/, labels/ and riddles/, byte for byte
 python data/make_questions.py --check    compares instead, and says which file differs
 
 The stories come from the grammar of make_stories.py, which remembers what it draws: who is {a}, in
@@ -18,16 +18,13 @@ from grammar import sample
 
 DATA = Path(__file__).parent
 # Split: (seed, number of conversations, how often a question counts that is OFTEN asked).
-SPLITS = {"train": (11, 6000, 3), "validation": (12, 300, 1)}
+SPLITS = {"train": (11, 5000, 3), "validation": (12, 300, 1)}
+RIDDLE_SPLITS = {"train": (31, 2000, 1), "validation": (32, 200, 1)}
 LABELS = {"train": (21, 1500), "validation": (22, 500)}  # name: (seed, number of stories)
 UNKNOWN = "The story does not say."
-# Kinds that are learned last, for the story has two of what is asked: to train on, they are asked
-# more often.
-OFTEN = {
-    *("who has it", "where is it", "whose is it", "who ate it"),
-    *("who got it", "where was it found", "where to"),
-}
-UNANSWERABLE = 1 / 12  # the share of draws that the story does not answer; most are asked once
+# Kinds that are learned last: to train on, they are asked more often.
+OFTEN = {"where was it found", "why"}
+UNANSWERABLE = 1 / 8  # the share of draws that the story does not answer; most are asked once
 
 
 @dataclass(frozen=True)
@@ -52,32 +49,19 @@ TOY2 = "the {color2} {toy2}"
 WHO_IS = of_kind(
     "who is", ("Who is the {b.sibling} of {a}?", "it is {b}", "{b} was the {b.sibling}")
 )
-HAS_IT = of_kind(
-    "who has it",
-    (f"Who has {TOY} now?", f"{TOY} is with {{b}}"),
-    (f"Who has {TOY2} now?", f"{TOY2} is with {{a}}"),
-)
-
 WHERE_TO = of_kind("where to", ("Where did {a} go?", "to the {place}"))
+WHAT_COLOR = of_kind("what color", ("What color is the {toy}?", "it is {color}"))
 
 ABOUT = {
     "moved_behind_the_back": [
-        *of_kind("where is it", (f"Where is {TOY} now?", f"{TOY} is in the {{box2}}")),
         *of_kind("who put it there", (f"Who put {TOY} in the {{box2}}?", "it was {b}")),
         *WHERE_TO,
+        *WHAT_COLOR,
         *WHO_IS,
     ],
-    "two_boxes": [
-        *of_kind(
-            "where is it",
-            (f"Where is {TOY} now?", f"{TOY} is in the {{box}}"),
-            (f"Where is {TOY2} now?", f"{TOY2} is in the {{box2}}"),
-        ),
-        *WHERE_TO,
-    ],
-    "trade": [*HAS_IT, *WHO_IS],
+    "two_boxes": WHERE_TO,
     "lost_and_found": [
-        *of_kind("what color", ("What color is the {toy}?", "it is {color}")),
+        *WHAT_COLOR,
         *of_kind(
             "where was it found",
             (f"Where was {TOY}?", f"{TOY} was under the {{spot}}", "was under the {spot}"),
@@ -87,19 +71,10 @@ ABOUT = {
     ],
     "passed_on": [
         *of_kind("who has it", (f"Who has {TOY} now?", f"{TOY} is with {{a}}")),
-        *of_kind(
-            "who got it",
-            (f"Who got {TOY} from {{a}}?", "it was {b}"),
-            (f"Who got {TOY} from {{b}}?", "it was {c}"),
-        ),
+        *WHAT_COLOR,
         *WHO_IS,
     ],
     "whose_is_it": [
-        *of_kind(
-            "whose is it",
-            ("Whose is the {color} {clothes}?", "the {color} {clothes} is that of {a}"),
-            ("Whose is the {color2} {clothes}?", "the {color2} {clothes} is that of {b}"),
-        ),
         *of_kind(
             "who got it",
             ("Who got a {clothes} from {c}?", "it was {a}", "gave the {color} {clothes}"),
@@ -124,17 +99,7 @@ ABOUT = {
         *of_kind("what color", ("What color is the {pet}?", "it is {color}")),
         *of_kind("yes or no", ("Did the {pet} cross the {way}?", "no")),
     ],
-    "shared_food": [
-        *of_kind(
-            "who ate it",
-            ("Who ate the {food}?", "it was {a}", "{a} ate the {food}."),
-            ("Who ate the {food}?", "it was {b}", "{b} ate the {food} and"),
-            ("Who ate the {food2}?", "it was {a}", "{a} ate the {food2}."),
-            ("Who ate the {food2}?", "it was {b}", "{b} ate the {food2} and"),
-        ),
-        *of_kind("who was hungry", ("Who was hungry?", "it was {b}")),
-        *WHO_IS,
-    ],
+    "shared_food": [*of_kind("who was hungry", ("Who was hungry?", "it was {b}")), *WHO_IS],
     "lost_pet": [
         *of_kind("what color", ("What color is the {pet} of {a}?", "it is {color}")),
         *of_kind("who saw it", ("Who saw the {color} {pet}?", "it was {b}")),
@@ -145,7 +110,6 @@ ABOUT = {
         *WHO_IS,
     ],
     "favorite_color": [
-        *HAS_IT,
         *of_kind(
             "why", (f"Why did {{a}} give {TOY} to {{b}}?", "because {b} loved all {color} things")
         ),
@@ -153,7 +117,8 @@ ABOUT = {
     ],
     "wish": [
         *of_kind("who put it there", (f"Who put {TOY} in the {{box}}?", "it was {b}")),
-        *of_kind("where was it found", (f"Where was {TOY}?", f"{TOY} was in the {{box}}")),
+        *of_kind("who has it", (f"Who has {TOY} now?", f"{TOY} is with {{a}}")),
+        *WHAT_COLOR,
         *WHO_IS,
     ],
     "race": [
@@ -161,11 +126,6 @@ ABOUT = {
             "who was first",
             ("Who was first?", "it was {a}", "{a} was first"),
             ("Who was first?", "it was {b}", "{b} was first"),
-        ),
-        *of_kind(
-            "yes or no",
-            ("Was {a} first?", "yes", "{a} was first"),
-            ("Was {a} first?", "no", "{b} was first"),
         ),
         *of_kind(
             "who got it",
@@ -176,11 +136,54 @@ ABOUT = {
     ],
 }
 
+# Riddles: two things, boxes or people come into question, and which it is stands where the story
+# speaks of the one that was asked for. The bundled model, which has read for a minute, has not
+# learned to look there.
+HAS_IT = of_kind(
+    "who has it",
+    (f"Who has {TOY} now?", f"{TOY} is with {{b}}"),
+    (f"Who has {TOY2} now?", f"{TOY2} is with {{a}}"),
+)
+RIDDLES = {
+    "moved_behind_the_back": of_kind(
+        "where is it", (f"Where is {TOY} now?", f"{TOY} is in the {{box2}}")
+    ),
+    "two_boxes": of_kind(
+        "where is it",
+        (f"Where is {TOY} now?", f"{TOY} is in the {{box}}"),
+        (f"Where is {TOY2} now?", f"{TOY2} is in the {{box2}}"),
+    ),
+    "trade": HAS_IT,
+    "favorite_color": HAS_IT,
+    "passed_on": of_kind(
+        "who got it",
+        (f"Who got {TOY} from {{a}}?", "it was {b}"),
+        (f"Who got {TOY} from {{b}}?", "it was {c}"),
+    ),
+    "race": of_kind(
+        "yes or no",
+        ("Was {a} first?", "yes", "{a} was first"),
+        ("Was {a} first?", "no", "{b} was first"),
+    ),
+    "whose_is_it": of_kind(
+        "whose is it",
+        ("Whose is the {color} {clothes}?", "the {color} {clothes} is that of {a}"),
+        ("Whose is the {color2} {clothes}?", "the {color2} {clothes} is that of {b}"),
+    ),
+    "shared_food": of_kind(
+        "who ate it",
+        ("Who ate the {food}?", "it was {a}", "{a} ate the {food}."),
+        ("Who ate the {food}?", "it was {b}", "{b} ate the {food} and"),
+        ("Who ate the {food2}?", "it was {a}", "{a} ate the {food2}."),
+        ("Who ate the {food2}?", "it was {b}", "{b} ate the {food2} and"),
+    ),
+}
+
 # What no story of another plot answers: (the question, what would have to stand in the story).
 # {x} is a toy, a pet or something to wear that the story does not have.
 OF_OTHERS = [
     ("What color is the {x}?", None),
-    ("Where is the {x} now?", None),
+    ("Where was the {x}?", None),
     ("Who has the {x} now?", None),
     ("Who was hungry?", "hungry"),
     ("Who was first?", "first"),
@@ -202,17 +205,16 @@ def tell(plot, rng):
     return text, memory
 
 
-def ask(plot, story, memory, rng, weight):
-    """A question about a story and its answer; weight: how often one that is OFTEN asked counts."""
-    if rng.random() < UNANSWERABLE:
-        foreign = [q for q, words in OF_OTHERS if words is None or words not in story]
-        absent = [thing for thing in THINGS if f" {thing}" not in story]
-        return one_of(foreign, rng).format_map({**memory, "x": one_of(absent, rng)}), UNKNOWN
-    fitting = [q for q in ABOUT[plot] if q.when.format_map(Later(memory)) in story]
-    weighted = [q for q in fitting for _ in range(weight if q.kind in OFTEN else 1)]
-    question = one_of(weighted, rng)
-    answer = question.answer.format_map(memory)
-    return question.ask.format_map(memory), f"{answer[0].upper()}{answer[1:]}."
+def fitting(questions, story, memory):
+    """Those that this story answers."""
+    return [q for q in questions if q.when.format_map(Later(memory)) in story]
+
+
+def foreign(story, memory, rng):
+    """A question that this story does not answer."""
+    questions = [q for q, words in OF_OTHERS if words is None or words not in story]
+    absent = [thing for thing in THINGS if f" {thing}" not in story]
+    return one_of(questions, rng).format_map({**memory, "x": one_of(absent, rng)})
 
 
 class Later(dict):
@@ -222,14 +224,24 @@ class Later(dict):
         return "(nothing)"
 
 
-def converse(rng, weight):
-    """A conversation: a story and one to three different questions, mostly three, with answers."""
-    plot = one_of(list(ABOUT), rng)
+def converse(rng, about, often, traps):
+    """A conversation: a story and one to three different questions, with answers.
+
+    about: the questions of each plot; often: how often one counts that is OFTEN asked; traps: the
+    share of questions that the story does not answer.
+    """
+    plot = one_of(list(about), rng)
     story, memory = tell(plot, rng)
-    asked, count = {}, one_of((1, 2, 3, 3, 3, 3, 3, 3), rng)
+    questions = fitting(about[plot], story, memory)
+    weighted = [q for q in questions for _ in range(often if q.kind in OFTEN else 1)]
+    asked, count = {}, min(one_of((1, 2, 3, 3, 3, 3, 3, 3), rng), len(questions))
     while len(asked) < count:
-        question, answer = ask(plot, story, memory, rng, weight)
-        asked[question] = answer
+        if rng.random() < traps:
+            asked[foreign(story, memory, rng)] = UNKNOWN
+        else:
+            question = one_of(weighted, rng)
+            answer = question.answer.format_map(memory)
+            asked[question.ask.format_map(memory)] = f"{answer[0].upper()}{answer[1:]}."
     messages = []
     for i, (question, answer) in enumerate(asked.items()):
         content = question if i else f"{story}\n{question}"
@@ -238,6 +250,16 @@ def converse(rng, weight):
             {"role": "assistant", "content": answer},
         ]
     return story, {"messages": messages}
+
+
+def question(rng, often):
+    """A conversation that can be learned."""
+    return converse(rng, ABOUT, often, UNANSWERABLE)
+
+
+def riddle(rng, often):
+    """A conversation of riddles, all of which the story answers."""
+    return converse(rng, RIDDLES, often, 0)
 
 
 # Who has the thing at the end: the one whom the story is about, or the other one?
@@ -284,11 +306,12 @@ def draw(splits, make, seen):
 
 
 def build():
-    """Return {folder: {file name: text}} of what belongs into data/questions/ and data/labels/."""
+    """Return {folder: {file name: text}} of data/questions/, data/labels/ and data/riddles/."""
     seen = known()
     return {
-        "questions": draw(SPLITS, converse, seen),
+        "questions": draw(SPLITS, question, seen),
         "labels": draw(LABELS, label, seen),
+        "riddles": draw(RIDDLE_SPLITS, riddle, seen),
     }
 
 

@@ -1,4 +1,4 @@
-"""The questions and labels in data/: a reader who knows no grammar finds the same answers."""
+"""Questions, riddles and labels in data/: a reader who knows no grammar finds the same answers."""
 
 import json
 import re
@@ -41,6 +41,7 @@ READER = [
             (rf"So (\w+) {WENT} to \w+ and got the {{0}} back", r"The {0} is with \1."),
             (r"gave (\w+) the {0}", r"The {0} is with \1."),
             (r".*gave the {0} to (\w+)", r"The {0} is with \1."),
+            (r"(\w+) looked in the \w+ and found the {0}", r"The {0} is with \1."),
             (rf"(\w+) {SAW} a .*?\b{{0}}\b", r"The {0} is with \1."),
         ],
     ),
@@ -104,9 +105,9 @@ def records(folder, split):
     return [json.loads(line) for line in lines]
 
 
-def conversations(split):
+def conversations(folder, split):
     """(story, [(question, answer), ...]) of each conversation."""
-    for record in records("questions", split):
+    for record in records(folder, split):
         assert list(record) == ["messages"]
         messages = record["messages"]
         assert [m["role"] for m in messages] == ["user", "assistant"] * (len(messages) // 2)
@@ -122,33 +123,45 @@ def test_files_are_what_the_program_writes():
             assert (DATA / folder / name).read_bytes() == text.encode()
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_a_reader_finds_the_same_answers(split):
+def read_all(folder, split):
+    """How often each kind of question is asked, and how often it is not answered; each answer
+    compared with what the reader finds."""
     kinds, unanswered = Counter(), Counter()
-    for story, pairs in conversations(split):
+    for story, pairs in conversations(folder, split):
         assert 1 <= len(pairs) <= 3 and len({question for question, _ in pairs}) == len(pairs)
         for question, answer in pairs:
             kind, found = read(story, question)
             assert found == answer, (story, question)
             kinds[kind] += 1
             unanswered[kind] += answer == "The story does not say."
-    assert len(kinds) == len(READER) >= 10
-    total = sum(kinds.values())
-    assert 0.1 < sum(unanswered.values()) / total < 0.2
+    return kinds, unanswered
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_reader_finds_the_same_answers(split):
+    kinds, unanswered = read_all("questions", split)
+    assert len(kinds) >= 10
+    assert 0.1 < sum(unanswered.values()) / sum(kinds.values()) < 0.2
     # What is unanswerable is not told by the kind of question: each of these is asked both ways.
     both_ways = [kind for kind in kinds if 0 < unanswered[kind] < kinds[kind]]
     assert len(both_ways) >= 6
+    riddles, unanswered = read_all("riddles", split)
+    assert not sum(unanswered.values())
+    assert kinds.keys() | riddles.keys() == set(range(len(READER)))
 
 
 def test_most_answers_are_not_the_commonest_one():
-    answers = Counter(answer for _, pairs in conversations("train") for _, answer in pairs)
+    pairs = [pair for _, pairs in conversations("questions", "train") for pair in pairs]
+    answers = Counter(answer for _, answer in pairs)
     assert answers.most_common(1)[0][1] < 0.2 * sum(answers.values())
     assert len(answers) > 100
 
 
 def test_no_story_is_in_two_places():
     places = {
-        ("questions", split): [story for story, _ in conversations(split)] for split in SPLITS
+        (folder, split): [story for story, _ in conversations(folder, split)]
+        for folder in ("questions", "riddles")
+        for split in SPLITS
     }
     places |= {
         ("labels", split): [record["text"] for record in records("labels", split)]
@@ -188,7 +201,8 @@ def test_the_bundled_model_can_read_them():
     tokenizer = Tokenizer.from_pretrained(DATA / "model")
     config = json.loads((DATA / "model" / "config.json").read_text(encoding="utf-8"))
     seen = set((DATA / "stories" / "train.txt").read_text(encoding="utf-8").lower())
-    chats = [record["messages"] for split in SPLITS for record in records("questions", split)]
+    files = [(folder, split) for folder in ("questions", "riddles") for split in SPLITS]
+    chats = [record["messages"] for file in files for record in records(*file)]
     assert {char for chat in chats for m in chat for char in m["content"].lower()} <= seen
     rows = tokenizer.apply_chat_template(chats, return_dict=False)
     assert max(map(len, rows)) <= config["max_position_embeddings"] // 2
@@ -197,5 +211,6 @@ def test_the_bundled_model_can_read_them():
 
 
 def test_together_they_are_small():
-    files = [*(DATA / "questions").iterdir(), *(DATA / "labels").iterdir()]
+    folders = ("questions", "labels", "riddles")
+    files = [file for folder in folders for file in (DATA / folder).iterdir()]
     assert sum(file.stat().st_size for file in files) < 5e6
