@@ -90,7 +90,8 @@ def test_a_result_in_an_arguments_memory_is_a_view_of_it():
     x, y, words = np.zeros((2, 3)), np.zeros(3), [1]
     assert views(x[:1], (x, y), {}) == [0] and views(x[:1].copy(), (x, y), {}) == []
     assert views((y + 1, x.T, len), (y, words), {"a": x, "b": y}) == ["a"]
-    assert views(None, (x,), {}) == views([x], (x,), {}) == []
+    assert views(None, (x,), {}) == views(7, (x,), {}) == views([[x]], (x,), {}) == []
+    assert views([x], (x,), {}) == [0]
 
 
 def test_of_a_pair_with_a_vjp_the_value_is_taken():
