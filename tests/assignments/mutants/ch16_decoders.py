@@ -520,71 +520,68 @@ def following(ids, mask):
     return np.where(mask == 1, ids, -100)[:, 1:]
 
 
-def value_mutant(name, named, killed_by="test_fine_tuning_loss_value"):
-    """Declare another_value(make) as a mutant of that name."""
+def value_mutant(named, killed_by="test_fine_tuning_loss_value"):
+    """Declare another_value(make) as a mutant of make's name."""
 
     def declare(make):
         function = another_value(make)
-        function.__name__ = name
+        function.__name__ = make.__name__
         return mutant(of="fine_tuning_loss", killed_by=killed_by, named=named)(function)
 
     return declare
 
 
-@value_mutant("loss_lambda_on_the_labels", "λ multiplies the labels' loss")
+@value_mutant("λ multiplies the labels' loss")
 def loss_lambda_on_the_labels(c, h, w, labels, ids, mask, lm_weight):
     return lm_weight * label_part(c, labels)[0] + token_part(h, w, following(ids, mask))[0]
 
 
-@value_mutant("loss_without_lambda", "λ is not used")
+@value_mutant("λ is not used")
 def loss_without_lambda(c, h, w, labels, ids, mask, lm_weight):
     return label_part(c, labels)[0] + token_part(h, w, following(ids, mask))[0]
 
 
-@value_mutant("loss_mixed", "L_FT counts in full")
+@value_mutant("L_FT counts in full")
 def loss_mixed(c, h, w, labels, ids, mask, lm_weight):
     lm = token_part(h, w, following(ids, mask))[0]
     return (1 - lm_weight) * label_part(c, labels)[0] + lm_weight * lm
 
 
-@value_mutant("loss_labels_not_shifted", "the tokens are not shifted")
+@value_mutant("the tokens are not shifted")
 def loss_labels_not_shifted(c, h, w, labels, ids, mask, lm_weight):
     lm = F.linear_cross_entropy.raw(h, w, np.where(mask == 1, ids, -100))[0]
     return label_part(c, labels)[0] + lm_weight * lm
 
 
-@value_mutant("loss_divided_by_texts", "summed and divided by the texts")
+@value_mutant("summed and divided by the texts")
 def loss_divided_by_texts(c, h, w, labels, ids, mask, lm_weight):
     lm = token_part(h, w, following(ids, mask), len(ids))[0]
     return label_part(c, labels)[0] + lm_weight * lm
 
 
-@value_mutant("loss_of_the_last_task_only", "L_PT is missing")
+@value_mutant("L_PT is missing")
 def loss_of_the_last_task_only(c, h, w, labels, ids, mask, lm_weight):
     return label_part(c, labels)[0]
 
 
-@value_mutant("loss_padding_counts", "padding is predicted, too", "test_fine_tuning_loss_padding")
+@value_mutant("padding is predicted, too", "test_fine_tuning_loss_padding")
 def loss_padding_counts(c, h, w, labels, ids, mask, lm_weight):
     return label_part(c, labels)[0] + lm_weight * token_part(h, w, ids[:, 1:])[0]
 
 
-@value_mutant("loss_mask_not_shifted", "the mask is not shifted", "test_fine_tuning_loss_padding")
+@value_mutant("the mask is not shifted", "test_fine_tuning_loss_padding")
 def loss_mask_not_shifted(c, h, w, labels, ids, mask, lm_weight):
     late = np.where(mask[:, :-1] == 1, ids[:, 1:], -100)
     return label_part(c, labels)[0] + lm_weight * token_part(h, w, late)[0]
 
 
-@value_mutant(
-    "loss_padding_in_the_divisor", "padding counts in the divisor", "test_fine_tuning_loss_padding"
-)
+@value_mutant("padding counts in the divisor", "test_fine_tuning_loss_padding")
 def loss_padding_in_the_divisor(c, h, w, labels, ids, mask, lm_weight):
     lm = token_part(h, w, following(ids, mask), ids[:, 1:].size)[0]
     return label_part(c, labels)[0] + lm_weight * lm
 
 
 @value_mutant(
-    "loss_mean_of_means",
     "the mean over tokens is taken of each text",
     "test_fine_tuning_loss_padding",
 )
@@ -684,11 +681,10 @@ def loss_marks_padding_in_the_ids(c, h, w, labels, ids, mask, lm_weight=0.5, num
 
 
 @value_mutant(
-    "loss_backwards",
     "the mask is that of the token before",
     killed_by="test_fine_tuning_loss_padding",
 )
-def _(c, h, w, labels, ids, mask, lm_weight):
+def loss_backwards(c, h, w, labels, ids, mask, lm_weight):
     before = np.where(mask[:, 1:] == 1, ids[:, :-1], -100)
     logits = h[:, 1:] @ w.T
     return label_part(c, labels)[0] + lm_weight * F.cross_entropy.raw(logits, before)[0]
