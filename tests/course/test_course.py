@@ -31,7 +31,13 @@ from tinyqwen.course.classroom import reports
 from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
 from tinyqwen.course.runner import graders_of
-from tinyqwen.course.submission import Submission, solution, submitted, write_solution
+from tinyqwen.course.submission import (
+    Submission,
+    load_module,
+    solution,
+    submitted,
+    write_solution,
+)
 
 
 def run_pytest(folder, *arguments, cwd=ROOT, root=ROOT, of=()):
@@ -148,6 +154,13 @@ def test_a_grader_that_breaks_on_the_right_answer_is_not_the_students_mistake():
         test_broken, solution(chapter("ch04")), runner.result_of(test_broken, "ch04")
     )
     assert result.status == "error" and "a mistake of the course" in result.message
+
+
+@pytest.mark.parametrize("key", chapters())
+def test_a_mutant_has_the_name_by_which_a_worker_finds_it(key):
+    module = vars(load_module(chapter(key).mutants))
+    found = {name: one.mutant.name for name, one in module.items() if hasattr(one, "mutant")}
+    assert found and list(found) == list(found.values())
 
 
 def test_self_test_notices_a_survivor_a_wrong_name_and_a_refused_reference(monkeypatch):
