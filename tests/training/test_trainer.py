@@ -566,6 +566,8 @@ def test_a_family_brings_its_task_and_recipe():
     gpt2 = parse_arguments(["--model", "gpt2", "--steps", "7"])[0]
     assert (gpt2.task, gpt2.steps, gpt2.learning_rate, gpt2.out) == ("causal", 7, 2e-3, "runs/gpt2")
     assert parse_arguments(["--model", "qwen2-moe"])[0].model == "qwen2_moe"
+    qwen3 = parse_arguments(["--model", "qwen3"])[0].model_config(512)
+    assert qwen3.head_dim == 2 * qwen3.hidden_size // qwen3.num_attention_heads  # as Qwen3-0.6B
     assert parse_arguments([])[0] == TrainConfig()
 
 

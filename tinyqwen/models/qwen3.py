@@ -27,7 +27,7 @@ class Qwen3Config(Qwen2Config):
     """Qwen3's hyperparameters, with Hugging Face's names and defaults."""
 
     model_type = "qwen3"
-    small: ClassVar = {"head_dim": None}  # hidden_size / num_attention_heads
+    small: ClassVar = {"head_dim": 64}  # twice hidden_size / num_attention_heads, as Qwen3-0.6B's
 
     head_dim: Size | None = 128
     attention_bias: bool = False
