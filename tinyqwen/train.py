@@ -55,7 +55,7 @@ HELP = {
     "eval_interval": "steps between evaluations, 0 for never",
     "save_interval": "steps between saves, 0 for only at the end",
     "threads": "0 for one on each core",
-    "vocab_size": "0 for 512 (bpe), 300 (wordpiece), or every character (char)",
+    "vocab_size": "0 for 512 (bpe, wordpiece) or every character (char)",
 }
 
 

@@ -411,12 +411,12 @@ def test_plan_writes_nothing(text, tmp_path, capsys):
 
 def test_plan_is_of_the_run_that_would_be(tmp_path, capsys):
     """The vocabulary is the text's or the tokenizer's; what fits in no memory is told, refused."""
-    words = [a + b + c for a in "bcdfghkl" for b in "aeiou" for c in "mnprst"]
+    words = [a + b + c for a in "bcdfghklpqrs" for b in "aeiou" for c in "mnprstvwz"]
     (tmp_path / "many.txt").write_text(" ".join(words * 3))
     plan = ["--steps", "0", "--batch-size", "1", "--seq-len", "16"]
-    for tokenizer, size in (("wordpiece", 300), (str(BUNDLED), 512)):
+    for tokenizer in ("wordpiece", str(BUNDLED)):
         main([*plan, "--tokenizer", tokenizer, "--data", str(tmp_path / "many.txt")])
-        assert f"(embed_tokens): Embedding({size}, 128)" in capsys.readouterr().out
+        assert "(embed_tokens): Embedding(512, 128)" in capsys.readouterr().out
     (tmp_path / "few.txt").write_text("abc\n" * 40)
     for tokenizer, size in (("char", 4 + 4), ("bpe", 256 + 3 + 2)):  # and marks; ab, abc
         main([*plan, "--tokenizer", tokenizer, "--data", str(tmp_path / "few.txt")])

@@ -90,7 +90,7 @@ class Tokenizer:
 
         files_or_texts: a path, a text, or an iterable of paths and texts. A str that names a file
         is that file, any other str is text. vocab_size: the number of tokens, special tokens
-        included; None takes a usual size ("bpe" 512, "wordpiece" 300, "word" and "char" all there
+        included; None takes a usual size ("bpe" and "wordpiece" 512, "word" and "char" all there
         are), or what the text supports. kind: "bpe", "wordpiece", "word" or "char".
         min_frequency: what occurs more rarely (a pair, a word, a character) gets no token.
         progress: show a bar; None shows it on a terminal.

@@ -43,7 +43,7 @@ MARKS = {
     "char": ["<unk>", *CHAT_TOKENS],
 }
 KINDS = tuple(MARKS)
-USUAL_SIZE = {"bpe": 512, "wordpiece": 300}  # where none is asked for
+USUAL_SIZE = 512  # of bpe and wordpiece, where none is asked for
 
 # A merge within a word takes time that grows with the word, so a megabyte without a space would
 # take hours. Nothing in it is lost but the pairs at the cuts.
@@ -162,7 +162,7 @@ def _with_vocabulary(backend: tokenizers.Tokenizer, vocabulary: dict) -> tokeniz
 def _train_bpe(texts, vocab_size, min_frequency, progress):
     smallest = 256 + len(CHAT_TOKENS)
     asked = vocab_size is not None
-    vocab_size = vocab_size if asked else USUAL_SIZE["bpe"]
+    vocab_size = vocab_size if asked else USUAL_SIZE
     if vocab_size < smallest:
         raise ValueError(
             f"vocab_size is {vocab_size}; 256 bytes and {len(CHAT_TOKENS)} special tokens "
@@ -211,7 +211,7 @@ def _train_wordpiece(texts, vocab_size, min_frequency, progress):
     pieces = set().union(*words) | {"##" + char for word in words for char in word[1:]}
     start = WORDPIECE_TOKENS + sorted(pieces)
     asked = vocab_size is not None
-    vocab_size = vocab_size if asked else max(USUAL_SIZE["wordpiece"], len(start))
+    vocab_size = vocab_size if asked else max(USUAL_SIZE, len(start))
     if vocab_size < len(start):
         raise ValueError(
             f"vocab_size is {vocab_size}; this text's {len(pieces)} pieces of one character and "

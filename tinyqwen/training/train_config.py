@@ -33,8 +33,8 @@ class TrainConfig:
     steps and intervals count optimizer updates; an interval of 0 means never. An update is computed
     from batch_size · grad_accumulation rows of seq_len tokens. threads: 0 means one for each core.
     tokenizer: "bpe", "wordpiece", "char", or the folder of one; "" means that of init_from or
-    teacher, or bpe. vocab_size: 0 means 512 for bpe, 300 for wordpiece, every character of the text
-    for char. Sizes are named as in Qwen2Config. lora_rank: 0 trains all of the model; lora_alpha: 0
+    teacher, or bpe. vocab_size: 0 means 512 for bpe and wordpiece, every character of the text for
+    char. Sizes are named as in Qwen2Config. lora_rank: 0 trains all of the model; lora_alpha: 0
     means twice the rank.
     """
 
