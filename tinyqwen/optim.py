@@ -1,6 +1,7 @@
 """AdamW, gradient clipping, and the learning-rate schedule."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class AdamW:
     part of it.
     """
 
+    gradient_ready = None  # for who shares gradients with others: called with a parameter's number
+
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         params = list(params)
         groups = params if params and isinstance(params[0], dict) else [{"params": params}]
@@ -78,8 +81,7 @@ class AdamW:
         What was in the old ones is copied, but for the gradients: they are empty.
         """
         dtype, size = self.params[0].dtype, self._spans[-1][1]
-        self._first, last = self._own(size)
-        own = last - self._first
+        own = sum(stop - start for start, stop in self._own(size))
         self._data, self._grad, m, v = (zeros(n, dtype) for n in (size, size, own, own))
         m[...], v[...] = self._m, self._v
         self._m, self._v = m, v
@@ -88,8 +90,8 @@ class AdamW:
         self._move_in()
 
     def _own(self, size):
-        """(start, stop) of the numbers, of `size`, whose m and v are kept here: all of them."""
-        return 0, size
+        """[(start, stop)] of the numbers, of `size`, whose m and v are kept here: all of them."""
+        return [(0, size)]
 
     def _view(self, flat, i):
         start, stop = self._spans[i]
@@ -122,20 +124,23 @@ class AdamW:
     def due(self):
         """Count a step; returns what `update` is to do for it.
 
-        A list of (start, stop, t, lr, betas, eps, weight_decay): numbers of the flat arrays, and
-        the settings of their `adamw_step`.
+        A list of (start, stop, shift, t, lr, betas, eps, weight_decay): numbers of the flat arrays,
+        by how much their moments come earlier in m and v, and the settings of their `adamw_step`.
         """
         self._move_in()
         for parameter, buffer in zip(self.params, self.gradient_buffers):
             if parameter.grad is not None and parameter.grad is not buffer:
                 buffer[...] = parameter.grad
-        runs, position = [], 0
-        for group in self.param_groups:
+        runs = []
+        for group, members in zip(self.param_groups, self._members()):
             settings = [group[name] for name in ("lr", "betas", "eps", "weight_decay")]
-            members = range(position, position + len(group["params"]))
-            position = members.stop
-            runs += [(*run, *settings) for run in self._runs(members)]
+            runs += [(start, stop, 0, t, *settings) for start, stop, t in self._runs(members)]
         return runs
+
+    def _members(self):
+        """For each group, the range of its parameters' numbers."""
+        ends = np.cumsum([len(group["params"]) for group in self.param_groups]).tolist()
+        return [range(start, stop) for start, stop in pairwise([0, *ends])]
 
     def _runs(self, members):
         """Neighbors that have gradients and equal t, as (start, stop, t) in the flat arrays."""
@@ -153,10 +158,10 @@ class AdamW:
 
     def update(self, runs):
         """`adamw_step` of the numbers in `runs`, a list as `due` gives it, or a part of one."""
-        for start, stop, *settings in runs:
+        for start, stop, shift, *settings in runs:
             for first in range(start, stop, PIECE):
                 piece = slice(first, min(first + PIECE, stop))
-                moments = slice(piece.start - self._first, piece.stop - self._first)
+                moments = slice(piece.start - shift, piece.stop - shift)
                 p, m, v = old = self._data[piece], self._m[moments], self._v[moments]
                 for array, new in zip(old, adamw_step(p, self._grad[piece], m, v, *settings)):
                     array[...] = new

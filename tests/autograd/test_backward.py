@@ -11,7 +11,7 @@ from tinyqwen import functional as F
 from tinyqwen.autograd import ops
 from tinyqwen.autograd.grad_mode import is_grad_enabled
 from tinyqwen.autograd.random import default_rng, seeded
-from tinyqwen.autograd.tape import topological_order
+from tinyqwen.autograd.tape import backpropagate, topological_order
 
 DEPTH = 35_000  # far more than Python has frames, and than the stack has room for in C
 
@@ -132,6 +132,24 @@ def test_only_leaves_get_a_grad():
     y = x * constant
     y.sum().backward()
     assert y.grad is None and constant.grad is None and x.grad is not None
+
+
+def test_a_gradient_is_handed_out_when_nothing_is_added_any_more():
+    """y = (((a + b) · b) · c) · c: c's is whole first; a is used once, b in two operations."""
+    a, b, c = leaf(2.0), leaf(3.0), leaf(5.0)
+    names, seen = {a: "a", b: "b", c: "c"}, []
+
+    @tq.primitive
+    def watched(x):
+        return x * 1.0, lambda g: (seen.append("watched") or g,)
+
+    y = watched((a + b) * b) * c * c
+    left = backpropagate(y, final=lambda leaf, g: seen.append((names[leaf], g.item())))
+    assert left == {}
+    assert seen[:2] == [("c", 2 * 15 * 5), "watched"]
+    assert sorted(seen[2:]) == [("a", 3 * 25), ("b", (2 + 2 * 3) * 25)]
+    unused = tq.Tensor(1.0, requires_grad=True)  # no operation has used it
+    assert backpropagate(unused, final=lambda *_: pytest.fail("never told")) == {unused: 1}
 
 
 def test_a_leaf_is_its_own_gradient():

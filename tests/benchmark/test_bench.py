@@ -189,10 +189,14 @@ def test_sides_that_disagree_are_not_timed():
 
 
 def test_a_projection_adds_the_wire_to_the_arithmetic():
-    """A step of 100 ms and 4 MB of gradients on 2 machines at 1 GB/s: 50 ms, and 4 on the wire."""
-    alone = {"parameters": 1_000_000, "step": 100.0}
-    two, *_ = subjects._projection(Network(bandwidth=1e9, latency=0.0), alone, "s")
-    assert two["ours"]["median"] == pytest.approx(54.0)
+    """A step of 90 ms and 4 MB of gradients, on 2 machines: 45 ms, of which 30 are backward.
+
+    At 1 GB/s the ring takes 4 ms, and hides half of that. At 0.04 GB/s it takes 100: 50 for the
+    gradients, of which 30 are hidden, and 50 for the new weights.
+    """
+    for bandwidth, step in ((1e9, 45 + 2), (4e7, 45 + 20 + 50)):
+        two, *_ = subjects._projection(Network(bandwidth, latency=0.0), 0.09, 4_000_000, "s")
+        assert two["ours"]["median"] == pytest.approx(step)
 
 
 @pytest.mark.slow
@@ -205,6 +209,18 @@ def test_cluster_counts_what_is_sent():
     nbytes = 4 * figures["parameters"]
     assert nbytes <= figures["sent"] < nbytes + 1000
     assert 0 < figures["communication"] < figures["step"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py")
+def test_a_simulated_network_has_the_figures_that_it_was_given():
+    """10 MB a second and 5 ms a message; half of the ring cannot be hidden."""
+    start = ["mpiexec", "-n", "2", sys.executable, "-m", "tinyqwen.benchmark.cluster", "xs", "0"]
+    figures = subjects._figures([*start, "1e7", "5e-3"])
+    assert figures["bandwidth"] == pytest.approx(1e7, rel=0.05)
+    assert figures["latency"] == pytest.approx(5e-3, rel=0.5)
+    ring = 4 * figures["parameters"] / 1e7 * 1e3
+    assert figures["communication"] > ring / 2
 
 
 def test_machine_is_named(monkeypatch):

@@ -90,6 +90,59 @@ def test_two_halves_add_up_to_a_whole(model, rng):
         assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
 
 
+class Sharing(AdamW):
+    """An optimizer that wants to be told."""
+
+    def gradient_ready(self, number):
+        pass
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_gradient_is_told_as_soon_as_it_is_there(model, threads, rng):
+    """Each once, whole, the last layer's before the first one's; and before the others are."""
+    ids = rng.integers(0, 50, (5, 9))
+    optimizer = Sharing(model.parameters())
+    told, seen = [], []
+    with DataParallel(model, threads, optimizer) as parallel:
+        out = optimizer.gradient_buffers
+        for _ in range(2):
+            told.clear()
+            seen.clear()
+            optimizer._grad[...] = np.nan
+
+            def ready(number):
+                told.append(number)
+                seen.append((out[number].copy(), np.isnan(optimizer._grad).any()))
+
+            parallel.gradients(rows(ids), optimizer.params, out, num_items=40, ready=ready)
+            assert sorted(told) == list(range(len(out)))
+            for number, (gradient, _) in zip(told, seen):
+                np.testing.assert_array_equal(gradient, out[number])
+            assert [others for _, others in seen] == [True] * (len(out) - 1) + [False]
+    names = [name for name, _ in model.named_parameters()]
+    order = [names[number] for number in told]
+    if threads == 1:
+        assert order[0] == "model.norm.weight" and order[-1] == "model.embed_tokens.weight"
+        layers = [name.split(".")[2] for name in order if ".layers." in name]
+        assert layers == sorted(layers, reverse=True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_news_that_are_lost_cost_nothing_but_time(model, rng, monkeypatch, lost):
+    ids = rng.integers(0, 50, (5, 9))
+    expected = gradients(model, ids, 3)
+    if lost:
+        monkeypatch.setattr(workers.News, "tell", lambda self, number: None)
+    optimizer, told = Sharing(model.parameters()), []
+    with DataParallel(model, 3, optimizer) as parallel:
+        loss = parallel.gradients(
+            *(rows(ids), optimizer.params, optimizer.gradient_buffers, 40), ready=told.append
+        )
+    assert loss == expected[0] and len(told) == len(optimizer.params)
+    for a, b in zip(optimizer.gradient_buffers, expected[1]):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_evaluation_is_a_mean_over_labels(model, rng):
     ids = rng.integers(0, 50, (4, 9))
     labels = ids.copy()

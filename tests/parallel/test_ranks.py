@@ -3,7 +3,8 @@
 import math
 import sys
 import threading
-from queue import Queue
+import time
+from queue import Empty, Queue
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from tinyqwen import nn
 from tinyqwen.optim import AdamW
-from tinyqwen.parallel import mpi
+from tinyqwen.parallel import mpi, sharded_optimizer
 from tinyqwen.parallel.mpi import Alone, Ranks
 from tinyqwen.parallel.sharded_optimizer import ShardedAdamW
 
@@ -49,17 +50,60 @@ class Comm:
             assert [len(part) for part in found] == into[1].tolist()
             into[0][...] = np.concatenate(found)
 
-    def Sendrecv(self, out, dest, recvbuf, source):
-        self._shared.queues[self.rank, dest].put(out.copy())
-        recvbuf[...] = self._shared.queues[source, self.rank].get(timeout=200)
+    def Isend(self, out, dest, tag):
+        self._shared.queues[self.rank, dest, tag].put(out.copy())
+        return Arrived()
+
+    def Irecv(self, into, source, tag):
+        return Arriving(into, self._shared.queues[source, self.rank, tag])
 
     def Abort(self, code):
         self.aborted = code
 
 
+class Arrived:
+    """A message that need not be waited for."""
+
+    def test(self, wait=0.0):
+        return True
+
+
+class Arriving(Arrived):
+    """One that is there once the queue has it."""
+
+    def __init__(self, into, queue):
+        self._into, self._queue = into, queue
+
+    def test(self, wait=0.0):
+        if self._queue:
+            try:
+                self._into[...] = self._queue.get(timeout=wait) if wait else self._queue.get(False)
+            except Empty:
+                return False
+            self._queue = None
+        return True
+
+
+class Request:
+    """MPI's functions on several messages."""
+
+    @staticmethod
+    def Testall(messages):
+        return all([message.test() for message in messages])
+
+    @staticmethod
+    def Waitany(messages):
+        until = time.monotonic() + 200
+        while time.monotonic() < until:
+            for message in messages:
+                if type(message) is Arriving and message.test(0.01):
+                    return
+
+
 def together(size, work, near=1):
     """[work(ranks)] of so many ranks; an exception stands for itself."""
-    queues = {(a, b): Queue() for a in range(size) for b in range(size)}
+    pairs = [(a, b) for a in range(size) for b in range(size)]
+    queues = {(*pair, tag): Queue() for pair in pairs for tag in range(8)}
     barrier = threading.Barrier(size)
     shared = SimpleNamespace(slots=[None] * size, barrier=barrier, queues=queues)
     results = [None] * size
@@ -67,7 +111,8 @@ def together(size, work, near=1):
     def run(rank):
         comm = Comm(rank, size, near, shared)
         try:
-            results[rank] = work(Ranks(SimpleNamespace(COMM_WORLD=comm, COMM_TYPE_SHARED="shared")))
+            mpi = SimpleNamespace(COMM_WORLD=comm, COMM_TYPE_SHARED="shared", Request=Request)
+            results[rank] = work(Ranks(mpi))
         except BaseException as error:
             results[rank] = error
 
@@ -197,11 +242,50 @@ def test_an_error_that_all_know_of_ends_nobody_else(fail, told):
 def test_what_is_summed_keeps_its_precision():
     def work(ranks):
         flat = np.full(4, 1 / 3)
-        ranks.reduce_scatter(flat)
-        ranks.all_gather(flat)
+        ranks.begin_reduce_scatter(flat, 0)
+        ranks.complete()
+        ranks.begin_all_gather(flat, 0)
+        ranks.complete()
         return flat.tolist()
 
     assert together(2, work) == [[2 / 3] * 4] * 2
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_many_sums_are_under_way_at_once(size, rng):
+    """Ranks that begin them and come by in orders of their own get the sums all the same."""
+    arrays = rng.integers(-9, 9, (4, size, 11)).astype(np.float64)
+
+    def work(ranks):
+        own = arrays[:, ranks.rank].copy()
+        for tag in np.random.default_rng(ranks.rank).permutation(4):
+            ranks.begin_reduce_scatter(own[tag], tag)
+            time.sleep(0.003 * ranks.rank)
+            ranks.advance()
+        ranks.complete()
+        first, last = ranks.bounds(11)
+        return own[:, first:last]
+
+    found = np.concatenate(together(size, work), axis=1)
+    np.testing.assert_array_equal(found, arrays.sum(1))
+
+
+def test_nobody_waits_before_it_is_asked_for():
+    """What the other one has not sent yet is not waited for, and no chunk is summed twice."""
+
+    def work(ranks):
+        flat, met = np.ones(4), ranks.everybody
+        if ranks.rank == 0:
+            ranks.begin_reduce_scatter(flat, 7)
+            ranks.advance()
+        met(None)  # rank 0 comes here although rank 1 has begun nothing
+        if ranks.rank == 1:
+            ranks.begin_reduce_scatter(flat, 7)
+        ranks.complete()
+        ranks.complete()
+        return flat.tolist()
+
+    assert together(2, work) == [[2, 2, 1, 1], [1, 1, 2, 2]]
 
 
 def test_what_is_sent_is_counted():
@@ -209,9 +293,11 @@ def test_what_is_sent_is_counted():
 
     def work(ranks):
         flat = np.ones(12, np.float32)
-        ranks.reduce_scatter(flat)
+        ranks.begin_reduce_scatter(flat, 0)
+        ranks.complete()
         after = ranks.sent
-        ranks.all_gather(flat)
+        ranks.begin_all_gather(flat, 0)
+        ranks.complete()
         return after, ranks.sent - after
 
     assert together(3, work) == [(2 * 4 * 4, 2 * 4 * 4)] * 3
@@ -270,6 +356,37 @@ def test_the_shared_out_optimizer_is_the_optimizer_of_the_sum(size, rng):
     ):
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_gradients_that_travel_early_are_summed_to_the_same_bits(size, rng, monkeypatch):
+    """Told at once, in any order, in part, or not at all; a bucket begins when it is complete."""
+    monkeypatch.setattr(sharded_optimizer, "SMALLEST", 5)
+    monkeypatch.setattr(sharded_optimizer, "MOST", 99)
+    own = rng.standard_normal((size, 13)).astype(np.float32) * 1e3
+
+    def work(ranks, told):
+        params = [nn.Parameter(np.zeros(shape, np.float32)) for shape in SIZES]
+        groups = [{"params": params[:1]}, {"params": params[1:]}]
+        optimizer = ShardedAdamW(groups, ranks, lr=0.1)
+        assert optimizer._buckets == [(0, 6), (6, 13)]
+        for _ in range(2):
+            for parameter, buffer in zip(params, optimizer.gradient_buffers):
+                parameter.grad = buffer
+            optimizer._grad[...] = own[ranks.rank]
+            for number in told:
+                before = ranks.sent
+                optimizer.gradient_ready(number)
+                complete = number == 0 or {1, 2} <= {*told[: told.index(number) + 1]}
+                assert (ranks.sent > before) >= complete
+            optimizer.clip_gradients(1.0)
+            optimizer.step()
+        return optimizer._data.tolist()
+
+    late = together(size, lambda ranks: work(ranks, []))
+    assert late[0] == late[-1]
+    for told in ([2, 1, 0], [0, 1, 2], [1], [2, 0]):
+        assert together(size, lambda ranks, told=told: work(ranks, told)) == late
 
 
 def test_a_norm_is_of_all_gradients():

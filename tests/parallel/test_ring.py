@@ -37,11 +37,13 @@ def test_everybody_gets_the_sum(size, length, rng):
 
     def work(rank, exchange):
         flat = arrays[rank].copy()
-        own = reduce_scatter(flat, rank, size, exchange)
+        for _ in reduce_scatter(flat, rank, size, exchange):
+            pass
+        own = flat[bounds[rank] : bounds[rank + 1]]
         assert np.array_equal(own, arrays.sum(0)[bounds[rank] : bounds[rank + 1]])
         others = np.full(length, np.nan)
         others[bounds[rank] : bounds[rank + 1]] = own
-        all_gather(others, rank, size, exchange)
+        assert len(list(all_gather(others, rank, size, exchange))) == size - 1
         return others
 
     for result in together(size, work):
@@ -51,13 +53,27 @@ def test_everybody_gets_the_sum(size, length, rng):
 def test_the_order_of_the_sum_is_fixed():
     """Chunk 0 of three ranks is (a₁ + a₂) + a₀: with 1e8 float32 rounding tells the order."""
     values = [np.float32(v) for v in (1.0, 1e8, -1e8)]
-    results = together(
-        3,
-        lambda rank, exchange: reduce_scatter(
-            np.full(3, values[rank], np.float32), rank, 3, exchange
-        ).copy(),
-    )
-    assert [r.item() for r in results] == [1.0, 0.0, 0.0]
+
+    def work(rank, exchange):
+        flat = np.full(3, values[rank], np.float32)
+        list(reduce_scatter(flat, rank, 3, exchange))
+        return flat[rank].item()
+
+    assert together(3, work) == [1.0, 0.0, 0.0]
+
+
+def test_a_sum_is_made_when_the_message_is_there():
+    """What `exchange` has returned is handed out, and nothing is read before it is time."""
+    flat, inbox = np.array([1.0, 2.0]), []
+
+    def exchange(out, into):
+        inbox.append(into)
+        return "on its way"
+
+    ring = reduce_scatter(flat, 0, 2, exchange)
+    assert next(ring) == "on its way" and flat.tolist() == [1.0, 2.0]
+    inbox[0][...] = 10.0  # now it arrives
+    assert list(ring) == [] and flat.tolist() == [11.0, 2.0]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

@@ -41,6 +41,28 @@ def test_a_task(start):
         assert worker.result() == [True, 2 * n * 0.1, 2, n]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_news_are_heard_before_the_end(kind):
+    """As many as there is room for; neither side waits for the other."""
+    news = workers.News()
+
+    def work(task, batch, count):
+        for number in range(count):
+            news.tell(number)
+
+    worker = kind(work, news)
+    assert news.heard() == []
+    for count in (3, 100_000):
+        worker.submit("", {}, count=count)
+        worker.result()
+        heard = []
+        while more := news.heard():
+            heard += more
+        assert heard == list(range(len(heard))) and len(heard) >= min(count, 10_000)
+    worker.close()
+    news.close()
+
+
 def test_arrays_arrive_as_they_were_sent(start):
     """Names, order, dtypes, shapes and entries; also of what does not lie in memory in a row."""
     batch = {

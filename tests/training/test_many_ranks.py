@@ -241,6 +241,38 @@ def test_a_loss_that_is_no_number_ends_all_ranks(tmp_path, text):
     assert process.returncode == 2 and told.count(sign) == 1 and "Traceback" not in told
 
 
+FAILS_HALFWAY = """
+import os, runpy
+from tinyqwen.parallel import sharded_optimizer
+
+sharded_optimizer.SMALLEST = 1  # so that there is more than one bucket
+ready, calls = sharded_optimizer.ShardedAdamW.gradient_ready, []
+
+def gradient_ready(self, number):
+    calls.append(number)
+    if len(calls) == 60 and os.environ["PMI_RANK"] == "1":
+        raise MemoryError("no room for more")
+    ready(self, number)
+
+sharded_optimizer.ShardedAdamW.gradient_ready = gradient_ready
+runpy.run_module("tinyqwen.train", run_name="__main__")
+"""
+
+
+@looks_at_proc
+@pytest.mark.parametrize("size", [16, 128])  # messages that are sent at once, and that wait
+def test_a_rank_that_fails_while_sums_are_under_way_ends_all(tmp_path, text, size):
+    folder, sign = tmp_path / "run", "no room for more"
+    arguments = ("--data", text, "--out", folder, *TINY, "--steps", 12, "--hidden-size", size)
+    process = subprocess.Popen(
+        [MPIEXEC, "-n", "2", sys.executable, "-c", FAILS_HALFWAY, *map(str, arguments)],
+        **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True},
+    )
+    told = ending(process, folder, sign)
+    assert process.returncode == 2 and told.count(sign) == 1 and "Traceback" not in told
+    assert steps_in(folder) < 12
+
+
 FULL_DISK = """
 import errno, os, runpy, sys
 from pathlib import Path

@@ -4,6 +4,8 @@ Sources: Linnainmaa (1970) for the reverse mode; Baydin et al. (2018), "Automati
 in machine learning: a survey", section 3.2.
 """
 
+from collections import Counter
+
 import numpy as np
 
 
@@ -59,6 +61,10 @@ def _parent_nodes(node):
     return [parent[0] for parent in node.parents if type(parent) is tuple]
 
 
+def _leaves(node):
+    return [p for p in node.parents if p is not None and type(p) is not tuple]
+
+
 class _Gradients:
     """Sums of gradients by edge, never written into an array that somebody else may hold.
 
@@ -84,10 +90,12 @@ def edge(tensor):
     return tensor if tensor._node is None else (tensor._node, tensor._index)
 
 
-def backpropagate(output, gradient=None, inputs=None):
+def backpropagate(output, gradient=None, inputs=None, final=None):
     """The reverse pass: {edge: gradient} of the leaves, and of `inputs` where given.
 
     A leaf's edge is the Tensor itself. `Tensor.backward` and `grad` are its two faces.
+    final: callable (leaf, gradient) for who cannot wait for the end: it gets the gradient of a leaf
+    as soon as nothing will be added to it any more, and what it got is not in the result.
     """
     if isinstance(output, (np.ndarray, np.generic)):
         raise TypeError("a gradient is an array: it has no gradient of its own, being on no tape")
@@ -113,11 +121,17 @@ def backpropagate(output, gradient=None, inputs=None):
     gradients.add(edge(output), gradient)
     wanted = {edge(tensor) for tensor in inputs or ()}
     order = topological_order(output._node, _parent_nodes) if output._node else []
+    uses = Counter(leaf for node in order for leaf in _leaves(node)) if final else None
     while order:
         node = order.pop()
         edges = [(node, index) for index in range(len(node.shapes))]
         incoming = [sums.get(e) if e in wanted else sums.pop(e, None) for e in edges]
         _apply_vjp(node, incoming, gradients)
+        if final:
+            for leaf in _leaves(node):
+                uses[leaf] -= 1
+                if not uses[leaf] and leaf in sums:
+                    final(leaf, sums.pop(leaf))
         node.vjp, node.parents = None, ()  # the tape is freed as we go
     return sums
 

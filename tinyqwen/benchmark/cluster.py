@@ -1,10 +1,12 @@
 """What `bench cluster` starts under mpiexec: steps of training, and what ranks say to each other.
 
     mpiexec -n 2 python -m tinyqwen.benchmark.cluster s 1.0       (size, seconds)
+    mpiexec -n 2 python -m tinyqwen.benchmark.cluster s 1.0 1.25e7 0.001      (bytes/s, latency)
 
-Rank 0 prints one line of JSON: milliseconds of a step, of these in communication (waiting for a
-slower rank included), bytes that a rank sends, and the machine's own "network": a message's latency
-and the bandwidth of large ones, measured before.
+The second line simulates a slow network between the ranks (`slow_network.py`). Rank 0 prints one
+line of JSON: milliseconds of a step, of these in communication (waiting for a slower rank
+included), bytes that a rank sends, and the machine's own "network": a message's latency and the
+bandwidth of large ones, measured before.
 """
 
 import json
@@ -14,14 +16,17 @@ from statistics import median
 
 import numpy as np
 
+from tinyqwen.analysis.cluster import Network
 from tinyqwen.autograd.random import manual_seed
 from tinyqwen.benchmark.sizes import SIZES, auto, batch_for
+from tinyqwen.benchmark.slow_network import SlowRanks
 from tinyqwen.models import auto as models
 from tinyqwen.optim import AdamW, decay_groups
 from tinyqwen.parallel.data_parallel import DataParallel, clipped_gradients
 from tinyqwen.parallel.mpi import ranks
 from tinyqwen.parallel.sharded_optimizer import ShardedAdamW
 
+CALLS = ("everybody", "begin_reduce_scatter", "begin_all_gather", "advance", "complete")
 SMALL, LARGE = 2, 1 << 20  # numbers in a message: one that costs its latency, one its length
 
 
@@ -33,7 +38,7 @@ class Clocked:
 
     def __getattr__(self, name):
         value = getattr(self._group, name)
-        if name not in ("everybody", "reduce_scatter", "all_gather"):
+        if name not in CALLS:
             return value
 
         def timed(*arguments):
@@ -59,16 +64,19 @@ def network(group, repeats=20):
         for _ in range(repeats):
             group.everybody(None)
             start = time.perf_counter()
-            group.all_gather(flat)
+            group.begin_all_gather(flat, 0)
+            group.complete()
             turns.append((time.perf_counter() - start) / max(1, group.size - 1))
         times.append(median(turns))
     latency = times[0]
     return latency, 4 * (LARGE - SMALL) / max(times[1] - latency, 1e-9)
 
 
-def measure(size, seconds):
-    """The figures of this rank, a dict for JSON."""
+def measure(size, seconds, slow=None):
+    """The figures of this rank, a dict for JSON.  slow: the `Network` to simulate, if any."""
     group = ranks()
+    if slow:
+        group = SlowRanks(group._mpi, slow)
     latency, bandwidth = network(group)
     clocked = Clocked(group)
     manual_seed(0)
@@ -98,6 +106,7 @@ def measure(size, seconds):
 
 
 if __name__ == "__main__":
-    figures = measure(sys.argv[1], float(sys.argv[2]))
+    size, seconds, *slow = sys.argv[1:]
+    figures = measure(size, float(seconds), Network(*map(float, slow)) if slow else None)
     if figures["rank"] == 0:
         print(json.dumps(figures), flush=True)

@@ -18,7 +18,7 @@ from shutil import which
 from statistics import median
 
 from tinyqwen.analysis.budget import parameter_counts
-from tinyqwen.analysis.cluster import Network, ring_seconds, step_seconds
+from tinyqwen.analysis.cluster import Network, ring_seconds
 from tinyqwen.benchmark.operations import NAMES
 from tinyqwen.benchmark.random_checkpoint import write_random_checkpoint
 from tinyqwen.benchmark.rows import row, spread
@@ -245,7 +245,9 @@ def cluster(settings):
     """A step shared out to 1 to 4 ranks of this machine, and what a network would make of it.
 
     The model of `analysis/cluster.py` stands beside what was measured: communication takes as long
-    as the ring's messages do, at the latency and bandwidth that ranks here were found to have.
+    as the ring's messages do, at the latency and bandwidth that ranks here were found to have. Two
+    ranks are measured once more with the given network between them, simulated, and the model of a
+    backward pass that hides the first half of the ring stands beside that.
     """
     launcher = which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if launcher is None or find_spec("mpi4py") is None:
@@ -254,11 +256,17 @@ def cluster(settings):
         )
     size = settings.size_or("s")
     command = [sys.executable, "-m", "tinyqwen.benchmark.cluster", size, str(settings.seconds)]
-    alone = None
+
+    def measured(ranks, *network):
+        start = [launcher, "-n", str(ranks), *command, *map(str, network)]
+        return [_figures(start) for _ in range(settings.rounds)]
+
+    steps, nbytes = {}, 0
     for ranks in (1, 2, 3, 4):
-        rounds = [_figures([launcher, "-n", str(ranks), *command]) for _ in range(settings.rounds)]
+        rounds = measured(ranks)
         first = rounds[0]
-        alone, nbytes = alone or first, 4 * first["parameters"]
+        nbytes = 4 * first["parameters"]
+        steps[ranks] = median(r["step"] for r in rounds)
         share = median(r["communication"] / r["step"] for r in rounds)
         here = Network(median(r["bandwidth"] for r in rounds), median(r["latency"] for r in rounds))
         note = (
@@ -267,7 +275,12 @@ def cluster(settings):
         )
         times = {"ours": [r["step"] for r in rounds]}
         yield row("cluster", f"step at {size}, {ranks} ranks here", "ms", times, note=note)
-    yield from _projection(settings.network, alone, size)
+    slow = measured(2, *settings.network)
+    model = steps[2] + 1e3 * _waiting(settings.network, nbytes, 2, steps[2] / 1e3)[0]
+    times = {"ours": [r["step"] for r in slow]}
+    name = f"step at {size}, 2 ranks here, the network simulated"
+    yield row("cluster", name, "ms", times, note=f"by the model {model:.2f} ms")
+    yield from _projection(settings.network, steps[1] / 1e3, nbytes, size)
 
 
 def _figures(command):
@@ -277,13 +290,25 @@ def _figures(command):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _projection(network, alone, size):
-    """What machines like this one would take, one rank each, over a given network."""
-    nbytes, seconds = 4 * alone["parameters"], alone["step"] / 1e3
+def _waiting(network, nbytes, ranks, arithmetic):
+    """Seconds that a rank waits for the ring, and how long the ring takes.
+
+    Gradients are summed while the backward pass, two thirds of the arithmetic, still runs; new
+    weights, the ring's other half, can only be sent after it.
+    """
+    ring = ring_seconds(nbytes, ranks, *network)
+    return ring / 2 + max(0.0, ring / 2 - 2 / 3 * arithmetic), ring
+
+
+def _projection(network, alone, nbytes, size):
+    """What machines like this one would take, one rank each, over a given network.
+
+    alone: seconds of a step on one of them; nbytes: of the gradients.
+    """
     for ranks in (2, 4, 8, 16):
-        parts = step_seconds(1.0, nbytes, ranks, 1 / seconds, *network)
-        note = f"of these {1e3 * parts['communication']:.2f} ms on the wire"
-        times = {"ours": [1e3 * sum(parts.values())]}
+        waiting, ring = _waiting(network, nbytes, ranks, alone / ranks)
+        note = f"of these {1e3 * waiting:.2f} ms of waiting; {1e3 * ring:.2f} ms on the wire"
+        times = {"ours": [1e3 * (alone / ranks + waiting)]}
         yield row("cluster", f"step at {size}, {ranks} machines, projected", "ms", times, note=note)
 
 

@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from tinyqwen.autograd.grad_mode import no_grad
 from tinyqwen.autograd.random import default_rng, seeded
-from tinyqwen.autograd.tensor import grad
+from tinyqwen.autograd.tape import backpropagate
 from tinyqwen.parallel.mpi import Alone
 from tinyqwen.parallel.resources import default_threads, is_shared, keep_memory, shared_zeros
-from tinyqwen.parallel.workers import start_worker
+from tinyqwen.parallel.workers import News, start_worker
 
 
 class Objective:
@@ -82,15 +82,18 @@ class DataParallel:
         self._seen = [(p, p.data, p.requires_grad) for p in parameters]
         self._trained = [p for p in parameters if p.requires_grad]
         self._workers, self._gradients = [], []
+        self._news = News() if self.threads > 1 and optimizer and optimizer.gradient_ready else None
         for _ in range(self.threads - 1):
             gradients = [_shared_like(parameter) for parameter in self._trained]
-            self._workers.append(start_worker(self._work_into(gradients)))
+            self._workers.append(start_worker(self._work_into(gradients), self._news))
             self._gradients.append(gradients)
 
     def _stop(self):
         for worker in self._workers[::-1]:  # the later ones hold the earlier ones' pipes open
             worker.close()
         self._workers = []
+        if self._news:
+            self._news.close()
 
     def _start_again_if_changed(self):
         """Workers cannot see that a parameter got another array (an optimizer's), or was frozen."""
@@ -115,19 +118,32 @@ class DataParallel:
         def work(job, batch, training, **options):
             if self.model.training != training:
                 self.model.train(training)
-            if job != "differentiate":
-                return getattr(self, f"_{job}")(batch, **options)
-            loss, found = self._differentiate(batch, **options)
-            for home, gradient in zip(gradients, found):
-                home[...] = 0 if gradient is None else gradient
-            return loss
+            if job == "differentiate":
+                options["final"] = bring_home
+            return getattr(self, f"_{job}")(batch, **options)
+
+        def bring_home(i, gradient):
+            gradients[i][...] = 0 if gradient is None else gradient
+            if self._news:
+                self._news.tell(i)
 
         return work
 
-    def _differentiate(self, batch, num_items, seed):
+    def _differentiate(self, batch, num_items, seed, final):
+        """The loss; final(i, gradient or None) is called once for each trained parameter."""
+        left = {parameter: i for i, parameter in enumerate(self._trained)}
+
+        def told(leaf, gradient):
+            if leaf in left:
+                final(left.pop(leaf), gradient)
+
         with seeded(seed):
             loss = self.objective.loss(self.model, batch, num_items)
-            return loss.item(), grad(loss, self._trained)
+            value = loss.item()
+            sums = backpropagate(loss, final=told)
+        for parameter, i in left.items():
+            final(i, sums.get(parameter))
+        return value
 
     def _measure(self, batch):
         with no_grad():
@@ -158,25 +174,49 @@ class DataParallel:
             raise errors[0]
         return [own, *others]
 
-    def gradients(self, batch, params, out, num_items, seed=(), add=False):
+    def gradients(self, batch, params, out, num_items, seed=(), add=False, ready=None):
         """Loss of a batch; its gradients are written to `out`, or added to what is there.
 
         batch: {name: array (B, …)}; params: the model's Parameters; out: an array for each of them.
         num_items: what losses and gradients are divided by, as the objective counts it.
         seed: integers for this step's random numbers (dropout); each part appends its own.
-        Returns the loss as a float.
+        ready: called with the place of a parameter in params as soon as its gradient is in `out`,
+        while others are still computed. Returns the loss as a float.
         """
         self._start_again_if_changed()
         batches = split_rows(batch, self.threads)
         options = [{"num_items": num_items, "seed": [*seed, i]} for i in range(len(batches))]
-        (loss, own), *losses = self._together("differentiate", batches, options)
-        columns = zip(own, *self._gradients[: len(losses)])
-        found = {id(p): gradients for p, gradients in zip(self._trained, columns)}
-        for parameter, total in zip(params, out):
+        numbers = {id(p): i for i, p in enumerate(self._trained)}
+        places = {numbers[id(p)]: place for place, p in enumerate(params)}
+        own, missing = {}, dict.fromkeys(places, len(batches))
+        others = self._gradients[: len(batches) - 1]
+
+        def final(i, gradient):
+            own[i] = gradient
+            for told in (i, *self._heard()):
+                if told in missing:
+                    missing[told] -= 1
+                    if not missing[told]:
+                        finish(told)
+
+        def finish(i):
+            del missing[i]
+            total = out[places[i]]
             parts = [total] if add else []
-            parts += [part for part in found[id(parameter)] if part is not None]
+            parts += [part for part in (own.pop(i), *(g[i] for g in others)) if part is not None]
             _add_up(parts, total)
-        return loss + sum(losses)
+            if ready:
+                ready(places[i])
+
+        self._heard()  # nothing that a step left behind which failed
+        options[0]["final"] = final
+        losses = self._together("differentiate", batches, options)
+        for i in list(missing):
+            finish(i)
+        return sum(losses)
+
+    def _heard(self):
+        return self._news.heard() if self._news else ()
 
     def training_step(self, batch, max_norm=math.inf):
         """One update by a batch: its gradients, clipped to max_norm, then the optimizer's step.
@@ -250,6 +290,7 @@ def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()
     def own_loss():
         loss = 0.0
         for i, batch in enumerate(batches):
+            last = i == len(batches) - 1
             loss += parallel.gradients(
                 batch if isinstance(batch, dict) else {"input_ids": batch, "labels": batch},
                 optimizer.params,
@@ -257,11 +298,17 @@ def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=()
                 num_items=num_items,
                 seed=(*seed, i),
                 add=i > 0,
+                ready=optimizer.gradient_ready if last else None,
             )
         return loss
 
     ranks = ranks or Alone()
-    loss = sum(ranks.everybody(ranks.together(own_loss)))
+    try:
+        loss = sum(ranks.everybody(ranks.together(own_loss)))
+    except (Exception, SystemExit):  # on all ranks
+        if optimizer.gradient_ready:
+            optimizer.sum_gradients()  # MPI does not end while a message is under way
+        raise
     for parameter, gradient in zip(optimizer.params, optimizer.gradient_buffers):
         parameter.grad = gradient
     return loss, optimizer.clip_gradients(max_norm)

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +78,21 @@ class Alone:
     def refuse_differences(self, facts):
         """Raise ValueError, naming it, if a fact is not the same on all ranks.  facts: a dict"""
 
-    def reduce_scatter(self, flat):
-        """Sum an array over all ranks; each gets the sum of its share, a view of `flat`."""
-        return flat
+    def begin_reduce_scatter(self, flat, tag):
+        """Begin to sum an array over all ranks, each of which gets the sum of its share, in place.
 
-    def all_gather(self, flat):
-        """Fill `flat`, of which each rank has its share, with the others' shares."""
+        Leave the array alone until `complete` returns. tag: its number, the same on all ranks, by
+        which it is told from others that are under way.
+        """
+
+    def begin_all_gather(self, flat, tag):
+        """Begin to fill `flat`, of which each rank has its share, with the others' shares."""
+
+    def advance(self):
+        """Let what was begun go on, as far as it can without waiting."""
+
+    def complete(self):
+        """Wait until all that was begun is done."""
 
     def collect(self, share, length):
         """The shares of all, one array of that length, on rank 0; an empty one elsewhere."""
@@ -102,6 +112,7 @@ class Ranks(Alone):
         self.rank, self.size, self.sent = self._comm.rank, self._comm.size, 0
         self._near = self._comm.Split_type(mpi.COMM_TYPE_SHARED).size  # on this machine
         self._known = False  # whether the others have heard of what failed
+        self._under_way = []  # rings, each with the messages that it waits for
 
     def threads(self, wanted=0):
         return wanted or max(1, default_threads() // self._near)
@@ -156,16 +167,40 @@ class Ranks(Alone):
                         "ranks with the same command, code and data"
                     )
 
-    def _exchange(self, out, into):
+    def begin_reduce_scatter(self, flat, tag):
+        self._begin(reduce_scatter, flat, tag)
+
+    def begin_all_gather(self, flat, tag):
+        self._begin(all_gather, flat, tag)
+
+    def _begin(self, ring, flat, tag):
+        exchange = partial(self._exchange, tag)
+        self._under_way.append((ring(flat, self.rank, self.size, exchange), []))
+        self.advance()
+
+    def _exchange(self, tag, out, into):
         after, before = (self.rank + 1) % self.size, (self.rank - 1) % self.size
-        self._comm.Sendrecv(out, dest=after, recvbuf=into, source=before)
         self.sent += out.nbytes
+        return [self._comm.Irecv(into, before, tag), self._comm.Isend(out, after, tag)]
 
-    def reduce_scatter(self, flat):
-        return reduce_scatter(flat, self.rank, self.size, self._exchange)
+    def _arrived(self, messages):
+        return self._mpi.Request.Testall(messages)
 
-    def all_gather(self, flat):
-        all_gather(flat, self.rank, self.size, self._exchange)
+    def _wait_for_any(self, messages):
+        self._mpi.Request.Waitany(messages)
+
+    def advance(self):
+        for ring, messages in self._under_way:
+            while self._arrived(messages):
+                messages[:] = next(ring, ())
+                if not messages:
+                    break
+        self._under_way = [(ring, messages) for ring, messages in self._under_way if messages]
+
+    def complete(self):
+        while self._under_way:
+            self._wait_for_any([message for _, some in self._under_way for message in some])
+            self.advance()
 
     def collect(self, share, length):
         counts = np.diff(chunk_bounds(length, self.size))

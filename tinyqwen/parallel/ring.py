@@ -51,24 +51,28 @@ def all_gather_step(rank, size, step):
 def reduce_scatter(flat, rank, size, exchange):
     """Sum a flat array over all ranks; each gets the sum of its own chunk, in place.
 
-    exchange: callable (array to send to the next rank, array to be filled from the last one).
-    Returns the chunk, a view of `flat`. The other chunks hold what passed through: partial sums.
+    exchange: callable (array to send to the next rank, array to be filled from the last one). It
+    may return before that is done: this is a generator, which yields what exchange has returned,
+    and is to be resumed when the message is there. So a rank can compute while numbers travel.
+    The other chunks hold what passed through: partial sums.
     """
     bounds = chunk_bounds(len(flat), size)
     arrived = np.empty(bounds[1], flat.dtype)  # no chunk is longer than the first
     for step in range(size - 1):
         sent, received = reduce_scatter_step(rank, size, step)
         into = flat[bounds[received] : bounds[received + 1]]
-        exchange(flat[bounds[sent] : bounds[sent + 1]], arrived[: len(into)])
+        yield exchange(flat[bounds[sent] : bounds[sent + 1]], arrived[: len(into)])
         into += arrived[: len(into)]
-    return flat[bounds[rank] : bounds[rank + 1]]
 
 
 def all_gather(flat, rank, size, exchange):
-    """Fill a flat array, of which each rank holds its own chunk, with the others', in place."""
+    """Fill a flat array, of which each rank holds its own chunk, with the others', in place.
+
+    A generator, as `reduce_scatter` is.
+    """
     bounds = chunk_bounds(len(flat), size)
     for step in range(size - 1):
         sent, received = all_gather_step(rank, size, step)
-        exchange(
+        yield exchange(
             flat[bounds[sent] : bounds[sent + 1]], flat[bounds[received] : bounds[received + 1]]
         )

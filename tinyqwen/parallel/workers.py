@@ -25,19 +25,46 @@ FORK = sys.platform == "linux"
 ERRORS = {kind.__name__: kind for kind in (ValueError, TypeError, MemoryError)}
 
 
-def start_worker(work):
+def start_worker(work, news=None):
     """A worker that calls work(task, batch, **options) -> what JSON can say.
 
     task: a name; batch: a dict of arrays; options: what JSON can say. `submit` takes these and
     returns at once; `result` waits, returns what work did, and raises what work raised.
+    news: the `News` that work tells, if any.
     """
-    return (ForkedWorker if FORK else ThreadWorker)(work)
+    return (ForkedWorker if FORK else ThreadWorker)(work, news)
+
+
+class News:
+    """Numbers that workers tell this process while they compute. Nobody waits for anybody."""
+
+    def __init__(self):
+        self._read, self.write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self.write, False)
+
+    def tell(self, number):
+        """Called in a worker; a number for which there is no room is lost."""
+        with suppress(BlockingIOError):
+            os.write(self.write, number.to_bytes(4, sys.byteorder))
+
+    def heard(self):
+        """What has been told since the last call, a list."""
+        try:
+            return np.frombuffer(os.read(self._read, 1 << 16), np.int32).tolist()
+        except BlockingIOError:
+            return []
+
+    def close(self):
+        """Nothing more is told or heard."""
+        os.close(self._read)
+        os.close(self.write)
 
 
 class ThreadWorker:
     """A worker in a thread of this process."""
 
-    def __init__(self, work):
+    def __init__(self, work, news=None):
         self._work, self._pool = work, ThreadPoolExecutor(1)
 
     def submit(self, task, batch, **options):
@@ -56,7 +83,7 @@ class ThreadWorker:
 class ForkedWorker:
     """A worker in a process of its own, which ends with this one, however that ends."""
 
-    def __init__(self, work):
+    def __init__(self, work, news=None):
         # Else the tokenizers library, in the child, warns that it was forked.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         self._connection, theirs = Pipe()
@@ -64,7 +91,7 @@ class ForkedWorker:
         if self._pid == 0:
             try:
                 self._connection.close()  # else the end of the parent is none for us
-                _serve(theirs, work)
+                _serve(theirs, work, {theirs.fileno(), *([news.write] if news else [])})
             finally:
                 os._exit(0)  # nothing of what the parent has planned for its own end
         theirs.close()
@@ -106,12 +133,12 @@ class ForkedWorker:
         os.waitpid(self._pid, 0)
 
 
-def _serve(connection, work):
-    """The life of a forked process."""
+def _serve(connection, work, files):
+    """The life of a forked process, which keeps these files open and no others."""
     for signum in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, whose end ends this one
         signal.signal(signum, signal.SIG_IGN)
     gc.freeze()  # what was the parent's is not ours to tidy up
-    _close_all_but(connection.fileno())  # the lock on the run's folder for one
+    _close_all_but(files)  # the lock on the run's folder for one
     with suppress(EOFError, ConnectionError):
         while True:
             task, form, options = json.loads(connection.recv_bytes())
@@ -130,6 +157,6 @@ def _serve(connection, work):
 def _close_all_but(kept):
     """Close the files that this process has inherited, but for the standard ones and `kept`."""
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != kept:
+        if int(name) > 2 and int(name) not in kept:
             with suppress(OSError):  # the folder's own, which is closed by now
                 os.close(int(name))

@@ -170,6 +170,32 @@ def pipeline(stages, micro_batches):
     return fig
 
 
+def timelines(steps):
+    """What a rank computes in a step, and what is on the wire meanwhile, for several ways to do it.
+
+    steps: {name: {"computed": [(what, start, end)], "sent": [(what, start, end)]}}, in one unit of
+    time; `what` begins with "forward", "backward", "sum", "update" or "weights".
+    """
+    colors = {"forward": BLUE, "backward": GREEN, "sum": ORANGE, "update": GRAY, "weights": PURPLE}
+    last = max(end for step in steps.values() for row in step.values() for _, _, end in row)
+    with style():
+        fig, axes = figure(len(steps), 1, size=(9.4, 1.55 * len(steps) + 0.3), sharex=True)
+        for ax, (name, step) in zip(axes, steps.items()):
+            for place, row in enumerate(step.values()):
+                for what, start, end in row:
+                    color = colors[what.split()[0]]
+                    ax.barh(place, end - start, left=start, height=0.8, color=color, edgecolor="w")
+            ends = [row[-1][2] for row in step.values()]
+            ax.axvline(max(ends), color=GRAY, linestyle="--", linewidth=1)
+            ax.set(title=name, xlim=(0, 1.01 * last), ylim=(len(step) - 0.5, -0.5))
+            ax.set_yticks(range(len(step)), list(step))
+            ax.tick_params(axis="y", length=0)
+        axes[-1].set_xlabel("time (one layer's backward pass is 1)")
+        handles = [_patch(color, part) for part, color in colors.items()]
+        axes[0].legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    return fig
+
+
 def shares(parts, ranks):
     """What a step's time is spent on, for several numbers of ranks; above each bar, the seconds.
 
