@@ -114,6 +114,7 @@ def test_bad_input_is_told_once(tmp_path, text):
     done = train(2, *arguments, status=2)
     assert done.stderr.count("a batch of 1 rows cannot be shared out to 2 ranks") == 1
     assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()  # so that the advice can be followed
 
 
 def test_ranks_with_other_settings_are_refused(tmp_path, text):

@@ -1,7 +1,7 @@
 """A cluster in one process: its ranks take turns, so that one can look at what each of them holds.
 
 For learning, and as a referee: the arithmetic is that of `mpi.py` and `sharded_optimizer.py`, chunk
-by chunk and in the same order, with lists in place of a network.
+by chunk around the same ring, with lists in place of a network, and all gradients in one bucket.
 """
 
 from itertools import pairwise

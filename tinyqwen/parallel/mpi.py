@@ -56,10 +56,13 @@ class Alone:
         """(start, stop) of this rank's share of `length` things."""
         return 0, length
 
+    def refuse_few(self, rows):
+        """Raise ValueError if a batch of so many rows has not one for each rank."""
+
     def rows(self, batch):
         """This rank's rows of a batch, {name: array (B, …)}; shares differ by at most one row.
 
-        Raises ValueError if there are fewer rows than ranks.
+        Raises what `refuse_few` does.
         """
         return batch
 
@@ -121,14 +124,17 @@ class Ranks(Alone):
         bounds = chunk_bounds(length, self.size)
         return bounds[self.rank], bounds[self.rank + 1]
 
-    def rows(self, batch):
-        rows = len(next(iter(batch.values())))
+    def refuse_few(self, rows):
         if rows < self.size:
             self._known = True  # all of them have the same batch
             raise ValueError(
                 f"a batch of {rows} rows cannot be shared out to {self.size} ranks; "
                 "raise --batch-size, or start fewer"
             )
+
+    def rows(self, batch):
+        rows = len(next(iter(batch.values())))
+        self.refuse_few(rows)
         first, last = self.bounds(rows)
         return {name: array[first:last] for name, array in batch.items()}
 

@@ -89,6 +89,7 @@ class Trainer:
         facts = {"code": code_digest(), **asdict(self.config)}
         del facts["threads"]  # as many as each machine has
         self.ranks.refuse_differences(facts)
+        self.ranks.refuse_few(self.config.batch_size * self.config.grad_accumulation)
         first = self.ranks.rank == 0
         self.ranks.together(self._enter if first else _nothing)
         self.ranks.together(_nothing if first else self._join)
