@@ -73,6 +73,13 @@ def test_losses_are_those_of_one_process(runs, ranks):
     np.testing.assert_allclose(validation(runs[ranks]), validation(runs[0]), rtol=2e-5)
 
 
+@pytest.mark.parametrize("more", [("--threads", 2), ("--batch-size", 2, "--grad-accumulation", 3)])
+def test_each_rank_may_have_cores_or_batches_of_its_own(runs, text, tmp_path, more):
+    """Six rows, three for each rank: on two cores, or one after the other."""
+    train(2, "--data", text, "--out", tmp_path / "run", "--steps", 8, *TINY, *more)
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(runs[0]), rtol=2e-5)
+
+
 def test_the_same_ranks_give_the_same_bits(runs, text, tmp_path):
     train(2, "--data", text, "--out", tmp_path / "again", "--steps", 8, *TINY)
     assert_same_bits(runs[2], tmp_path / "again")

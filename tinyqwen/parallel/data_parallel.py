@@ -208,7 +208,7 @@ class DataParallel:
             if ready:
                 ready(places[i])
 
-        self._heard()  # nothing that a step left behind which failed
+        self._heard()  # what was told last time after this process had done its part
         options[0]["final"] = final
         losses = self._together("differentiate", batches, options)
         for i in list(missing):
