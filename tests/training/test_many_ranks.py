@@ -38,6 +38,12 @@ def train(ranks, *arguments, status=0):
     return done
 
 
+@pytest.fixture
+def apart(monkeypatch):
+    """MPICH takes each rank for a machine of its own, so gradients travel early, by TCP."""
+    monkeypatch.setenv("MPIR_CVAR_NOLOCAL", "1")
+
+
 def losses(folder):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
@@ -59,10 +65,11 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(text, tmp_path_factory):
-    """{ranks: folder} of the same run by 1, 2 and 4 ranks."""
+    """{ranks: folder} of the same run by 1, 2 and 4 ranks, each on one core."""
     folder = tmp_path_factory.mktemp("runs")
     for ranks in (0, 2, 4):
-        train(ranks, "--data", text, "--out", folder / str(ranks), "--steps", 8, *TINY)
+        more = ("--out", folder / str(ranks), "--steps", 8, *TINY, "--threads", 1)
+        train(ranks, "--data", text, *more)
     return {ranks: folder / str(ranks) for ranks in (0, 2, 4)}
 
 
@@ -74,15 +81,27 @@ def test_losses_are_those_of_one_process(runs, ranks):
 
 
 @pytest.mark.parametrize("more", [("--threads", 2), ("--batch-size", 2, "--grad-accumulation", 3)])
-def test_each_rank_may_have_cores_or_batches_of_its_own(runs, text, tmp_path, more):
+def test_each_rank_may_have_cores_or_batches_of_its_own(runs, text, tmp_path, apart, more):
     """Six rows, three for each rank: on two cores, or one after the other."""
     train(2, "--data", text, "--out", tmp_path / "run", "--steps", 8, *TINY, *more)
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(runs[0]), rtol=2e-5)
 
 
 def test_the_same_ranks_give_the_same_bits(runs, text, tmp_path):
-    train(2, "--data", text, "--out", tmp_path / "again", "--steps", 8, *TINY)
+    arguments = ("--data", text, "--out", tmp_path / "again", "--steps", 8, *TINY)
+    train(2, *arguments, "--threads", 1)
     assert_same_bits(runs[2], tmp_path / "again")
+
+
+def test_ranks_of_other_machines_give_the_same_bits(text, tmp_path, request):
+    """Gradients that travel early, in several buckets, and those that do not."""
+    wide = ("--hidden-size", 128, "--intermediate-size", 384, "--num-hidden-layers", 2)
+    for place in ("near", "far"):
+        if place == "far":
+            request.getfixturevalue("apart")
+        out = ("--data", text, "--out", tmp_path / place, "--steps", 5)
+        train(3, *out, *TINY, *wide, "--threads", 1)
+    assert_same_bits(tmp_path / "near", tmp_path / "far")
 
 
 def assert_same_bits(one, other):
@@ -223,7 +242,7 @@ def ending(process, folder, sign=None):
 
 @looks_at_proc
 @pytest.mark.parametrize("kind", ["interrupt", "terminate", "a rank is killed"])
-def test_all_ranks_end_together(tmp_path, text, kind):
+def test_all_ranks_end_together(tmp_path, text, apart, kind):
     folder = tmp_path / "run"
     process = start("--data", text, "--out", folder, "--steps", 100_000, *TINY)
     wait_for(process, folder, 6)
@@ -269,7 +288,7 @@ runpy.run_module("tinyqwen.train", run_name="__main__")
 
 @looks_at_proc
 @pytest.mark.parametrize("size", [16, 128])  # messages that are sent at once, and that wait
-def test_a_rank_that_fails_while_sums_are_under_way_ends_all(tmp_path, text, size):
+def test_a_rank_that_fails_while_sums_are_under_way_ends_all(tmp_path, text, apart, size):
     folder, sign = tmp_path / "run", "no room for more"
     arguments = ("--data", text, "--out", folder, *TINY, "--steps", 12, "--hidden-size", size)
     process = subprocess.Popen(
@@ -318,7 +337,7 @@ def test_a_full_disk_ends_all_ranks(tmp_path, text):
     "kills",
     [pytest.param(3, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.nightly)],
 )
-def test_a_rank_is_killed_again_and_again(text, tmp_path, kills):
+def test_a_rank_is_killed_again_and_again(text, tmp_path, apart, kills):
     """Any of the two, at any moment; resumed each time, the run ends with the same bits."""
     random, steps = np.random.default_rng(kills), 15 * kills
     whole, folder = tmp_path / "whole", tmp_path / "run"

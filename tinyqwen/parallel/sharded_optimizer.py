@@ -37,13 +37,18 @@ class ShardedAdamW(AdamW):
     """AdamW whose numbers are shared out over `ranks`; the rest of it is as in AdamW.
 
     Gradients travel in buckets, parameters that are neighbors, and each rank has a share of every
-    bucket. A bucket begins its way as soon as the gradients in it are final (`gradient_ready`),
-    while the backward pass goes on with the layers below (Li et al. 2020, "PyTorch Distributed",
-    section 3.2.3). What is added to what does not depend on when that was.
+    bucket. Between machines a bucket begins its way as soon as the gradients in it are final
+    (`gradient_ready`), while the backward pass goes on with the layers below (Li et al. 2020,
+    "PyTorch Distributed", section 3.2.3). What is added to what does not depend on when that was.
+
+    Measured at config s with a network that is simulated (`bench cluster`): a step of two ranks is
+    shorter by 20% at 100 Mbit/s and by 3% at 1 Gbit/s. Within one machine it was longer by 1 to 2%.
     """
 
     def __init__(self, params, ranks, **settings):
         self._ranks = ranks
+        if ranks.near == ranks.size:
+            self.gradient_ready = None
         super().__init__(params, **settings)
 
     def _own(self, size):

@@ -18,12 +18,11 @@ def same_losses(runs):
             above.plot(steps, losses, linewidth=width, color=color, label=name)
         above.set(xlabel="step", ylabel="loss (nats per token)", title="the losses")
         above.legend(loc="upper right")
-        for (name, losses), color in zip(others, PALETTE[1:]):
+        for (_, losses), color in zip(others, PALETTE[1:]):
             apart = [abs(a - b) or None for a, b in zip(losses, first)]
-            below.plot(steps, apart, ".", color=color, label=name)
+            below.plot(steps, apart, ".", color=color)
         below.set(yscale="log", xlabel="step", title="how far from one rank's")
         below.set_ylabel("difference (nats per token)")
-        below.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0)
     return fig
 
 
