@@ -191,7 +191,7 @@ class DataParallel:
         own, missing = {}, dict.fromkeys(places, len(batches))
         others = self._gradients[: len(batches) - 1]
 
-        def final(i, gradient):
+        def final(i, gradient):  # of this process's part; the workers tell theirs
             own[i] = gradient
             for told in (i, *self._heard()):
                 if told in missing:
@@ -199,7 +199,7 @@ class DataParallel:
                     if not missing[told]:
                         finish(told)
 
-        def finish(i):
+        def finish(i):  # all parts have it
             del missing[i]
             total = out[places[i]]
             parts = [total] if add else []
