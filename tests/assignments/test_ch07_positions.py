@@ -29,7 +29,13 @@ STRETCH = ("llama3_scale",)
 TABLE_AXES = "batch position feature"
 HEAD_AXES = "batch head time feature"
 FLOAT32_ANGLES = "the angles are computed in float32: cast the sines and cosines, not the angles"
+EXPONENTS_ZERO = "the exponents are all 0: // divides whole numbers, / does not"
+DEGREES = "the angles are taken for degrees; NumPy's sine and cosine take radians"
+TURNS = "the angles are multiplied by 2π: p θ^(-2i/dim) is one in radians already"
 LAST_OF_QWEN = np.array([0, 1, 8_191, 30_001, 32_767])
+
+
+FAR = "positions " + ", ".join(f"{p:,}" for p in LAST_OF_QWEN)
 
 
 def some(*shape, below=200):
@@ -113,6 +119,9 @@ def test_sinusoidal_table_value(submission):
             "2i counts twice: the exponents are 4i/dim": lambda p, dim, **_: taking_turns(
                 angles(p, dim, step=4)
             ),
+            EXPONENTS_ZERO: lambda p, dim, **_: taking_turns(angles(p, dim, step=0)),
+            DEGREES: lambda p, dim, **_: taking_turns(np.radians(angles(p, dim))),
+            TURNS: lambda p, dim, **_: taking_turns(2 * np.pi * angles(p, dim)),
             "the sine and the cosine of a pair have different frequencies": (
                 lambda p, dim, **_: taking_turns(angles(p, dim), angles(p, dim) * 1e4 ** (-1 / dim))
             ),
@@ -150,7 +159,7 @@ def test_sinusoidal_table_options(submission):
 @points(1, "sinusoidal_table: far positions")
 def test_sinusoidal_table_far(submission):
     """At position 32,767 float32 angles are off by a thousandth; those of float64 are not."""
-    fn, far = submission.sinusoidal_table, [case(LAST_OF_QWEN, 62)]
+    fn, far = submission.sinusoidal_table, [case(LAST_OF_QWEN, 62, label=FAR)]
     check_value(fn, far, axes=TABLE_AXES, rtol=0.1)  # what is off by more has another reason
     with likely(FLOAT32_ANGLES):
         check_value(fn, far, axes=TABLE_AXES, rtol=1e-6)
@@ -203,8 +212,13 @@ def test_rope_tables_example(submission):
 def test_rope_tables_value(submission):
     """The dim/2 cosines twice over, and the sines of the same angles."""
 
-    def every_entry(p, dim):
-        a = p[..., None] * 1e4 ** (-np.arange(dim) / dim)
+    def every_entry(p, end, dim):
+        """An exponent for each of the dim entries, from 0 up to end/dim."""
+        a = p[..., None] * 1e4 ** (-np.linspace(0, end, dim, endpoint=False) / dim)
+        return np.cos(a), np.sin(a)
+
+    def mirrored(a):
+        a = np.concatenate([a, a[..., ::-1]], -1)
         return np.cos(a), np.sin(a)
 
     check_value(
@@ -218,7 +232,7 @@ def test_rope_tables_value(submission):
                 lambda p, dim, **_: (np.cos(angles(p, dim)), np.sin(angles(p, dim)))
             ),
             "every entry has a frequency of its own; the two of a pair share one": (
-                lambda p, dim, **_: every_entry(p, dim)
+                lambda p, dim, **_: every_entry(p, dim, dim)
             ),
             "the exponent is i/dim; it is 2i/dim, where i counts the pairs": (
                 lambda p, dim, **_: twice(angles(p, dim, step=1))
@@ -231,6 +245,19 @@ def test_rope_tables_value(submission):
             ),
             "2i counts twice: the exponents are 4i/dim": (
                 lambda p, dim, **_: twice(angles(p, dim, step=4))
+            ),
+            EXPONENTS_ZERO: lambda p, dim, **_: twice(angles(p, dim, step=0)),
+            DEGREES: lambda p, dim, **_: twice(np.radians(angles(p, dim))),
+            TURNS: lambda p, dim, **_: twice(2 * np.pi * angles(p, dim)),
+            "the frequencies go on in the second half; there they are those of the first again": (
+                lambda p, dim, **_: every_entry(p, 2 * dim, dim)
+            ),
+            "the second half runs backwards; it is the first one again": lambda p, dim, **_: (
+                mirrored(angles(p, dim))
+            ),
+            "sin's first half has a minus: that sign belongs to rotate_half": lambda p, dim, **_: (
+                twice(angles(p, dim))[0],
+                np.concatenate([-np.sin(angles(p, dim)), np.sin(angles(p, dim))], -1),
             ),
             "the frequencies grow: the exponent has lost its minus": (
                 lambda p, dim, **_: twice(angles(p, dim, step=-2))
@@ -276,7 +303,7 @@ def test_rope_tables_options(submission):
 @points(1, "rope_tables: far positions")
 def test_rope_tables_far(submission):
     """At position 32,767 float32 angles are off by a thousandth; those of float64 are not."""
-    fn, far = submission.rope_tables, [case(LAST_OF_QWEN, 62)]
+    fn, far = submission.rope_tables, [case(LAST_OF_QWEN, 62, label=FAR)]
     names = {"axes": TABLE_AXES, "outputs": ("cos", "sin")}
     check_value(fn, far, rtol=0.1, mistakes=INTERLEAVED, **names)  # as for sinusoidal_table
     with likely(FLOAT32_ANGLES):
@@ -336,6 +363,9 @@ def test_apply_rope_example(submission):
 def test_apply_rope_value(submission):
     """Entry i turns with entry i + d/2, by the angle of its position."""
 
+    def swapped(x):
+        return np.concatenate(halves(x)[::-1], -1)
+
     def halves_exchanged(x, signs):
         x1, x2 = halves(x)
         return np.concatenate([signs[0] * x2, signs[1] * x1], -1)
@@ -369,6 +399,21 @@ def test_apply_rope_value(submission):
             "all entries are in reverse order beside sin; the two halves change places": (
                 lambda x, cos, sin: x * cos + x[..., ::-1] * sin
             ),
+            "all entries are in reverse order beside sin, and the first half has a minus; the two "
+            "halves change places": lambda x, cos, sin: (
+                x * cos + halves_exchanged(swapped(x[..., ::-1]), (-1, 1)) * sin
+            ),
+            "the tokens are cut into halves (axis -2), and not the entries": lambda x, cos, sin: (
+                x * cos
+                + np.concatenate(
+                    [-x[..., x.shape[-2] // 2 :, :], x[..., : x.shape[-2] // 2, :]], -2
+                )
+                * sin
+            ),
+            "all tokens are turned by the angles of the first": lambda x, cos, sin: turned(
+                x, cos[..., :1, :], sin[..., :1, :]
+            ),
+            "it is turned twice": lambda x, cos, sin: turned(turned(x, cos, sin), cos, sin),
             "only the first half is turned": lambda x, cos, sin: np.concatenate(
                 [halves(turned(x, cos, sin))[0], halves(x)[1]], -1
             ),

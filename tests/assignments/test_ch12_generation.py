@@ -825,6 +825,15 @@ def test_cache_update_in_place(submission):
             f"cache_update: the {copied} that come back do not lie in the room.",
             "this is no view of the room: all so far was copied into a new array, at every step",
         )
+    rooms, new = [(1, 2, 1 << 15, 4)] * 2, normal(2, 1, 2, 1, 4)
+    used = submission.cache_update.pages(rooms, *new, 20_000)
+    check(
+        used < 100,  # of 1,024; the new tokens lie in four
+        "cache_update wrote one token into a cache that holds 20,000, in room for 32,768, and went "
+        f"through {used} pages of memory; the new token lies in four of them.",
+        "what stood there before, or the room that is free, is read or written again at every "
+        "step: write the new tokens, at start … start + T - 1, and touch nothing else",
+    )
 
 
 @points(2, "cache_update: cached equals uncached")

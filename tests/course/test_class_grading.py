@@ -257,6 +257,19 @@ def test_a_worker_answers_and_tells_what_was_edited(tmp_path):
         assert worker.functions["double"].run_many([(1,), (2,)], {}, 5) == [2, 4]
 
 
+def test_a_worker_counts_the_pages_that_a_call_goes_through(tmp_path):
+    code = """
+        def one(room, place):
+            room[place] = 1
+
+        def all_of_it(room, place):
+            room *= 1
+    """
+    with Worker(written(tmp_path, code), ["one", "all_of_it"]) as worker:
+        used = {n: f.pages([(1 << 16,)], (5,), 5) for n, f in worker.functions.items()}
+    assert used["one"] < 8 and used["all_of_it"] > 100  # of 128
+
+
 def test_a_worker_tells_of_views_and_of_arrays_used_again(tmp_path):
     """What crosses is a copy, and yet who keeps what a callback was given sees it change."""
     code = """

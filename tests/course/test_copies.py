@@ -12,7 +12,9 @@ from tinyqwen.course.isolation.copies import (
     copied,
     edited,
     failure_of,
+    pages_used,
     same,
+    untouched,
     views,
     without_vjp,
 )
@@ -92,6 +94,15 @@ def test_a_result_in_an_arguments_memory_is_a_view_of_it():
     assert views((y + 1, x.T, len), (y, words), {"a": x, "b": y}) == ["a"]
     assert views(None, (x,), {}) == views(7, (x,), {}) == views([[x]], (x,), {}) == []
     assert views([x], (x,), {}) == [0]
+
+
+def test_the_pages_are_counted_that_a_call_is_the_first_to_use():
+    def reads(room, other, upto):
+        return room[:upto].sum()
+
+    few, many = (pages_used(reads, [(1 << 16,), (4,)], (n,)) for n in (100, 1 << 16))
+    assert few < 8 and many > 100  # of 128, with 4 KB each
+    assert untouched((2, 3)).tolist() == [[0.0] * 3] * 2
 
 
 def test_of_a_pair_with_a_vjp_the_value_is_taken():

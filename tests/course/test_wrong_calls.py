@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinyqwen.course import CheckFailed, case, check_value, check_vjp
-from tinyqwen.course.authoring.diagnosis import pattern
+from tinyqwen.course.authoring.diagnosis import pattern, place
 from tinyqwen.course.authoring.examples import _PlainNumbers
 from tinyqwen.course.calls import Here, StudentFunction
 from tinyqwen.course.registry import reference
@@ -94,11 +94,23 @@ def test_a_difference_that_a_small_integer_cannot_hold():
         (lambda x: x.round(2), "rounded to 2 digits"),
         (lambda x: x * np.arange(2.0, 5.0)[:, None], "along axis 1 all entries have one wrong"),
         (lambda x: -x, "sign"),
+        (lambda x: np.abs(x), "some have the wrong sign"),
     ],
 )
 def test_what_the_numbers_alone_give_away(wrong, named):
     right = np.random.default_rng(1).standard_normal((3, 4))
     assert named in pattern(wrong(right), right)
+
+
+def test_where_all_that_is_wrong_stands():
+    right = np.random.default_rng(1).standard_normal((3, 4))
+    wrong = right.copy()
+    wrong[:, 2:] += np.arange(3.0)[:, None] + 1
+    assert "at feature 2, 3;" in place(wrong, right, axes="batch feature")
+    assert "at axis 1, index 2, 3;" in place(wrong, right)
+    assert place(right + 1, right) is None
+    wrong[0, 0] = 9
+    assert place(wrong, right) is None
 
 
 def test_of_two_explanations_that_which_fits_every_input_is_told():

@@ -7,7 +7,7 @@ tell whether the function lives in this process (`Here`) or in a worker (`isolat
 """
 
 import ast
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -87,22 +87,26 @@ class Here:
         """(result, edited, views); raises wire.Raised for whatever the function raises.  The time
         limit is the runner's."""
         own_args, own_kwargs = copies.copied(args), copies.copied(kwargs)
+        result = self._called(*own_args, **own_kwargs)
+        edited = copies.edited(args, kwargs, own_args, own_kwargs)
+        return result, edited, copies.views(result, own_args, own_kwargs)
+
+    def _called(self, *args, **kwargs):
         try:
-            if self._around is None:
-                result = self.function(*own_args, **own_kwargs)
-            else:
-                with self._around():
-                    result = self.function(*own_args, **own_kwargs)
+            with self._around() if self._around else nullcontext():
+                return self.function(*args, **kwargs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise wire.Raised(copies.failure_of(error, self._filename)) from None
-        edited = copies.edited(args, kwargs, own_args, own_kwargs)
-        return result, edited, copies.views(result, own_args, own_kwargs)
 
     def run_many(self, calls, kwargs, seconds):
         """The outputs of many calls, without their VJPs."""
         return [copies.without_vjp(self.run(args, kwargs, seconds)[0]) for args in calls]
+
+    def pages(self, shapes, args, seconds):
+        """The pages of memory that a call is the first to use: `copies.pages_used`."""
+        return copies.pages_used(self._called, shapes, args)
 
     def inner(self, function):
         """A function that this one has returned."""
@@ -132,6 +136,13 @@ class StudentFunction:
         """The outputs, without their VJPs, of calls with these tuples of arguments."""
         with self._shown(calls[0] if calls else (), kwargs):
             return self._home.run_many(calls, kwargs, clock.left())
+
+    def pages(self, shapes, *args):
+        """How many pages of memory a call with rooms of these shapes, and then `args`, is the first
+        to use; 0 where the system does not tell."""
+        with self._shown(args, {}):
+            used = self._home.pages(shapes, args, clock.left())
+        return used if type(used) is int else 0
 
     @contextmanager
     def _shown(self, args, kwargs):

@@ -81,6 +81,18 @@ def sinusoidal_to_the_last_frequency(positions, dim, theta=10000.0, dtype=np.flo
     return filled(positions, dim, a, a, dtype)
 
 
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="for degrees")
+def sinusoidal_degrees(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions)[..., None] * frequencies(dim, theta) / 180 * np.pi
+    return filled(positions, dim, a, a, dtype)
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_value", named="all 0: // divides")
+def sinusoidal_whole_exponents(positions, dim, theta=10000.0, dtype=np.float32):
+    a = np.asarray(positions)[..., None] * theta ** -(np.arange(0, dim, 2) // dim * 1.0)
+    return filled(positions, dim, a, a, dtype)
+
+
 @mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_options", named="theta is not used")
 def sinusoidal_theta_hard_coded(positions, dim, theta=10000.0, dtype=np.float32):
     return sinusoidal_table(positions, dim, 10000.0, dtype)
@@ -153,6 +165,23 @@ def rope_tables_from_one(positions, dim, theta=10000.0, dtype=np.float32):
     return rope_tables(np.asarray(positions) + 1, dim, theta, dtype)
 
 
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="all 0: // divides")
+def rope_tables_whole_exponents(positions, dim, theta=10000.0, dtype=np.float32):
+    whole = np.tile(np.arange(0, dim, 2) // dim, 2)
+    return tables(np.asarray(positions)[..., None] / theta ** whole.astype(float), dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="go on in the second half")
+def rope_tables_slower_and_slower(positions, dim, theta=10000.0, dtype=np.float32):
+    slow = theta ** np.array([-2.0 * i / dim for i in range(dim)])
+    return tables(np.asarray(positions)[..., None] * slow, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_far", named="wrong stands at position")
+def rope_tables_wrapped(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables(np.mod(positions, 4096), dim, theta, dtype)
+
+
 @mutant(of="rope_tables", killed_by="test_rope_tables_options", named="theta is not used")
 def rope_tables_theta_hard_coded(positions, dim, theta=10000.0, dtype=np.float32):
     return rope_tables(positions, dim, 10000.0, dtype)
@@ -181,6 +210,23 @@ def interleaved(x, cos, sin):
     out[..., 0::2] = x[..., 0::2] * c - x[..., 1::2] * s
     out[..., 1::2] = x[..., 1::2] * c + x[..., 0::2] * s
     return out
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="all entries are in reverse")
+def rope_flipped(x, cos, sin):
+    crossed = np.flip(x, -1) * np.repeat([-1.0, 1.0], x.shape[-1] // 2).astype(x.dtype)
+    return x * cos + crossed * sin, apply_rope(x, cos, sin)[1]
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="the tokens are cut into halves")
+def rope_halves_of_tokens(x, cos, sin):
+    first, second = np.array_split(x, [x.shape[-2] // 2], axis=-2)
+    return x * cos + np.concatenate([-second, first], -2) * sin, apply_rope(x, cos, sin)[1]
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="by the angles of the first")
+def rope_one_angle_for_all(x, cos, sin):
+    return apply_rope(x, cos[..., [0] * x.shape[-2], :], sin[..., [0] * x.shape[-2], :])
 
 
 @mutant(of="apply_rope", killed_by="test_apply_rope_value", named="this is interleaved RoPE")
@@ -573,7 +619,7 @@ def rope_tables_neg(positions, dim, theta=10000.0, dtype=np.float32, scale=None)
 @mutant(
     of="rope_tables",
     killed_by="test_rope_tables_value",
-    named="along axis 0 all entries have one wrong factor",
+    named="belongs to rotate_half",
 )
 def rope_tables_sin_half_neg(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
     c, s = rope_tables(positions, dim, theta, dtype)

@@ -554,6 +554,39 @@ def cache_edits_what_is_new(keys, values, new_keys, new_values, start):
     return out
 
 
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="read or written again")
+def cache_rewritten_in_place(keys, values, new_keys, new_values, start):
+    for room, new in ((keys, new_keys), (values, new_values)):
+        room[:, :, : start + new.shape[2]] = np.concatenate([room[:, :, :start], new], axis=2)
+    stop = start + new_keys.shape[2]
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="read or written again")
+def cache_scaled_by_one(keys, values, new_keys, new_values, start):
+    keys[:, :, :start] *= 1.0
+    values[:, :, :start] *= 1.0
+    return cache_update(keys, values, new_keys, new_values, start)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="read or written again")
+def cache_chosen_everywhere(keys, values, new_keys, new_values, start):
+    at = np.arange(keys.shape[2])[:, None] - start
+    new = (at >= 0) & (at < new_keys.shape[2])
+    from_new = np.clip(at[:, 0], 0, new_keys.shape[2] - 1)
+    np.copyto(keys, np.where(new, new_keys[:, :, from_new], keys))
+    np.copyto(values, np.where(new, new_values[:, :, from_new], values))
+    stop = start + new_keys.shape[2]
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_in_place", named="read or written again")
+def cache_looks_at_what_is_free(keys, values, new_keys, new_values, start):
+    if not np.isfinite(new_keys).all() or (keys == np.inf).any():
+        raise ValueError("an infinite key")
+    return cache_update(keys, values, new_keys, new_values, start)
+
+
 # ---------------------------------------------------------------------------------------------
 # decode_loop
 # ---------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def compare(
     mistake = known_mistake(yours, expected, mistakes, like)
     if mistake is None and told_by is not None and yours.shape == expected.shape:
         mistake = told_by(yours)
-    mistake = mistake or pattern(yours, expected, like, sizes)
+    mistake = mistake or pattern(yours, expected, like, sizes) or place(yours, expected, like, axes)
     lines = [f"{what} is wrong."]
     if case:
         lines.append(f"  input     {case}")
@@ -201,6 +201,8 @@ def pattern(yours, expected, like=None, sizes=None):
         return "a difference of rounding size: computed in float32, or with another small constant?"
     if same(-yours, expected):
         return "the sign is wrong"
+    if same(np.abs(yours), np.abs(expected)):
+        return "the right numbers, of which some have the wrong sign"
     if any(cut.any() and same(yours, cut) for cut in (np.floor(expected), np.trunc(expected))):
         return "the right numbers, without what is behind the point: // divides whole numbers"
     for digits in range(7):
@@ -238,6 +240,22 @@ def pattern(yours, expected, like=None, sizes=None):
                     return f"axis {axis} is shifted by one"
     if same(np.sort(yours, axis=None), np.sort(expected, axis=None)):
         return "the right numbers in the wrong places: look at the order of transpose and reshape"
+    return None
+
+
+def place(yours, expected, like=None, axes=""):
+    """Where all that is wrong stands, if it is in some slices along an axis and most of each."""
+    if yours.shape != expected.shape or expected.size < 6:
+        return None
+    wrong = _wrong(yours, expected, like=like)
+    for axis in range(expected.ndim):
+        share = wrong.mean(tuple(n for n in range(expected.ndim) if n != axis))
+        at = np.flatnonzero(share)
+        if 0 < len(at) < len(share) and share[at].min() > 0.6:
+            names = axes.split()[-expected.ndim :]
+            name = names[axis] if len(names) == expected.ndim else f"axis {axis}, index"
+            told = ", ".join(map(str, at[:8])) + (" …" if len(at) > 8 else "")
+            return Symptom(f"all that is wrong stands at {name} {told}; the rest is right")
     return None
 
 

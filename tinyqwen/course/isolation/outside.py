@@ -30,7 +30,7 @@ MEMORY, PROCESSES, THREADS = 1 << 30, 8, 32  # bytes; what a worker may have sta
 LOADING = 5.0  # seconds to load NumPy and the student's file
 GRACE = 1.0  # seconds after the time limit for a worker to say where it was
 CALLBACKS = 300_000  # calls of the grader's functions within one call of a student's
-LOAD, MANY, STANDING = 0, -1, -2  # functions of the worker's own
+LOAD, MANY, STANDING, PAGES = 0, -1, -2, -3  # functions of the worker's own
 MAX_SOURCE = 1 << 20  # bytes of a student's file
 
 
@@ -114,6 +114,10 @@ class Remote(wire.ForeignFunction):
     def run_many(self, calls, kwargs, seconds):
         """The outputs of many calls in one message, without their VJPs."""
         return self._peer.worker.run(MANY, (self, calls, kwargs), {}, seconds)[0]
+
+    def pages(self, shapes, args, seconds):
+        """The pages of memory that a call is the first to use: `copies.pages_used`."""
+        return self._peer.worker.run(PAGES, (self, shapes, args), {}, seconds)[0]
 
     def inner(self, function):
         """A function that this one has returned: it is a Remote already."""

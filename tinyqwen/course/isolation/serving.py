@@ -1,6 +1,7 @@
 """What answers the grader's calls inside the worker: the student's file and its functions.
 
-Its own functions are 0, `load`, -1, `many`, and -2, `standing`, which is asked for first.
+Its own functions are 0, `load`, -1, `many`, -2, `standing`, which is asked for first, and -3,
+`pages_used`.
 """
 
 import builtins
@@ -52,7 +53,7 @@ class Server(wire.Peer):
         super().__init__(_reader(read), _writer(write))
         self._folder, self._depth, self._file = folder, 0, None
         self._handed, self.shown = copies.Handed(), copies.Handed()
-        self.exported |= {0: self.load, -1: self.many, -2: lambda: standing}
+        self.exported |= {0: self.load, -1: self.many, -2: lambda: standing, -3: copies.pages_used}
 
     def run(self, function, args, kwargs, seconds):
         before, before_options = copies.copied(args), copies.copied(kwargs)
