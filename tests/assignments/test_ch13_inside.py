@@ -86,6 +86,18 @@ def test_previous_token_score_value(submission):
             ),
             "the mean over the batch is missing": lambda w: below(w).mean(-1),
             "only the first row of the batch is looked at": lambda w: below(w[:1]).mean((0, 2)),
+            "the weights are added up; the mean over batch and queries is wanted": lambda w: below(
+                w
+            ).sum((0, 2)),
+            "queries are counted whose largest weight lies there; the weights themselves count": (
+                lambda w: (w[:, :, 1:].argmax(-1) == np.arange(w.shape[-1] - 1)).mean((0, 2))
+            ),
+            "this is the first column, the weight on the first token": lambda w: w[
+                :, :, 1:, 0
+            ].mean((0, 2)),
+            "this is the largest of the weights; their mean is wanted": lambda w: below(w).max(
+                (0, 2)
+            ),
             "the batch is added up; the mean over it is wanted": lambda w: below(w).mean(-1).sum(0),
         },
     )
@@ -181,11 +193,41 @@ def test_induction_score_value(submission):
             "a key that is the query itself counts too, where the token before it is equal": (
                 lambda w, ids: scored(w, matches(ids) & ~np.eye(ids.shape[1], dtype=bool))
             ),
+            "a query's keys are averaged; sum their weights": lambda w, ids: of_keys(
+                w, ids, lambda found: found.mean(-1)
+            ),
+            "only the largest weight of a query's keys counts; sum them": lambda w, ids: of_keys(
+                w, ids, lambda found: found.max(-1)
+            ),
+            "keys that come after the query count: the earlier token must stand before it": (
+                lambda w, ids: scored(w, follows(ids) & (np.arange(ids.shape[1]) > 0))
+            ),
+            "the first key is compared with the last token, ids[-1]; nothing stands before it": (
+                lambda w, ids: scored(w, follows(ids) & np.tri(ids.shape[1], dtype=bool))
+            ),
+            "this looks two places behind the earlier token; the one right after it is meant": (
+                lambda w, ids: scored(w, matches(ids, 2))
+            ),
+            "tokens are compared with the one before the query; with its own": lambda w, ids: (
+                scored(w, np.pad(matches(ids)[:, :-1, :], ((0, 0), (1, 0), (0, 0))))
+            ),
             "all rows are compared with the first row's ids": lambda w, ids: scored(
                 w, np.repeat(matches(ids[:1]), len(ids), 0)
             ),
         },
     )
+
+
+def follows(ids):
+    """(B, T, T): the keys s with ids[s - 1] = ids[t], where s - 1 may be -1 and lie anywhere."""
+    return ids[:, :, None] == np.roll(ids, 1, axis=1)[:, None, :]
+
+
+def of_keys(w, ids, one_number):
+    """The mean over the queries that have keys of a number made of the weights on those keys."""
+    found = matches(ids)
+    queries = np.argwhere(found.any(-1))
+    return np.mean([one_number(w[b][:, t, found[b, t]]) for b, t in queries], 0)
 
 
 def latest(found):
@@ -232,6 +274,10 @@ def normed(h, weight, eps):
     return h / np.sqrt((h * h).mean(-1, keepdims=True) + eps) * weight
 
 
+def divided(h, by, weight, head):
+    return np.concatenate([(h / by * weight)[:-1], h[-1:]]) @ head.T
+
+
 def lens(h, weight, head, eps=1e-6):
     return np.concatenate([normed(h[:-1], weight, eps), h[-1:]]) @ head.T
 
@@ -260,6 +306,32 @@ def test_logit_lens_value(submission):
                 h, np.ones_like(w), head, eps
             ),
             "the argument eps is not used": lambda h, w, head, eps=1e-6: lens(h, w, head),
+            "RMSNorm subtracts no mean": lambda h, w, head, eps=1e-6: lens(
+                np.concatenate([h[:-1] - h[:-1].mean(-1, keepdims=True), h[-1:]]), w, head, eps
+            ),
+            "eps is added to the root; it belongs under it": lambda h, w, head, eps=1e-6: divided(
+                h, np.sqrt((h * h).mean(-1, keepdims=True)) + eps, w, head
+            ),
+            "the squares are added up; RMSNorm takes their mean": lambda h, w, head, eps=1e-6: (
+                divided(h, np.sqrt((h * h).sum(-1, keepdims=True) + eps), w, head)
+            ),
+            "the root of the mean square is missing": lambda h, w, head, eps=1e-6: divided(
+                h, (h * h).mean(-1, keepdims=True) + eps, w, head
+            ),
+            "the last state is multiplied by the norm's weight; it has been already": (
+                lambda h, w, head, eps=1e-6: lens(
+                    np.concatenate([h[:-1], h[-1:] * w]), w, head, eps
+                )
+            ),
+            "it is divided by the norm's weight; it multiplies": lambda h, w, head, eps=1e-6: lens(
+                h, 1 / w, head, eps
+            ),
+            "the last state is missing: an entry for every hidden state": (
+                lambda h, w, head, eps=1e-6: lens(h, w, head, eps)[:-1]
+            ),
+            "the layers come in reverse order": lambda h, w, head, eps=1e-6: lens(h, w, head, eps)[
+                ::-1
+            ],
             "the embeddings, the first state, are left as they are": lambda h, w, head, eps=1e-6: (
                 np.concatenate([h[:1], normed(h[1:-1], w, eps), h[-1:]]) @ head.T
                 if len(h) > 1
@@ -293,8 +365,20 @@ def test_logit_lens_model(submission):
         f"{(len(states), *out.logits.shape)}: layers, batch, time, vocabulary",
         "an entry for every hidden state: the embeddings, and each layer",
     )
-    with likely("the last hidden state has been through the final norm already"):
-        check_close(yours[-1], out.logits.numpy(), "the last of your logits, beside the model's,")
+    last, weight, head = states[-1], *arrays[1:]
+    check_close(
+        yours[-1],
+        out.logits.numpy(),
+        "the last of your logits, beside the model's,",
+        mistakes={
+            "the last hidden state has been through the final norm already": (
+                normed(last, weight, model.config.rms_norm_eps) @ head.T
+            ),
+            "the last hidden state has been multiplied by the norm's weight already": (
+                (last * weight) @ head.T
+            ),
+        },
+    )
 
 
 @points(1, "logit_lens: fit for the model")

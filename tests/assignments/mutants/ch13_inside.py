@@ -558,3 +558,136 @@ def attention_rollout_elementwise(attentions):
 )
 def attention_rollout_in_float64(attentions):
     return in_turn((attentions.mean(2) + np.eye(attentions.shape[-1])) / 2)
+
+
+# ---------------------------------------------------------------------------------------------
+# More of what students write
+# ---------------------------------------------------------------------------------------------
+
+PREVIOUS = {"of": "previous_token_score", "killed_by": "test_previous_token_score_value"}
+INDUCTION = {"of": "induction_score", "killed_by": "test_induction_score_value"}
+LENS = {"of": "logit_lens", "killed_by": "test_logit_lens_value"}
+
+
+@mutant(**PREVIOUS, named="the weights are added up")
+def previous_token_added_up(weights):
+    return np.einsum("bhtt->h", weights[:, :, 1:, :-1])
+
+
+@mutant(**PREVIOUS, named="whose largest weight lies there")
+def previous_token_counted(weights):
+    t = weights.shape[-1]
+    hits = [weights[:, :, q].argmax(-1) == q - 1 for q in range(1, t)]
+    return np.mean(hits, axis=(0, 1)).astype(weights.dtype)
+
+
+@mutant(**PREVIOUS, named="the first column")
+def previous_token_first_column(weights):
+    return np.mean([weights[:, :, q, 0].mean(0) for q in range(1, weights.shape[-1])], axis=0)
+
+
+@mutant(**PREVIOUS, named="the largest of the weights")
+def previous_token_largest(weights):
+    return np.stack([weights[:, :, q, q - 1].max(0) for q in range(1, weights.shape[-1])]).max(0)
+
+
+def induction_by(keys_of, weight_of=sum):
+    """induction_score, where keys_of(row, t) are the keys and weight_of makes one of theirs."""
+
+    def score(weights, ids):
+        total, count = 0.0, 0
+        for text, maps in zip(ids.tolist(), weights):
+            for t in range(len(text)):
+                keys = keys_of(text, t)
+                if keys:
+                    count += 1
+                    total = total + weight_of([maps[:, t, s] for s in keys])
+        empty = np.zeros(weights.shape[1])
+        return np.asarray(total / count if count else empty, weights.dtype)
+
+    return score
+
+
+def keys_after(text, t):
+    return [s for s in range(1, t + 1) if text[s - 1] == text[t]]
+
+
+@mutant(**INDUCTION, named="keys are averaged")
+def induction_mean_of_keys(weights, ids):
+    return induction_by(keys_after, lambda found: np.mean(found, 0))(weights, ids)
+
+
+@mutant(**INDUCTION, named="only the largest weight")
+def induction_largest_key(weights, ids):
+    return induction_by(keys_after, lambda found: np.max(found, 0))(weights, ids)
+
+
+@mutant(**INDUCTION, named="keys that come after the query")
+def induction_reads_ahead(weights, ids):
+    return induction_by(lambda x, t: [s for s in range(1, len(x)) if x[s - 1] == x[t]])(
+        weights, ids
+    )
+
+
+@mutant(**INDUCTION, named="the last token, ids[-1]")
+def induction_wraps_around(weights, ids):
+    return induction_by(lambda x, t: [s for s in range(t + 1) if x[s - 1] == x[t]])(weights, ids)
+
+
+@mutant(**INDUCTION, named="two places behind")
+def induction_two_further(weights, ids):
+    return induction_by(lambda x, t: [s for s in range(2, t + 1) if x[s - 2] == x[t]])(weights, ids)
+
+
+@mutant(**INDUCTION, named="the one before the query")
+def induction_of_the_token_before(weights, ids):
+    def keys(x, t):
+        return [s for s in range(1, t) if x[s - 1] == x[t - 1]]
+
+    return induction_by(keys)(weights, ids)
+
+
+def lens_of(states, lm_head_weight):
+    return np.einsum("lbtc,vc->lbtv", states, lm_head_weight)
+
+
+@mutant(**LENS, named="subtracts no mean")
+def logit_lens_layer_norm(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    h = hidden_states[:-1]
+    h = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + eps) * norm_weight
+    return lens_of(np.concatenate([h, hidden_states[-1:]]), lm_head_weight)
+
+
+@mutant(**LENS, named="eps is added to the root")
+def logit_lens_eps_outside(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    states = hidden_states.copy()
+    for h in states[:-1]:
+        h *= norm_weight / (np.mean(h**2, -1, keepdims=True) ** 0.5 + eps)
+    return lens_of(states, lm_head_weight)
+
+
+@mutant(**LENS, named="the squares are added up")
+def logit_lens_unit_length(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    states = hidden_states.copy()
+    states[:-1] /= np.sqrt(np.einsum("lbtc,lbtc->lbt", states[:-1], states[:-1])[..., None] + eps)
+    states[:-1] *= norm_weight
+    return lens_of(states, lm_head_weight)
+
+
+@mutant(**LENS, named="the last state is multiplied by the norm's weight")
+def logit_lens_weight_for_all(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    r = (np.mean(hidden_states**2, -1, keepdims=True) + eps) ** -0.5
+    r[-1] = 1
+    return lens_of(hidden_states * r, lm_head_weight * norm_weight)
+
+
+@mutant(of="logit_lens", killed_by="test_logit_lens_model", named="weight already")
+def logit_lens_weight_in_the_head(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    return logit_lens_weight_for_all(hidden_states, norm_weight, lm_head_weight, eps)
+
+
+@mutant(**LENS, named="divided by the norm's weight")
+def logit_lens_divides(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    h = hidden_states[:-1]
+    h = h / (norm_weight * np.sqrt(np.mean(h * h, -1, keepdims=True) + eps))
+    return lens_of(np.concatenate([h, hidden_states[-1:]]), lm_head_weight)
