@@ -446,6 +446,24 @@ def test_ablate_head_value(submission):
             "all heads from this one on are gone": lambda w, head, d: without(
                 w, slice(head * d, None)
             ),
+            "all heads up to this one are gone": lambda w, head, d: without(w, slice(head * d + d)),
+            "one column too many is zeroed: the end of a slice is not in it": (
+                lambda w, head, d: without(w, slice(head * d, head * d + d + 1))
+            ),
+            "one column too few is zeroed: a head has head_dim of them": (
+                lambda w, head, d: without(w, slice(head * d, head * d + d - 1))
+            ),
+            "every head_dim-th column is zeroed; a head's lie side by side": (
+                lambda w, head, d: without(w, slice(head, None, d))
+            ),
+            "the columns get another number than zero": lambda w, head, d: (
+                w
+                + without(np.full(w.shape, w.mean()), np.arange(w.shape[1]) // d != head)
+                - (w - without(w, slice(head * d, head * d + d)))
+            ),
+            "the columns change their sign; they should be zero": lambda w, head, d: (
+                2 * without(w, slice(head * d, head * d + d)) - w
+            ),
         },
     )
 
@@ -460,7 +478,9 @@ def test_ablate_head_effect(submission):
     alone[:, :, head] = out[:, :, head]
     merged = out.reshape(2, 6, h * d)
     expected = merged @ weight.T - alone.reshape(2, 6, h * d) @ weight.T
-    check_close(merged @ ablated.T, expected, "what the ablated projection puts out")
+    check_close(
+        merged @ ablated.T, expected, "what the ablated projection puts out", patterns=False
+    )
 
 
 @points(1, "ablate_head: the weight is kept")
@@ -513,7 +533,8 @@ def check_evidence(fn, patient, name):
     """Names could be guessed, or copied: a student's own check shows what is meant."""
     words = f"an untrained model with the fault that you have named, {name!r}"
     ill, sound = faulty_models.plant(drawn_model(), name), drawn_model()
-    for_ill = partial(expect_ill, fn, ill, words, f"check_{patient} looks at something else")
+    either = f"either {name!r} is not it, or check_{patient} looks at something else"
+    for_ill = partial(expect_ill, fn, ill, words, lambda: either)
     for_sound = partial(expect_sound, fn, sound, "an untrained sound model")
     in_drawn_order([for_ill, for_sound, for_ill, for_sound])
 
@@ -600,6 +621,11 @@ def finds(fn, model, change=None):
     ids = rng().integers(0, model.config.vocab_size, (3, 12))
     result = fn(show, inside, ids)
     check(
+        2 not in fn.edited,
+        f"{fn.__name__} changed its argument ids.",
+        "ids are changed in place, and whoever looks at them next sees others: work on a copy",
+    )
+    check(
         isinstance(result, (bool, np.bool_)),
         f"{fn.__name__} returned {result!r}; True or False was expected: True for a sound model.",
         "a return statement is missing" if result is None else "one truth value is asked for",
@@ -610,17 +636,26 @@ def finds(fn, model, change=None):
 def expect_ill(fn, model, words, mistake=None):
     if not finds(fn, model):
         raise CheckFailed(
-            f"{fn.__name__} finds nothing wrong with {words}.", mistake or profile(fn)
+            f"{fn.__name__} finds nothing wrong with {words}.",
+            mistake() if mistake else profile(fn),
         )
 
 
-def expect_sound(fn, model, words, mistake=None):
+def expect_sound(fn, model, words):
     if finds(fn, model):
         raise CheckFailed(
             f"{fn.__name__} says that {words} is ill; it does not have patient "
             f"{fn.__name__[-1]}'s fault.",
-            mistake or profile(fn),
+            ROUNDING if only_rounded(fn, model) else profile(fn),
         )
+
+
+ROUNDING = "rounding is taken for a fault: equal is never quite equal in float32"
+
+
+def only_rounded(fn, model):
+    """True if fn objects to a sound model in float32, and not to it in float64, rounded."""
+    return not finds(fn, model.astype(np.float64), lambda x: np.round(x, 6))
 
 
 def profile(fn):
@@ -631,12 +666,11 @@ def profile(fn):
     strangers = " and ".join(name for name in others if found[name])
     if not any(found.values()):
         return "it never objects: is what you change, or look at, really touched by the fault?"
-    if found["sound"] and not found[own]:
+    if all(found[name] == (name != own) for name in found):
         return "it is the other way round: True is for a sound model"
     if found["sound"]:
-        exact = faulty_models.load("sound").astype(np.float64)
-        if not finds(fn, exact, lambda x: np.round(x, 6)):
-            return "rounding is taken for a fault: equal is never quite equal in float32"
+        if only_rounded(fn, faulty_models.load("sound")):
+            return ROUNDING
         return "it objects to a sound model: what you ask for does not hold in any model"
     if strangers and not found[own]:
         return f"this finds the fault of patient {strangers}"
@@ -669,7 +703,12 @@ def check_weights(fn):
         for one in range(layers):
             ill = faulty_models.plant(drawn_model(**sizes), fault, layers=[one])
             words = f"a model of {layers} layers with the fault in layer {one}"
-            mistake = "the fault is missed where it is in one layer only"
+
+            def mistake(fn=fn, sizes=sizes):
+                if finds(fn, faulty_models.plant(drawn_model(**sizes), fault)):
+                    return "the fault is missed where it is in one layer only"
+                return profile(fn)
+
             trials.append(partial(expect_ill, fn, ill, words, mistake))
     in_drawn_order(trials)
 
@@ -692,10 +731,17 @@ def check_others(fn):
                     fn,
                     faulty_models.plant(both, fault),
                     f"a model with the faults of patients {own} and {other}",
-                    f"the fault of patient {other} hides that of {own}",
+                    partial(hidden, fn, fault, other),
                 ),
             ]
     in_drawn_order(trials)
+
+
+def hidden(fn, fault, other):
+    """Why a fault is not found in a model that has another's as well."""
+    if finds(fn, faulty_models.plant(drawn_model(), fault)):
+        return f"the fault of patient {other} hides that of {fn.__name__[-1]}"
+    return profile(fn)
 
 
 def check_scale(fn):

@@ -403,7 +403,7 @@ def check_b_looks_at_the_changed_one_too(model, inside, ids):
     return near(model(other)[:, :6], model(ids)[:, :6])
 
 
-@mutant(of="check_b", killed_by="test_check_b_patient", named="it never objects")
+@mutant(of="check_b", killed_by="test_check_b_patient", named="ids are changed in place")
 def check_b_changes_a_view(model, inside, ids):
     other = ids
     other[:, -1] = (ids[:, -1] + 1) % model(ids).shape[-1]
@@ -691,3 +691,79 @@ def logit_lens_divides(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
     h = hidden_states[:-1]
     h = h / (norm_weight * np.sqrt(np.mean(h * h, -1, keepdims=True) + eps))
     return lens_of(np.concatenate([h, hidden_states[-1:]]), lm_head_weight)
+
+
+ABLATE = {"of": "ablate_head", "killed_by": "test_ablate_head_value"}
+
+
+def columns_times(weight, columns, factor=0.0):
+    scale = np.ones(weight.shape[1], weight.dtype)
+    scale[list(columns)] = factor
+    return weight * scale
+
+
+@mutant(**ABLATE, named="one column too many")
+def ablate_head_end_included(o_proj_weight, head, head_dim):
+    end = min((head + 1) * head_dim + 1, o_proj_weight.shape[1])
+    return columns_times(o_proj_weight, range(head * head_dim, end))
+
+
+@mutant(**ABLATE, named="one column too few")
+def ablate_head_end_lost(o_proj_weight, head, head_dim):
+    return columns_times(o_proj_weight, range(head * head_dim, (head + 1) * head_dim - 1))
+
+
+@mutant(**ABLATE, named="every head_dim-th column")
+def ablate_head_every_so_often(o_proj_weight, head, head_dim):
+    return columns_times(o_proj_weight, range(head, o_proj_weight.shape[1], head_dim))
+
+
+@mutant(**ABLATE, named="get another number than zero")
+def ablate_head_to_the_mean(o_proj_weight, head, head_dim):
+    out = np.array(o_proj_weight)
+    out[:, head * head_dim :][:, :head_dim] = np.mean(o_proj_weight)
+    return out
+
+
+@mutant(**ABLATE, named="change their sign")
+def ablate_head_negated(o_proj_weight, head, head_dim):
+    return columns_times(o_proj_weight, range(head * head_dim, (head + 1) * head_dim), -1)
+
+
+@mutant(**ABLATE, named="up to this one are gone")
+def ablate_head_and_those_before(o_proj_weight, head, head_dim):
+    return columns_times(o_proj_weight, range((head + 1) * head_dim))
+
+
+@mutant(of="check_a", killed_by="test_check_a_weights", named="rounding is taken for a fault")
+def check_a_exactly_equal(model, inside, ids):
+    return all((model(ids[i : i + 1]) == model(ids)[i : i + 1]).all() for i in range(len(ids)))
+
+
+@mutant(of="check_a", killed_by="test_check_a_weights", named="it never objects")
+def check_a_of_a_row_beside_its_copy(model, inside, ids):
+    return near(model(np.repeat(ids, 2, axis=0))[::2], model(ids))
+
+
+@mutant(of="check_a", killed_by="test_check_a_others", named="it never objects")
+def check_a_of_rows_in_another_order(model, inside, ids):
+    return near(model(ids[::-1])[::-1], model(ids))
+
+
+@mutant(of="check_b", killed_by="test_check_b_patient", named="ids are changed in place")
+def check_b_edits_ids(model, inside, ids):
+    before = model(ids)[:, :-1]
+    ids[:, -1] = (ids[:, -1] + 1) % before.shape[-1]
+    return near(model(ids)[:, :-1], before)
+
+
+@mutant(of="check_b", killed_by="test_check_b_weights", named="this finds the fault of patient a")
+def check_b_of_other_rows(model, inside, ids):
+    other = ids.copy()
+    other[0] = other[0][::-1]
+    return near(model(other)[1:], model(ids)[1:])
+
+
+@mutant(of="diagnoses", killed_by="test_diagnoses_form", named="either 'no causal mask' is not it")
+def diagnoses_exchanged():
+    return {**faulty_models.diagnoses(), "a": "no causal mask", "b": "norm over the batch"}

@@ -25,9 +25,16 @@ from functools import partial
 import numpy as np
 
 from tinyqwen.course.authoring.cases import Case, made_cases, normal
-from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare, meaning
+from tinyqwen.course.authoring.diagnosis import (
+    GUESS,
+    CheckFailed,
+    agrees,
+    as_array,
+    compare,
+    meaning,
+)
 from tinyqwen.course.authoring.differences import compare_numeric
-from tinyqwen.course.authoring.elsewhere import Results, fits
+from tinyqwen.course.authoring.elsewhere import Results, fits, fits_as_called
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import plain, value_pattern
 from tinyqwen.course.authoring.wrong_calls import (
@@ -178,7 +185,8 @@ def check_value(
                     order = f"this is {names[other]}; the order is {', '.join(names)}"
                     yield order, lambda other=other: expected[other]
                 for text, wrong in wrong_calls(call, one):
-                    yield text, lambda wrong=wrong: several(wrong())[position]
+                    elsewhere = partial(fits_as_called, call, text, position, passed, behind)
+                    yield text, lambda wrong=wrong: several(wrong())[position], elsewhere, GUESS
 
             what = f"{call.name}: the output" if len(expected) == 1 else f"{call.name}: {name}"
             compare(
@@ -338,13 +346,16 @@ def check(condition, message, mistake=None):
         raise CheckFailed(message, mistake)
 
 
-def check_close(yours, expected, what, *, case="", axes="", mistakes=None, rtol=None):
+def check_close(
+    yours, expected, what, *, case="", axes="", mistakes=None, rtol=None, patterns=True
+):
     """Two arrays agree.  mistakes: {name: the array that the mistake gives, or a function}."""
     variants = [
         (text, wrong if callable(wrong) else lambda wrong=wrong: wrong)
         for text, wrong in (mistakes or {}).items()
     ]
-    compare(yours, expected, what, case=case, axes=axes, mistakes=variants, rtol=rtol)
+    settings = {"axes": axes, "rtol": rtol, "patterns": patterns}
+    compare(yours, expected, what, case=case, mistakes=variants, **settings)
 
 
 def check_equal(yours, expected, what, *, case="", mistakes=None):

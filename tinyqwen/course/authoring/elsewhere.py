@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyqwen.course.authoring.diagnosis import agrees
-from tinyqwen.course.authoring.wrong_calls import several
+from tinyqwen.course.authoring.wrong_calls import several, wrong_calls
 from tinyqwen.course.calls import StudentError
 
 
@@ -44,3 +44,13 @@ def fits(output_of, wrong, position, *results):
         except (ArithmeticError, LookupError, TypeError, ValueError):
             continue  # the mistake cannot be made there, or what came is no array
     return True
+
+
+def fits_as_called(call, text, position, *results):
+    """`fits`, for the mistake that is the reference called in another way, which `text` tells."""
+
+    def output_of(wrong, case, position):
+        made = dict(wrong_calls(call, case)).get(wrong)
+        return None if made is None else several(made())[position]
+
+    return fits(output_of, text, position, *results)
