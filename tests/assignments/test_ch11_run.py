@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tinyqwen.course import check, check_close, check_equal, check_example, points, rng
+from tinyqwen.course import check, check_close, check_example, points, rng
 from tinyqwen.course.calls import StudentError
 
 TITLE = "A run"
@@ -38,7 +38,12 @@ def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
             (seq_len, batch_size): "the batch is transposed: a row is a piece of text",
             (batch_size, seq_len + 1): "one token too many: the model makes its own targets",
             (batch_size, seq_len - 1): "one token is missing from each row",
-        }.get(batch.shape),
+        }.get(batch.shape)
+        or (
+            "a batch may be larger than two epochs: take rows until there are batch_size of them"
+            if 0 < len(batch) < batch_size > 2 * len(starts)
+            else None
+        ),
     )
     first = batch[:, :1].astype(np.int64)
     places = (first - int(tokens[0])) // 3
@@ -52,6 +57,8 @@ def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
         if np.array_equal(batch, first + line)
         else "a row that runs over the end goes on at the beginning; it is moved back"
         if np.array_equal(batch, tokens[(places + line) % len(tokens)])
+        else "a row over the end is filled up; it is moved back, to end with the last token"
+        if places.max() > len(tokens) - seq_len
         else None,
     )
     check(
@@ -75,20 +82,18 @@ def test_sample_batch_rows(submission):
     for num_rows, spacing, seq_len, batch_size in ((12, 5, 4, 4), (7, 3, 8, 5), (5, 6, 13, 3)):
         tokens, starts = corpus(num_rows, spacing)
         tokens = tokens[: starts[-1] + 2]  # the last row would run over the end
-        allowed = np.minimum(starts, len(tokens) - seq_len)
+        allowed = np.minimum(starts, len(tokens) - seq_len).tolist()
         for step in range(4):
             places = rows_of(submission, tokens, starts, seq_len, batch_size, seed, step)
-            strangers = sorted(set(places.tolist()) - set(allowed.tolist()))
+            strangers = sorted(set(places.tolist()) - set(allowed))
+            off = {p - a for p in strangers for a in (p - 1, p + 1) if a in allowed}
             check(
                 not strangers,
                 f"sample_batch: rows begin at {strangers[:5]}; they may begin at the starts "
-                f"{allowed.tolist()} (moved back at the end) and nowhere else.",
-                "rows begin at any token; they begin at starts"
-                if len(strangers) > 1
-                else "a row is one token off its start"
-                if strangers
-                and (strangers[0] - 1 in allowed.tolist() or strangers[0] + 1 in allowed.tolist())
-                else None,
+                f"{allowed} (moved back at the end) and nowhere else.",
+                "a row is one token off its start"
+                if len(off) == 1 and all(p - min(off) in allowed for p in strangers)
+                else "rows begin at any token; they begin at starts",
             )
 
 
@@ -136,6 +141,9 @@ def test_sample_batch_epochs(submission):
 
 def why_twice(line, batch_size, epoch):
     full = line[: 40 // batch_size * batch_size]
+    second = line[batch_size : 2 * batch_size]
+    if batch_size < 40 and np.array_equal(line[1:batch_size], second[:-1]):
+        return "a step goes one row further; it goes batch_size rows further"
     if epoch:
         return "a batch that reaches into the next epoch takes rows of the wrong one"
     if len(set(full.tolist())) == len(full) < 40:
@@ -161,14 +169,20 @@ def test_sample_batch_seed(submission):
     check(
         first[0] != order(3, 0),
         "sample_batch: seeds 2 and 3 give the same rows.",
-        "the seed is not used",
+        "the seed is not used"
+        if first[1] == order(3, 1)
+        else "seed and epoch are multiplied, and in epoch 0 that is 0: use [seed, epoch]",
     )
     check(
         first[1] != order(3, 0),
         "sample_batch: epoch 1 of seed 2 is epoch 0 of seed 3.",
         "seed and epoch are added, so other seeds repeat the same orders: use [seed, epoch]",
     )
-    check_equal(submission.sample_batch.edited, [], "what sample_batch changed in place")
+    check(
+        not submission.sample_batch.edited,
+        "sample_batch changed an argument, tokens or starts.",
+        "starts is changed in place (shuffle, sort, +=): work on a copy; permutation makes one",
+    )
 
 
 # ---------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ LIKELY = {
     ),
     "object has no attribute 'shape'": "a number or a list came where an array was expected",
     "could not be broadcast": "two shapes do not broadcast: is an axis missing, or one too many?",
+    "could not broadcast input array": (
+        "what is written has another shape than the place that it is written to: compare each axis"
+    ),
     "non-broadcastable output": "+= cannot enlarge an array by broadcasting: write a + b",
     "is out of bounds for array of dimension": (
         "the array has fewer axes (axis=-1 is always the last; keepdims=True keeps all)"
@@ -48,6 +51,9 @@ LIKELY = {
     "codec can't decode": "bytes that are no UTF-8 must not raise: decode(…, errors='replace')",
     "EOF when reading": "input() waits for somebody who types, and here nobody does: delete it",
     "reading from stdin": "input() waits for somebody who types, and here nobody does: delete it",
+    "expected non-negative integer": (
+        "a generator's seed must not be negative: what is counted from 0 here, and what from 1?"
+    ),
     "division by zero": "a divisor is 0 for this input: what should come out then?",
     "read-only": "a broadcast view cannot be written into: make a copy first",
 }

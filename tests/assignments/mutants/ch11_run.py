@@ -124,11 +124,64 @@ def batch_from_a_lasting_generator(tokens, starts, seq_len, batch_size, seed, st
     return cut(tokens, starts, seq_len, rng.permutation(rows))
 
 
-@sampling_mutant("test_sample_batch_seed", "what sample_batch changed in place")
+@sampling_mutant("test_sample_batch_seed", "starts is changed in place")
 def batch_moves_the_starts_back_for_good(tokens, starts, seq_len, batch_size, seed, step):
     np.minimum(starts, len(tokens) - seq_len, out=starts)
     starts -= 1
     return sample_batch(tokens, starts + 1, seq_len, batch_size, seed, step)
+
+
+@sampling_mutant("test_sample_batch_rows", "it is moved back, to end with the last token")
+def batch_fills_up_with_zeros(tokens, starts, seq_len, batch_size, seed, step):
+    out = np.zeros((batch_size, seq_len), np.int64)
+    for i in range(batch_size):
+        epoch, place = divmod(step * batch_size + i, len(starts))
+        row = tokens[starts[order_of(seed, epoch, len(starts))[place]] :][:seq_len]
+        out[i, : len(row)] = row
+    return out
+
+
+@sampling_mutant("test_sample_batch_rows", "one token off its start")
+def batch_begins_one_behind(tokens, starts, seq_len, batch_size, seed, step):
+    last = len(tokens) - seq_len - 1
+    return sample_batch(tokens, np.minimum(starts, last) + 1, seq_len, batch_size, seed, step)
+
+
+@sampling_mutant("test_sample_batch_epochs", "a step goes one row further")
+def batch_slides_by_one(tokens, starts, seq_len, batch_size, seed, step):
+    rows = len(starts)
+    picked = [order_of(seed, i // rows, rows)[i % rows] for i in range(step, step + batch_size)]
+    return cut(tokens, starts, seq_len, picked)
+
+
+@sampling_mutant("test_sample_batch_epochs", "larger than two epochs")
+def batch_of_two_epochs_at_most(tokens, starts, seq_len, batch_size, seed, step):
+    epoch, place = divmod(step * batch_size, len(starts))
+    line = [*order_of(seed, epoch, len(starts)), *order_of(seed, epoch + 1, len(starts))]
+    return cut(tokens, starts, seq_len, line[place : place + batch_size])
+
+
+@sampling_mutant("test_sample_batch_seed", "seed and epoch are multiplied")
+def batch_seed_times_epoch(tokens, starts, seq_len, batch_size, seed, step):
+    picked = []
+    for i in range(step * batch_size, (step + 1) * batch_size):
+        epoch, place = divmod(i, len(starts))
+        picked.append(np.random.default_rng(seed * epoch).permutation(len(starts))[place])
+    return cut(tokens, starts, seq_len, picked)
+
+
+@sampling_mutant("test_sample_batch_seed", "starts is changed in place")
+def batch_shuffles_starts(tokens, starts, seq_len, batch_size, seed, step):
+    batch = sample_batch(tokens, starts, seq_len, batch_size, seed, step)
+    np.random.default_rng(seed).shuffle(starts)
+    return batch
+
+
+@sampling_mutant("test_sample_batch_rows", "what is counted from 0 here")
+def batch_steps_from_one(tokens, starts, seq_len, batch_size, seed, step):
+    first = (step - 1) * batch_size
+    order = np.random.default_rng([seed, first // len(starts)]).permutation(len(starts))
+    return cut(tokens, starts, seq_len, np.resize(order, batch_size))
 
 
 # ---------------------------------------------------------------------------------------------

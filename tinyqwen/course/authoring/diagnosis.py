@@ -43,7 +43,7 @@ def likely(mistake, of=Exception):
         seen = getattr(failure, "mistake", "")
         if seen is None:
             failure.mistake = mistake
-        elif isinstance(seen, Symptom):
+        elif isinstance(seen, Symptom) and mistake is not None:
             failure.mistake = f"{seen}; {mistake}"
         raise
 
