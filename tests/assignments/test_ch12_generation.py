@@ -100,6 +100,11 @@ def test_temperature_value(submission):
                 np.log(softmax(x) / t)
             ),
             "the temperature is subtracted: that changes no distribution": lambda x, t: x - t,
+            "temperatures below 1 are not applied": lambda x, t: x / max(t, 1.0),
+            "temperatures above 1 are not applied": lambda x, t: x / min(t, 1.0),
+            "the largest logit is subtracted; logits stay where they are": lambda x, t: (
+                (x - x.max(-1, keepdims=True)) / t
+            ),
         },
     )
 
@@ -159,6 +164,20 @@ PENALTY_MISTAKES = {
     ),
     "every token is penalized, whether it has occurred or not": (
         lambda x, ids, r: np.where(x < 0, x * r, x / r)
+    ),
+    "tokens that have not occurred are penalized, and those that have are not": (
+        lambda x, ids, r: np.where(penalized(x, ids, 2.0) == x, np.where(x < 0, x * r, x / r), x)
+    ),
+    "the first text's tokens are penalized in all rows; each row has a text of its own": (
+        lambda x, ids, r: penalized(x, np.repeat(ids[:1], len(ids), 0), r)
+    ),
+    "a penalty below 1 is not applied": lambda x, ids, r: penalized(x, ids, max(r, 1.0)),
+    "the logarithm of the penalty is subtracted; logits are divided or multiplied by it": (
+        lambda x, ids, r: np.where(penalized(x, ids, 2.0) != x, x - np.log(r), x)
+    ),
+    "the first token of the text is left out": lambda x, ids, r: penalized(x, ids[:, 1:], r),
+    "probabilities are penalized; the logits are to be": lambda x, ids, r: penalized(
+        softmax(x), ids, r
     ),
 }
 
@@ -252,6 +271,12 @@ TOP_K_MISTAKES = {
     ),
     "the logits come out sorted; every token must keep its place": (
         lambda x, k: np.sort(np.where(x >= kth(x, k), x, OUT))[:, ::-1]
+    ),
+    "the logits come out sorted, upwards: x.sort() changes x; np.sort(x) makes a new array": (
+        lambda x, k: np.sort(np.where(x >= kth(x, k), x, OUT))
+    ),
+    "these are log-probabilities; what is kept keeps its logit": (
+        lambda x, k: np.log(softmax(np.where(x >= kth(x, k), x, OUT)))
     ),
 }
 
@@ -353,6 +378,14 @@ def read_through_order(x, p):
     return keep(np.take_along_axis(np.cumsum(q, -1) - q < p, order, -1), x)
 
 
+def in_order_of_the_first(x, p):
+    order = np.repeat(np.argsort(-x[:1], -1, kind="stable"), len(x), 0)
+    q = np.take_along_axis(softmax(x), order, -1)
+    kept = np.zeros(x.shape, bool)
+    np.put_along_axis(kept, order, np.cumsum(q, -1) - q < p, -1)
+    return kept
+
+
 def from_below(x, p):
     q = np.sort(softmax(x), -1)
     order = np.argsort(x, -1)
@@ -391,6 +424,19 @@ TOP_P_MISTAKES = {
         lambda x, p: keep(nucleus(x, p), x, 0.0)
     ),
     "these are probabilities; logits are wanted": lambda x, p: softmax(keep(nucleus(x, p), x)),
+    "these are probabilities, and 0 for what is ruled out; logits are wanted, and -inf": (
+        lambda x, p: keep(nucleus(x, p), softmax(x), 0.0)
+    ),
+    "the sum runs on from one row to the next: np.cumsum takes an axis": lambda x, p: keep(
+        ranked(x, p, lambda q, total: np.cumsum(q).reshape(q.shape) - q < p), x
+    ),
+    "logits are summed up; p is a sum of probabilities": lambda x, p: keep(
+        ranked(x, p, lambda q, total: total - q < p, softmax=np.array), x
+    ),
+    "two tokens stay always; one is enough": lambda x, p: keep(nucleus(x, p) | (x >= kth(x, 2)), x),
+    "the order of the first row is taken for all": lambda x, p: keep(
+        in_order_of_the_first(x, p), x
+    ),
     "these are log-probabilities; what is kept keeps its logit": (
         lambda x, p: np.log(softmax(keep(nucleus(x, p), x)))
     ),
@@ -421,6 +467,10 @@ def test_top_p_value(submission):
         axes=AXES,
         mistakes=TOP_P_MISTAKES,
     )
+    below, above = 0.8 - 1e-5, 0.8 + 1e-5
+    near = np.log([[0.5, 0.3, 0.15, 0.05], [0.1, 0.6, 0.1, 0.2]])
+    with likely("p is compared with room to spare: the sum of those before is below p, or is not"):
+        check_value(submission.apply_top_p, [case(near, below), case(near, above)], axes=AXES)
 
 
 @points(1, "top-p: the likeliest stays")
@@ -491,6 +541,21 @@ MIN_P_MISTAKES = {
         lambda x, p: keep(softmax(x) >= (1 - p) * softmax(x).max(-1, keepdims=True), x)
     ),
     "this is top-p": lambda x, p: keep(nucleus(x, p), x),
+    "the limit is p times the smallest probability; it is a share of the largest": (
+        lambda x, p: keep(softmax(x) >= p * softmax(x).min(-1, keepdims=True), x)
+    ),
+    "the limit is p times the mean probability; it is a share of the largest": (
+        lambda x, p: keep(softmax(x) >= p * softmax(x).mean(-1, keepdims=True), x)
+    ),
+    "p is squared: probabilities are compared with p² times the largest": (
+        lambda x, p: keep(softmax(x) >= p * p * softmax(x).max(-1, keepdims=True), x)
+    ),
+    "logits are compared with the largest less p; that is e^-p times its probability": (
+        lambda x, p: keep(x >= x.max(-1, keepdims=True) - p, x)
+    ),
+    "what is ruled out becomes a large negative number; it must be -inf": lambda x, p: keep(
+        softmax(x) >= p * softmax(x).max(-1, keepdims=True), x, -1e30
+    ),
     "what is ruled out becomes 0, which is a logit like others; it must be -inf": (
         lambda x, p: keep(softmax(x) >= p * softmax(x).max(-1, keepdims=True), x, 0.0)
     ),
@@ -524,6 +589,10 @@ def test_min_p_value(submission):
         axes=AXES,
         mistakes=MIN_P_MISTAKES,
     )
+    near = np.log([[0.5, 0.3, 0.1, 0.1]])
+    with likely("the limit is compared with room to spare: at least p times as likely, or not"):
+        sides = [case(near, 0.6 - 1e-5), case(near, 0.6 + 1e-5)]
+        check_value(submission.apply_min_p, sides, axes=AXES)
 
 
 @points(1, "min-p: the likeliest, large logits, -inf")
@@ -583,6 +652,21 @@ SAMPLE_MISTAKES = {
     "the pieces are sorted by size; they stand in the order of the vocabulary": drawn_in_order,
     "the sums are those of the logits; take the softmax first": lambda x, u: drawn(x, u),
     "the exponentials are not divided by their sum": lambda x, u: drawn(np.exp(x), u),
+    "the sums run down the rows of the batch": (
+        lambda x, u: (np.cumsum(softmax(x), 0) <= u[:, None]).sum(-1)
+    ),
+    "the token with the nearest sum is drawn; it is the first whose sum is above u": (
+        lambda x, u: np.abs(np.cumsum(softmax(x), -1) - u[:, None]).argmin(-1)
+    ),
+    "each probability is compared with u; their sums are to be": (
+        lambda x, u: (softmax(x) > u[:, None]).argmax(-1)
+    ),
+    "the sums run from the other end of the vocabulary": (
+        lambda x, u: drawn(softmax(x)[:, ::-1], u)
+    ),
+    "the sums are those of the logits; take the softmax first, which is positive": (
+        lambda x, u: drawn((x - x.min()), u)
+    ),
     "the sums run on from one row to the next": (
         lambda x, u: (np.cumsum(softmax(x)).reshape(x.shape) <= u[:, None]).sum(-1)
     ),
@@ -590,6 +674,16 @@ SAMPLE_MISTAKES = {
         lambda x, u: drawn(softmax(x, axis=None).reshape(x.shape), u)
     ),
 }
+
+
+def check_drawn_by_u(fn):
+    """The same u draws the same tokens: a random number of one's own would not."""
+    logits, u = normal(40, 9), rng().random(40)
+    check(
+        np.array_equal(fn(logits, u), fn(logits, u)),
+        "sample_next: the same logits and the same u drew other tokens when asked again.",
+        "it draws random numbers of its own: u is the random number",
+    )
 
 
 def draws(rows, vocabulary, **options):
@@ -607,11 +701,17 @@ def test_sample_next_example(submission):
 @points(1, "sample_next: value")
 def test_sample_next_value(submission):
     """The first token whose cumulated probability is above u, row by row."""
+    check_drawn_by_u(submission.sample_next)
     check_value(
         submission.sample_next,
         [draws(12, 7), draws(30, 5), draws(1, 9), draws(3, 1)],
         axes="row",
-        mistakes=SAMPLE_MISTAKES,
+        mistakes={
+            **SAMPLE_MISTAKES,
+            "all tokens are equally likely here: u times the size of the vocabulary": (
+                lambda x, u: (u * x.shape[-1]).astype(int)
+            ),
+        },
     )
 
 
@@ -635,8 +735,8 @@ def test_sample_next_shares(submission):
         axes="token",
         mistakes={
             "u is not used: this is the likeliest token": np.array([0, 0, 1000, 0, 0, 0]),
-            "always the first token: sum up probabilities, and take each row's own u": np.array(
-                [1000, 0, 0, 0, 0, 0]
+            "always the first token: is a sum of probabilities compared, with each row's own u?": (
+                np.array([1000, 0, 0, 0, 0, 0])
             ),
         },
     )
@@ -747,6 +847,32 @@ CACHE_MISTAKES = {
     "only the first of the new tokens is written": both(
         lambda room, new, start, stop: written(room, new[:, :, :1], start, stop)
     ),
+    "start is taken one too large": both(
+        lambda room, new, start, stop: (
+            written(room, new, start + 1, stop + 1) if stop < room.shape[2] else None
+        )
+    ),
+    "the new tokens are written at the end of the room": both(
+        lambda room, new, start, stop: np.concatenate([room[:, :, : -new.shape[2]], new], 2)[
+            :, :, :stop
+        ]
+    ),
+    "the new tokens are added to what stands there; the room is free, and holds anything": both(
+        lambda room, new, start, stop: written(room, room[:, :, start:stop] + new, start, stop)
+    ),
+    "only the first head is written": both(
+        lambda room, new, start, stop: written(
+            room, np.concatenate([new[:, :1], room[:, 1:, start:stop]], 1), start, stop
+        )
+    ),
+    "the first head's tokens are written into all": both(
+        lambda room, new, start, stop: written(room, new[:, :1], start, stop)
+    ),
+    "only the first text of the batch is written": both(
+        lambda room, new, start, stop: written(
+            room, np.concatenate([new[:1], room[1:, :, start:stop]]), start, stop
+        )
+    ),
     "the last one comes back short: up to start + T, not to start": both(
         lambda room, new, start, stop: written(room, new, start, stop)[:, :, :-1]
     ),
@@ -849,10 +975,19 @@ def test_cache_update_steps(submission):
         past, past_values = two_arrays(
             submission.cache_update(keys, values, k[:, :, new], v[:, :, new], start)
         )
-        with likely("after several calls, an earlier token is not what it was" if start else None):
-            for name, mine, right in (("keys", past, k), ("values", past_values, v)):
-                what = f"the {name} after {stop} tokens"
-                check_close(mine, right[:, :, :stop], what, axes=CACHE["axes"])
+        for name, mine, right in (("keys", past, k), ("values", past_values, v)):
+            what, axes = f"the {name} after {stop} tokens", CACHE["axes"]
+            if mine.shape != right[:, :, :stop].shape:
+                check_close(mine, right[:, :, :stop], what, axes=axes)
+            unwritten = np.isnan(mine).any()
+            check(
+                not unwritten,
+                f"{what}: places come back into which nothing has been written (they hold NaN).",
+                "new tokens belong at the positions start … start + T - 1, in every row and head",
+            )
+            earlier = start and not np.array_equal(mine[:, :, :start], right[:, :, :start])
+            with likely("after several calls, an earlier token is not what it was" * bool(earlier)):
+                check_close(mine, right[:, :, :stop], what, axes=axes, patterns=False)
         scores = q[:, :, new] @ past.swapaxes(-1, -2) / np.sqrt(d)
         scores = np.where(np.tri(t, dtype=bool)[new, :stop], scores, OUT)
         check_close(
@@ -974,7 +1109,8 @@ def test_decode_loop_cost(submission):
     """The prompt goes through the model once, then each new token once; the last one never."""
     for b, t, new in ((1, 7, 6), (3, 4, 5), (2, 1, 4)):
         ids, model = prompts(b, t), Counter()
-        model.run(submission.decode_loop, ids, new)
+        out = model.run(submission.decode_loop, ids, new)
+        short = np.shape(out) != (b, t + new)
         widths = [f.shape[1] if f.ndim == 2 else -1 for f in model.fed]
         check_equal(
             widths,
@@ -989,6 +1125,11 @@ def test_decode_loop_cost(submission):
                     [t] + [2] * (new - 1)
                 ),
                 "the prompt is fed token by token; one call takes all of it": ([1] * (t + new - 1)),
+                "all of the prompt but its last token is fed, and then all of it": (
+                    [t - 1, t] + [1] * (new - 1)
+                ),
+                "the prompt is fed twice": [t, t] + [1] * (new - 1),
+                "of the prompt only the last token is fed": [1] * new,
                 "the model runs once more after the last token, and nobody reads its logits": (
                     [t] + [1] * new
                 ),
@@ -996,7 +1137,8 @@ def test_decode_loop_cost(submission):
                 "the first step computes nothing: prefill gives the first token's logits": (
                     [t, *[1] * (new - 2)]
                 ),
-            },
+            }
+            | ({"the number of new tokens is wrong": widths} if short else {}),
         )
         check_close(
             np.concatenate(model.fed, 1),
@@ -1017,6 +1159,10 @@ def test_decode_loop_calls(submission):
         [(2, length) for length in (3, 4, 5, 6)],
         "decode_loop: the shapes of the ids that choose was given",
         mistakes={
+            "choose is never called: it says which token comes next": [],
+            "choose is called more than once a step": [
+                (2, length) for length in (3, 4, 5, 6) for _ in range(2)
+            ],
             "choose gets only the tokens that are fed; the repetition penalty needs all": (
                 [(2, 3), (2, 1), (2, 1), (2, 1)]
             ),
@@ -1033,6 +1179,10 @@ def test_decode_loop_calls(submission):
         "decode_loop: what emit was given",
         mistakes={
             "emit is never called": [],
+            "emit is called row by row; it takes the tokens of a step, (B,)": (
+                out[:, 3:].T.reshape(-1, 1).tolist()
+            ),
+            "emit is not called in the last step": out[:, 3:-1].T.tolist(),
             "emit gets one column, (B, 1); it takes (B,)": out[:, 3:].T[:, :, None].tolist(),
         },
     )
@@ -1051,14 +1201,20 @@ def test_decode_loop_ends(submission):
     script[0, 1], script[1, 4], script[2, 2] = end, end, end  # the last to end is row 1
     ids = prompts(3, 4, vocabulary=end)
     ids[0, -1] = ids[1, 0] = end  # in a prompt it means nothing
+    ids[2, 1:3] = pad, 0  # nor does a pad
     right = np.concatenate([ids, script[:, :5]], 1)
     right[0, 4 + 2 :], right[2, 4 + 3 :] = pad, pad
     never, endless = np.where(script == end, 8, script), np.concatenate([ids, script], 1)
     wrong_pads = right.copy()
-    wrong_pads[right == pad] = 0
+    wrong_pads[:, 4:][right[:, 4:] == pad] = 0
 
     model = Counter(script=script, ends=end)
     out = model.run(submission.decode_loop, ids, 9, pad)
+    check(
+        np.shape(out) != right.shape or np.array_equal(out[:, :4], ids),
+        "decode_loop: the prompts do not come back as they were.",
+        "in a prompt, pad_token_id and the token with which rows end are tokens like others",
+    )
     without_end = right.copy()
     for row, column in ((0, 5), (1, 8), (2, 6)):
         without_end[row, column] = pad
@@ -1096,7 +1252,10 @@ def test_decode_loop_ends(submission):
         mistakes={
             "the model is fed what choose said in rows that have ended; pads stand there": (
                 endless[:, 3:8]
-            )
+            ),
+            "an array is written into after emit has seen it: the token that ends a row is lost": (
+                without_end[:, 3:-1]
+            ),
         },
     )
     check_equal(

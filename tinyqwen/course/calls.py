@@ -21,7 +21,9 @@ LIKELY = {
         "two matrices do not fit: must one of them be transposed? (.T turns all axes, not only two)"
     ),
     "object has no attribute 'shape'": "a number or a list came where an array was expected",
-    "could not be broadcast": "two shapes do not broadcast: is an axis missing, or one too many?",
+    "could not be broadcast": (
+        "two shapes do not broadcast: is an axis missing (keepdims=True keeps it), or one too many?"
+    ),
     "could not broadcast input array": (
         "what is written has another shape than the place that it is written to: compare each axis"
     ),

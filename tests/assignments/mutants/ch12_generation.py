@@ -40,7 +40,11 @@ def temperature_log_softmax(logits, temperature):
     return scaled - top - np.log(np.exp(scaled - top).sum(-1, keepdims=True))
 
 
-@mutant(of="apply_temperature", killed_by="test_temperature_value", named="worst at")
+@mutant(
+    of="apply_temperature",
+    killed_by="test_temperature_value",
+    named="largest logit is subtracted",
+)
 def temperature_on_shifted_logits(logits, temperature):
     return (logits - logits.max(-1, keepdims=True)) / temperature
 
@@ -1047,7 +1051,7 @@ def apply_top_k_k_plus(logits, k):
     return sampling.apply_top_k(logits, k + 1)
 
 
-@mutant(of="apply_top_k", killed_by="test_top_k_value", named="the k-th largest goes as well")
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="this is the result for k -1")
 def apply_top_k_k_minus(logits, k):
     return sampling.apply_top_k(logits, max(k - 1, 1))
 
@@ -1071,7 +1075,7 @@ def apply_top_k_first_row(logits, k):
 @mutant(
     of="apply_top_k",
     killed_by="test_top_k_value",
-    named="along axis 1 all entries are off by one number",
+    named="these are log-probabilities",
 )
 def apply_top_k_probs(logits, k):
     with np.errstate(divide="ignore"):
@@ -1170,7 +1174,7 @@ def apply_top_p_one_minus(logits, p):
 @mutant(
     of="apply_top_p",
     killed_by="test_top_p_value",
-    named="this keeps the sum 1 - p; p is what is kept",
+    named="logits are summed up",
 )
 def apply_top_p_of_logits(logits, p):
     o = np.argsort(-logits, -1)
@@ -1416,7 +1420,11 @@ def sample_next_sorted_no_map(logits, u):
     return sampling.sample_next(-np.sort(-logits, -1), u)
 
 
-@mutant(of="sample_next", killed_by="test_sample_next_shares", named="sum up probabilities")
+@mutant(
+    of="sample_next",
+    killed_by="test_sample_next_shares",
+    named="is a sum of probabilities compared",
+)
 def sample_next_of_logits(logits, u):
     return (
         (np.cumsum(np.where(np.isinf(logits), 0, logits), -1) <= u[:, None])
@@ -1522,7 +1530,7 @@ def cache_update_only_one(keys, values, nk, nv, start):
 @mutant(
     of="cache_update",
     killed_by="test_cache_update_value",
-    named="NaN: an overflow (inf - inf, inf / inf, 0 *",
+    named="at the end of the room",
 )
 def cache_update_at_end(keys, values, nk, nv, start):
     t = nk.shape[2]
@@ -1553,7 +1561,7 @@ def cache_update_keys_twice(keys, values, nk, nv, start):
 @mutant(
     of="cache_update",
     killed_by="test_cache_update_value",
-    named="off by one: this is the result for start +1",
+    named="start is taken one too large",
 )
 def cache_update_plus1(keys, values, nk, nv, start):
     s = min(start + 1, keys.shape[2] - nk.shape[2])
@@ -1752,3 +1760,163 @@ def forbid_repeated_ngrams_last_zero_tokens(scores, input_ids, n):
     if n == 1:
         return scores.copy()
     return constraints.forbid_repeated_ngrams(scores, input_ids, n)
+
+
+# ---------------------------------------------------------------------------------------------
+# More of what students write
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="below 1 are not applied")
+def temperature_only_flattens(logits, temperature):
+    return logits if temperature < 1 else logits / temperature
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="that have not occurred are")
+def penalty_of_the_unseen(logits, input_ids, penalty):
+    seen = occurred(logits, input_ids)
+    return np.where(seen, logits, np.where(logits < 0, logits * penalty, logits / penalty))
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="the first text's tokens")
+def penalty_of_the_first_text(logits, input_ids, penalty):
+    return apply_repetition_penalty(logits, input_ids[[0] * len(logits)], penalty)
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="below 1 is not applied")
+def penalty_at_least_one(logits, input_ids, penalty):
+    return apply_repetition_penalty(logits, input_ids, 1.0 if penalty < 1 else penalty)
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="the logarithm of the penalty")
+def penalty_as_a_bias(logits, input_ids, penalty):
+    out = logits.copy()
+    for row, ids in zip(out, input_ids):
+        row[np.unique(ids[ids >= 0])] -= np.log(penalty)
+    return out
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_value", named="first token of the text is")
+def penalty_without_the_first_token(logits, input_ids, penalty):
+    return apply_repetition_penalty(logits, np.delete(input_ids, np.s_[:1], axis=1), penalty)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="and 0 for what is ruled out")
+def top_p_probabilities_and_zeros(logits, p):
+    return np.where(np.isfinite(apply_top_p(logits, p)), softmax(logits), 0)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="from one row to the next")
+def top_p_one_sum_for_all(logits, p):
+    order = np.argsort(-logits, axis=1)
+    ranked = np.take_along_axis(softmax(logits), order, 1)
+    before = (np.cumsum(ranked) - ranked.ravel()).reshape(logits.shape)
+    out = logits.copy()
+    np.put_along_axis(out, order, np.where(before < p, np.sort(logits)[:, ::-1], -np.inf), 1)
+    return out
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="the order of the first row")
+def top_p_one_order_for_all(logits, p):
+    order = np.argsort(-logits[0])
+    ranked = softmax(logits)[:, order]
+    kept = (np.cumsum(ranked, 1) - ranked < p)[:, np.argsort(order)]
+    return np.where(kept, logits, -np.inf)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="with room to spare")
+def top_p_with_a_margin(logits, p):
+    return apply_top_p(logits, p - 1e-3)
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="two tokens stay always")
+def top_p_keeps_two(logits, p):
+    second = np.sort(logits, axis=1)[:, -2:][:, :1]
+    return np.where(logits >= second, logits, apply_top_p(logits, p))
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="the smallest probability")
+def min_p_of_the_smallest(logits, p):
+    q = softmax(logits)
+    return np.where(q < p * np.amin(q, axis=1)[:, None], -np.inf, logits)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="the mean probability")
+def min_p_of_the_mean(logits, p):
+    return np.where(softmax(logits) < p / logits.shape[1], -np.inf, logits)
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="with room to spare")
+def min_p_with_a_margin(logits, p):
+    q = softmax(logits)
+    return np.where(q >= p * q.max(-1, keepdims=True) - 1e-4, logits, -np.inf)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="random numbers of its own")
+def sample_next_rolls_its_own_dice(logits, u):
+    return np.array([np.random.choice(len(q), p=q) for q in softmax(logits)])
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="each probability is compared")
+def sample_next_first_likely(logits, u):
+    return np.argmax(softmax(logits) > u[:, None], axis=1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="with the nearest sum")
+def sample_next_nearest(logits, u):
+    return np.argmin((np.cumsum(softmax(logits), 1) - u[:, None]) ** 2, axis=1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="down the rows of the batch")
+def sample_next_sums_down(logits, u):
+    sums = np.add.accumulate(softmax(logits))
+    return np.array([np.count_nonzero(row <= x) for row, x in zip(sums, u)])
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_steps", named="into which nothing has been")
+def cache_leaves_a_gap(keys, values, new_keys, new_values, start):
+    stop = start + new_keys.shape[2]
+    keys[:, :1, start:stop], values[:, :1, start:stop] = new_keys[:, :1], new_values[:, :1]
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="only the first head is")
+def cache_first_head_only(keys, values, new_keys, new_values, start):
+    return cache_leaves_a_gap(keys, values, new_keys, new_values, start)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="are added to what stands")
+def cache_adds(keys, values, new_keys, new_values, start):
+    stop = start + new_keys.shape[2]
+    keys[:, :, start:stop] += new_keys
+    values[:, :, start:stop] += new_values
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_cost", named="all of the prompt but its last")
+def decode_loop_prompt_in_two(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    if input_ids.shape[1] > 1:
+        step(input_ids[:, :-1])
+    return decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_calls", named="choose is never called")
+def decode_loop_always_likeliest(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def likeliest(logits, ids):
+        return np.argmax(logits, axis=-1)
+
+    return decode_loop(step, input_ids, max_new_tokens, likeliest, emit, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_calls", named="emit is called row by row")
+def decode_loop_emits_each_row(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def each(tokens):
+        return np.concatenate([emit(tokens[i : i + 1]) for i in range(len(tokens))])
+
+    return decode_loop(step, input_ids, max_new_tokens, choose, each, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="in a prompt")
+def decode_loop_replaces_pads(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    ids = np.where(input_ids == pad_token_id, input_ids[:, :1], input_ids)
+    return decode_loop(step, ids, max_new_tokens, choose, emit, pad_token_id)
