@@ -41,24 +41,24 @@ def decoder_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
 def parameter_counts(config):
     """{part: number of parameters} of a Qwen2 with a language-model head, exact.
 
-    config: a dict as config.json has it: hidden_size h, intermediate_size i, num_hidden_layers L,
-        vocab_size V, num_attention_heads H. And perhaps, if they are there and not None:
-        num_key_value_heads H_kv (else H), head_dim D (else h / H), tie_word_embeddings (else
+    config: a dict as config.json has it: hidden_size d, intermediate_size d_ff, num_hidden_layers
+        l, vocab_size V, num_attention_heads h. And perhaps, if they are there and not None:
+        num_key_value_heads h_kv (else h), head_dim d_h (else d / h), tie_word_embeddings (else
         False), attention_bias, whether q, k and v have biases (else True).
     The parts, each summed over all layers, weight and bias together:
-        embed_tokens                    a row of h for each token of the vocabulary
-        q_proj, k_proj, v_proj          linear, h -> H·D, h -> H_kv·D, h -> H_kv·D, with biases
-        o_proj                          linear, H·D -> h, no bias
-        gate_proj, up_proj, down_proj   linear, h -> i, h -> i, i -> h, no biases
-        norms                           a weight of h: two in each layer, one after the last
-        lm_head                         linear, h -> V, no bias; 0 if it is tied: then it reads the
-                                        embedding table, which is counted already
+        embed_tokens                  a row of d for each token of the vocabulary
+        q_proj, k_proj, v_proj        linear, d -> h·d_h, d -> h_kv·d_h, d -> h_kv·d_h, with biases
+        o_proj                        linear, h·d_h -> d, no bias
+        gate_proj, up_proj, down_proj linear, d -> d_ff, d -> d_ff, d_ff -> d, no biases
+        norms                         a weight of d: two in each layer, one after the last
+        lm_head                       linear, d -> V, no bias; 0 if it is tied: then it reads the
+                                      embedding table, which is counted already
     Returns a dict of integers.
 
     >>> small = {"hidden_size": 6, "intermediate_size": 10, "num_hidden_layers": 2,
     ...          "vocab_size": 5, "num_attention_heads": 3, "num_key_value_heads": 1,
     ...          "tie_word_embeddings": True}
-    >>> counts = parameter_counts(small)   # D is 6 / 3 = 2
+    >>> counts = parameter_counts(small)   # d_h is 6 / 3 = 2
     >>> counts["q_proj"], counts["k_proj"], counts["norms"], counts["lm_head"]
     (84, 28, 30, 0)
     >>> sum(counts.values())
@@ -74,10 +74,10 @@ def flops_per_token(config, sequence_length, training=False, causal=False):
     weight takes 2 for each parameter of the weight. Biases, norms, RoPE, softmax, activations and
     the look-up of the embedding are small beside that and not counted. The parts, over all layers:
         attention projections   q, k, v and o
-        attention scores        the scores against n keys, 2·n·H·D, and the weighted sum of n
+        attention scores        the scores against n keys, 2·n·h·d_h, and the weighted sum of n
                                 values, as many again
         mlp                     gate, up and down
-        lm_head                 also where it is tied: it computes all the same
+        lm_head                       also where it is tied: it computes all the same
     config: as in `parameter_counts`. If it has layer_types, a list with a word for each layer, then
         a layer of "sliding_attention" sees config["sliding_window"] keys at most.
     sequence_length: s. n is s, or the sliding window, if that is shorter.
@@ -110,7 +110,7 @@ def training_memory(config, batch_size, sequence_length, bytes_per_number=4):
     what the layers keep for the way back, for each token (s the sequence_length, other letters as
     above):
 
-        L · (8d + 2·h·d_h + 3·h_kv·d_h + 4·d_ff + h·s/2)
+        l · (8d + 2·h·d_h + 3·h_kv·d_h + 4·d_ff + h·s/2)
 
     config: a dict, as for `parameter_counts`. Returns {"weights": …, "gradients": …, "moments of
     AdamW": …, "activations": …}, whole numbers.

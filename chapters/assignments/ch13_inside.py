@@ -164,8 +164,8 @@ def attention_rollout(attentions):
         A_l = (mean over the heads of layer l + identity) / 2,    rollout = A_L … A_2 A_1
 
     The identity is the residual stream, to which every block adds (Abnar & Zuidema 2020).
-    attentions (L, B, H, T, T), the first layer first. Returns (B, T, T), a row for each last
-    vector.
+    attentions (L, B, H, T, T), the first layer first. Returns (B, T, T), in their dtype, a row for
+    each last vector.
 
     >>> look_back = np.array([[1.0, 0.0], [1.0, 0.0]])
     >>> attention_rollout(np.stack([look_back, look_back])[:, None, None])

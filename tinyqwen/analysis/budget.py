@@ -122,8 +122,8 @@ def flops_per_token(config, sequence_length, training=False, causal=False):
 
     sequence_length: s; n is s, or the sliding window if that is shorter.
     causal: take n as what a token may see, (s + 1) / 2 on average. By default it is s, the usual
-        convention: with H·D = H_kv·D = h and i = 8h/3, a layer takes 24·b·s·h² + 4·b·s²·h for a
-        batch of b, as one with i = 4h and no gate does (Narayanan et al. 2021).
+        convention: with H·D = H_kv·D = d and d_ff = 8d/3, a layer takes 24·b·s·d² + 4·b·s²·d for a
+        batch of b, as one with d_ff = 4d and no gate does (Narayanan et al. 2021).
     training: forward and backward, three times the forward pass: the backward pass has two products
         of the same size, for the input's gradient and for the weight's.
     """
@@ -200,8 +200,8 @@ def training_memory(config, batch_size, sequence_length, bytes_per_number=4):
     """{part: bytes} that one training step holds at its peak, an estimate to within a third or so.
 
     weights, gradients and the two moments of AdamW are exact: N numbers, N, and 2N. activations is
-    what the tape keeps of each layer for the backward pass: per token about 8h (the residual
-    stream twice, norms, projections), 2H·D + 3H_kv·D (q, k, v, the heads' output), 4i (gate, up,
+    what the tape keeps of each layer for the backward pass: per token about 8d (the residual
+    stream twice, norms, projections), 2H·D + 3H_kv·D (q, k, v, the heads' output), 4d_ff (gate, up,
     and two products), and H·s/2 attention weights; plus one chunk of logits. It is Qwen2's formula,
     for paper; `costs.training_memory` reads any family's off its modules.
     """

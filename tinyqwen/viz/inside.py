@@ -102,7 +102,7 @@ def head_maps(maps, limit=None):
     each panel's largest value is
     """
     with style():
-        fig, axes = figure(1, len(maps), size=(3.3 * len(maps), 3.0), squeeze=False)
+        fig, axes = figure(1, len(maps), size=(max(3.3 * len(maps), 4.2), 3.0), squeeze=False)
         for ax, (title, values) in zip(axes[0], maps.items()):
             top = limit or values.max()
             ax.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=top)
