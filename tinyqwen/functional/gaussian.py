@@ -7,32 +7,38 @@ import numpy as np
 from tinyqwen.autograd.error_function import erf
 from tinyqwen.autograd.tensor import primitive
 
+_STEEPNESS = 2 * math.sqrt(2 / math.pi)  # (2u)' at 0
+
 
 @primitive
+@np.errstate(over="ignore")  # below -9 the exponential is infinite, and Φ 0, as it should be
 def gelu_new(x):
     """GPT-2's GELU: x Φ(x), where tanh stands in for Φ (Hendrycks & Gimpel 2016, section 2).
 
-        Φ(x) ≈ (1 + tanh u)/2,    u = √(2/π) (x + 0.044715 x³)
+        Φ(x) ≈ (1 + tanh u)/2 = 1/(1 + e^(-2u)),    2u = 2√(2/π) (x + 0.044715 x³)
 
-    x (...). dx = g (Φ + x Φ'), where Φ' = (1 - tanh² u) u'/2 = 2 Φ (1 - Φ) u'.
+    x (...). dx = g (Φ + x Φ'), where Φ' = Φ (1 - Φ) (2u)'.
     """
-    u = x * x
-    u *= 0.044715
-    u += 1
-    u *= x
-    u *= math.sqrt(2 / math.pi)
-    phi = np.tanh(u)
-    phi *= 0.5
-    phi += 0.5
+    inverse = x * x  # of Φ
+    inverse *= -_STEEPNESS * 0.044715
+    inverse -= _STEEPNESS
+    inverse *= x
+    np.exp(inverse, out=inverse)
+    inverse += 1
 
     def vjp(g):
-        slope = phi * (1 - phi) * (2 * math.sqrt(2 / math.pi)) * (1 + 3 * 0.044715 * x * x)
+        slope = x * x
+        slope *= _STEEPNESS * 3 * 0.044715
+        slope += _STEEPNESS
         slope *= x
-        slope += phi
+        phi = 1 / inverse
+        slope *= 1 - phi
+        slope += 1
+        slope *= phi
         slope *= g
         return (slope,)
 
-    return x * phi, vjp
+    return x / inverse, vjp
 
 
 @primitive
@@ -52,8 +58,11 @@ def gelu(x, approximate="none"):
     phi += 0.5
 
     def vjp(g):
-        slope = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        slope = x * x
+        slope *= -0.5
+        np.exp(slope, out=slope)
         slope *= x
+        slope *= 1 / math.sqrt(2 * math.pi)
         slope += phi
         slope *= g
         return (slope,)

@@ -82,4 +82,6 @@ def layer_norm(x, weight, bias, eps=1e-5):
         dx *= r
         return dx, dweight, dbias
 
-    return xhat * weight + bias, vjp
+    out = xhat * weight
+    out += bias
+    return out, vjp
