@@ -8,7 +8,7 @@ python -m tinyqwen.grade --make-gradescope FILE.zip     an autograder to upload 
 import argparse
 
 from tinyqwen import cli
-from tinyqwen.course.authoring.mutants import kill_matrix
+from tinyqwen.course.authoring.mutants import kill_matrix, mutants_of
 from tinyqwen.course.authoring.mutants import self_test as tested
 from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.classroom.grading import grade_class
@@ -89,31 +89,32 @@ def _class(submissions, out, chapters=(), memory=1024, time_limit=300, **setting
 
 
 def _self_test(self_test, show=None, seed=0):
-    faults = mutants = shown = 0
-    for key in self_test or chapters():
+    names = {key: [one.name for one in mutants_of(chapter(key))] for key in self_test or chapters()}
+    mutants = sum(map(len, names.values()))
+    if show:
+        names = {key: found for key, found in names.items() if show in found}
+        if not names:
+            raise ValueError(f"--show: none of {mutants} mutants is called {show}")
+    faults = 0
+    for key in names:
         report = tested(chapter(key), seed)
+        faults += len(report.faults)
         if show:
-            shown += _show(report, show)
+            _show(report, show)
         else:
             print(kill_matrix(report), end="\n\n")
-        faults += len(report.faults)
-        mutants += len(report.rows)
-    if show and not shown:
-        raise ValueError(f"--show: none of {mutants} mutants is called {show}")
     if not show:
         print(f"{mutants} mutants, {faults} faults")
     return 1 if faults else 0
 
 
 def _show(report, name):
-    """Print what a mutant's author would read; returns how many mutants have the name."""
-    found = [results for one, results in report.rows if one.name == name]
-    for results in found:
+    """Print what a mutant's author would read."""
+    for results in (results for one, results in report.rows if one.name == name):
         for result in results.values():
             print(f"{result.name}: {result.status}")
             if result.status != "passed":
                 print("    " + result.text.replace("\n", "\n    "))
-    return len(found)
 
 
 if __name__ == "__main__":

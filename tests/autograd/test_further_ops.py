@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from further_table import CHOICES, FURTHER, NAMES, as_dtype
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from op_draws import draws
 from op_table import assert_close, outputs_and_gradients
 
 import tinyqwen as tq
 from tinyqwen import functional as F
 from tinyqwen.autograd import further_ops
-
-draws = st.randoms(use_true_random=False)
 
 
 def test_the_table_has_every_operation():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from further_table import FURTHER
 from hypothesis import given
-from hypothesis import strategies as st
+from op_draws import draws
 from op_table import (
     ELEMENTARY,
     FUSED,
@@ -27,7 +27,6 @@ EXPECTED = (
     *("flip", "tril", "triu", "softmax", "log_softmax", "logsumexp", "einsum"),
 )
 
-draws = st.randoms(use_true_random=False)
 every_op = pytest.mark.parametrize("op", ELEMENTARY + FUSED, ids=lambda op: op.name)
 
 

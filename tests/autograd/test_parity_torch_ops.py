@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from further_table import CHOICES, FURTHER
 from hypothesis import given
-from hypothesis import strategies as st
+from op_draws import draws
 from op_table import (
     ELEMENTARY,
     FUSED,
@@ -28,7 +28,7 @@ comparable = [op for op in ELEMENTARY + FUSED if op.function != "dropout"]
     "dtype, tolerance", [(np.float64, 1e-10), (np.float32, 1e-5)], ids=["float64", "float32"]
 )
 @pytest.mark.parametrize("op", comparable, ids=lambda op: op.name)
-@given(r=st.randoms(use_true_random=False))
+@given(r=draws)
 def test_value_and_gradient(op, dtype, tolerance, r):
     arrays, options = op.draw(r)
     arrays = [as_dtype(a, dtype) for a in arrays]
@@ -40,7 +40,7 @@ def test_value_and_gradient(op, dtype, tolerance, r):
 
 
 @pytest.mark.parametrize("op", FURTHER, ids=lambda op: op.name)
-@given(r=st.randoms(use_true_random=False))
+@given(r=draws)
 def test_what_else_pytorch_has(op, r):
     arrays, options = op.draw(r)
     values, gradients = outputs_and_gradients(op.run, arrays, options)
@@ -50,7 +50,7 @@ def test_what_else_pytorch_has(op, r):
 
 
 @pytest.mark.parametrize("op", CHOICES, ids=lambda op: op.name)
-@given(r=st.randoms(use_true_random=False))
+@given(r=draws)
 def test_choices(op, r):
     (x,), options = op.draw(r)
     expected = op.torch(torch, torch.from_numpy(x), **options).numpy()

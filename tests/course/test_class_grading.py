@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyqwen import cli, grade
 from tinyqwen.course import clock
 from tinyqwen.course.authoring import shortcuts
 from tinyqwen.course.authoring.mutants import mutants_of
@@ -953,14 +954,17 @@ def test_a_job_killed_in_the_middle_of_a_line_stops_nobody_else(submissions, mon
         (["some", "--out", "grades.csv", "--memory", "3"], "--memory 3: a process needs 64 MiB"),
     ],
 )
-def test_bad_arguments_are_one_line(tmp_path, monkeypatch, arguments, words):
+def test_bad_arguments_are_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "ada.py").write_text("")
     (tmp_path / "taken.csv").write_text("mine")
-    code, _, errors = finished(command(*arguments))
-    assert code == 2 and words in errors
+    monkeypatch.setattr("sys.argv", ["grade", *arguments])
+    with pytest.raises(SystemExit) as ending:
+        cli.run(grade.main)
+    errors = capsys.readouterr().err
+    assert ending.value.code == 2 and words in errors
     assert len(errors.strip().splitlines()) == 1
     assert (tmp_path / "taken.csv").read_text() == "mine"
     assert not (tmp_path / "grades.csv").exists()

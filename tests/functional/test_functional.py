@@ -7,7 +7,7 @@ have files of their own.
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
+from op_draws import draws
 from op_table import FUSED, as_dtype, assert_close, ours, outputs_and_gradients
 
 import tinyqwen as tq
@@ -21,7 +21,7 @@ def test_every_fused_primitive_has_a_twin():
 
 
 @pytest.mark.parametrize("op", with_twin, ids=lambda op: op.name)
-@given(r=st.randoms(use_true_random=False))
+@given(r=draws)
 def test_twin(op, r):
     """Values and gradients, under one random upstream gradient, in both precisions."""
     arrays, options = op.draw(r)

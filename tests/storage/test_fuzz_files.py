@@ -282,7 +282,7 @@ def test_templates_that_attack(template, tmp_path):
             template.replace("CANARY", str(canary)),
             [[{"role": "user", "content": "hi"}]],
             {},
-            time_limit=1.0,
+            time_limit=0.5,
         )
     assert "\n" not in str(caught.value) and not canary.exists()
 

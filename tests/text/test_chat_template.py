@@ -46,7 +46,7 @@ def test_chatml_refuses_what_is_no_text():
     ],
 )  # fmt: skip
 def test_environment(template, expected):
-    assert rendered(template, bos_token="<s>") == expected
+    assert render(template, [CHAT], VARIABLES | {"bos_token": "<s>"}) == [expected]
 
 
 REACHES_PYTHON = [
@@ -90,8 +90,13 @@ BROKEN = [
 
 @pytest.mark.parametrize("template", REACHES_PYTHON + BROKEN, ids=lambda text: text[:40])
 def test_broken_and_prying_templates_are_refused_in_one_line(template):
+    """The sandbox refuses without help of the process around it; some of what is broken could end
+    ours."""
     with pytest.raises(ValueError, match=r"^chat template: .+$") as caught:
-        rendered(template)
+        if template in REACHES_PYTHON:
+            render(template, [CHAT], VARIABLES)
+        else:
+            rendered(template)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
 
@@ -114,7 +119,7 @@ GREEDY = {
 @pytest.mark.parametrize("template, complaint", GREEDY.values(), ids=list(GREEDY))
 def test_greedy_templates_are_stopped(template, complaint):
     """By the limit on time, that is; or by another one, with all the time that this may take."""
-    seconds = 1.0 if complaint.startswith("may loop") else 100.0
+    seconds = 0.5 if complaint.startswith("may loop") else 100.0
     with pytest.raises(ValueError, match=complaint):
         render_isolated(template, [CHAT], {}, time_limit=seconds)
 

@@ -102,9 +102,10 @@ class Seen:
         self.count, self._now, self._lent = {}, {}, []
 
     def add(self, name, args, kwargs, answer):
-        self.inputs.add(_key(name, args, kwargs))
+        numbers, shapes = _keys(name, args, kwargs)
+        self.inputs.add(numbers)
         self.words |= set(_words((args, kwargs)))
-        self.shapes[_key(name, args, kwargs, shapes=True)] = answer
+        self.shapes[shapes] = answer
         self._now.setdefault(name, []).append(answer)
         self._lent += filter(callable, args)
 
@@ -117,16 +118,18 @@ def _submission(chapter, function_of):
     return Submission({name: function_of(name) for name in chapter.assigned}, "shortcut")
 
 
-def _key(name, args, kwargs, shapes=False):
-    """Equal inputs have equal keys, those of equal shapes too if that is asked; of what is no data,
-    functions say, only the kind counts."""
+def _keys(name, args, kwargs):
+    """Two keys: equal for equal inputs, and for those of equal shapes; None of what cannot cross.
+
+    Of what is no data, functions say, only the kind counts.
+    """
     buffers = []
     try:
         tree = wire.Peer(None, None)._encode((args, kwargs), buffers, 0)
     except wire.WireError:
-        return None
+        return None, None
     text = re.sub(r'\["x", \d+,', '["x",', json.dumps(tree))
-    return name, text, b"" if shapes else b"".join(buffers)
+    return (name, text, b"".join(buffers)), (name, text)
 
 
 def _words(value):
@@ -157,12 +160,13 @@ def _shortcut(name, seen, test, otherwise):
 
     def function(*args, **kwargs):
         place = seen.count[name] = seen.count.get(name, -1) + 1
-        if _key(name, args, kwargs) in seen.inputs - {None}:
+        numbers, shapes = _keys(name, args, kwargs)
+        if numbers is not None and numbers in seen.inputs:
             return solution(*args, **kwargs)
         if otherwise is _by_place:
             return (seen.calls.get((test, name), [])[place:] or [None])[0]
         if otherwise is _by_shape:
-            return seen.shapes.get(_key(name, args, kwargs, shapes=True))
+            return seen.shapes.get(shapes)
         if otherwise is _by_acquaintance and not seen.met & set(map(_manner, args)):
             return None
         right = solution(*args, **kwargs)

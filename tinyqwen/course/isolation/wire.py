@@ -212,10 +212,11 @@ class Peer:
             return ["o", list(array.shape)]
         if array.dtype.char in "gG":
             array = array.astype(np.float64 if array.dtype.char == "g" else np.complex128)
-        if array.dtype.name not in DTYPES:
-            return ["x", self.export(array), False, f"array of {array.dtype.name}"[:60]]
-        buffers.append(array.astype(DTYPES[array.dtype.name], order="C", copy=False).tobytes())
-        return ["a", array.dtype.name, list(array.shape), not is_plain(array)]
+        name = array.dtype.name  # NumPy puts it together anew each time
+        if name not in DTYPES:
+            return ["x", self.export(array), False, f"array of {name}"[:60]]
+        buffers.append(array.astype(DTYPES[name], order="C", copy=False).tobytes())
+        return ["a", name, list(array.shape), not is_plain(array)]
 
 
 class _Decoder:
