@@ -290,7 +290,7 @@ def _match(model, path, entries, dtype):
     head = [name for name in unexpected if _may_be_absent(model, name)]
     _warn_unused(model, path, head)
     unexpected = [name for name in unexpected if name not in head]
-    problems = [f"{name} is unexpected" for name in unexpected]
+    problems = [f"{entries[name].name} is unexpected" for name in unexpected]  # as in the file
 
     jobs, new, computed = [], [], []
     for group in names.values():
