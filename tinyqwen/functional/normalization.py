@@ -75,12 +75,10 @@ def layer_norm(x, weight, bias, eps=1e-5):
     def vjp(g):
         gx = g * xhat
         dweight, dbias = column_sums(gx), column_sums(g)
-        means = (g @ weight / d)[..., None], (gx @ weight / d)[..., None]
         dx = g * weight
-        dx -= means[0]
-        dx -= np.multiply(xhat, means[1], out=gx)
-        dx *= r
-        return dx, dweight, dbias
+        dx -= (g @ weight / d)[..., None]
+        dx -= np.multiply(xhat, (gx @ weight / d)[..., None], out=gx)
+        return np.multiply(dx, r, out=dx), dweight, dbias
 
     out = xhat * weight
     out += bias
