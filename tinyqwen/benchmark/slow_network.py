@@ -19,7 +19,7 @@ class SlowRanks(Ranks):
 
     def __init__(self, mpi, network):
         super().__init__(mpi)
-        self.near = 1
+        self.apart = True
         self._network, self._line_is_free = network, 0.0
 
     def _exchange(self, tag, out, into):

@@ -119,7 +119,7 @@ class DataParallel:
             if self.model.training != training:
                 self.model.train(training)
             if job == "differentiate":
-                options["final"] = bring_home
+                options |= {"final": bring_home, "early": self._news is not None}
             return getattr(self, f"_{job}")(batch, **options)
 
         def bring_home(i, gradient):
@@ -129,8 +129,11 @@ class DataParallel:
 
         return work
 
-    def _differentiate(self, batch, num_items, seed, final):
-        """The loss; final(i, gradient or None) is called once for each trained parameter."""
+    def _differentiate(self, batch, num_items, seed, final, early):
+        """The loss; final(i, gradient or None) is called once for each trained parameter.
+
+        early: as soon as its gradient is final, and not at the end.
+        """
         left = {parameter: i for i, parameter in enumerate(self._trained)}
 
         def told(leaf, gradient):
@@ -140,7 +143,7 @@ class DataParallel:
         with seeded(seed):
             loss = self.objective.loss(self.model, batch, num_items)
             value = loss.item()
-            sums = backpropagate(loss, final=told)
+            sums = backpropagate(loss, final=told if early else None)
         for parameter, i in left.items():
             final(i, sums.get(parameter))
         return value
@@ -209,7 +212,7 @@ class DataParallel:
                 ready(places[i])
 
         self._heard()  # what was told last time after this process had done its part
-        options[0]["final"] = final
+        options[0] |= {"final": final, "early": ready is not None}
         losses = self._together("differentiate", batches, options)
         for i in list(missing):
             finish(i)

@@ -46,7 +46,7 @@ def code_digest():
 class Alone:
     """The only rank: what others would be told stays here, and what is summed is there already."""
 
-    rank, size, near, sent = 0, 1, 1, 0
+    rank, size, apart, sent = 0, 1, False, 0
 
     def threads(self, wanted=0):
         """How many cores this rank computes on: as many as wanted, or its share of the machine."""
@@ -110,18 +110,19 @@ class Alone:
 class Ranks(Alone):
     """One of several ranks, by mpi4py's module MPI.
 
-    sent: the bytes that this one has sent; near: how many ranks are on this machine, itself too.
+    sent: the bytes that this one has sent; apart: whether others are on other machines.
     """
 
     def __init__(self, mpi):
         self._mpi, self._comm = mpi, mpi.COMM_WORLD
         self.rank, self.size, self.sent = self._comm.rank, self._comm.size, 0
-        self.near = self._comm.Split_type(mpi.COMM_TYPE_SHARED).size
+        self._near = self._comm.Split_type(mpi.COMM_TYPE_SHARED).size  # on this machine
+        self.apart = self._near < self.size
         self._known = False  # whether the others have heard of what failed
         self._under_way = []  # rings, each with the messages that it waits for
 
     def threads(self, wanted=0):
-        return wanted or max(1, default_threads() // self.near)
+        return wanted or max(1, default_threads() // self._near)
 
     def bounds(self, length):
         bounds = chunk_bounds(length, self.size)

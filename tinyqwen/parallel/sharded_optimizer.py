@@ -47,7 +47,7 @@ class ShardedAdamW(AdamW):
 
     def __init__(self, params, ranks, **settings):
         self._ranks = ranks
-        if ranks.near == ranks.size:
+        if not ranks.apart:
             self.gradient_ready = None
         super().__init__(params, **settings)
 
