@@ -115,8 +115,8 @@ class GroupedMatrix(_Packed):
 
     def __init__(self, codes, scales, zeros, bits, order=None):
         self.codes, self.bits, self.order = codes, bits, order
-        self._scales = np.asarray(scales, np.float32)
-        self._zeros = np.asarray(zeros, np.uint16)
+        # Zeros are integers, kept as float32: NumPy casts slowly, and they are needed at each step.
+        self._scales, self._zeros = (np.asarray(a, np.float32) for a in (scales, zeros))
         blocks, groups, rows, self.width = codes.shape
         self.group_size = rows * 8 // bits
         self.shape = (blocks * self.width, groups * self.group_size)
@@ -153,7 +153,7 @@ class GroupedMatrix(_Packed):
         width = math.gcd(outputs, WIDTH)
         parts = outputs // width, inputs // group_size
         codes = make((*parts, group_size * bits // 8, width), np.uint8)
-        scales, zeros = (make((*parts, width), kind) for kind in (np.float32, np.uint16))
+        scales, zeros = (make((*parts, width), np.float32) for _ in range(2))
         return cls(codes, scales, zeros, bits)
 
     @property
@@ -164,7 +164,7 @@ class GroupedMatrix(_Packed):
     @property
     def zeros(self):
         """(groups, out) uint16, as GPTQ has them."""
-        return self._zeros.transpose(1, 0, 2).reshape(-1, len(self))
+        return self._zeros.transpose(1, 0, 2).reshape(-1, len(self)).astype(np.uint16)
 
     @property
     def nbytes(self):
