@@ -6,8 +6,10 @@ python -m tinyqwen.grade --make-gradescope FILE.zip     an autograder to upload 
 """
 
 import argparse
+import math
 
 from tinyqwen import cli
+from tinyqwen.course.allowance import SLACK, longest
 from tinyqwen.course.authoring.mutants import kill_matrix, mutants_of
 from tinyqwen.course.authoring.mutants import self_test as tested
 from tinyqwen.course.classroom.gradescope import make_zip
@@ -66,8 +68,10 @@ def main():
     if "self_test" in given:
         return _self_test(**given)
     if "make_gradescope" in given:
-        path = make_zip(given["make_gradescope"], given.get("chapters", ()))
-        print(f"{path}: upload it as the autograder")
+        keys = given.get("chapters", ())
+        path = make_zip(given["make_gradescope"], keys)
+        minutes = math.ceil((longest(keys or chapters()) + SLACK) / 60)
+        print(f"{path}: upload it as the autograder, with a time limit of {minutes} minutes there")
         return 0
     if "out" not in given:
         parser.error("say where the gradebook goes: --out grades.csv")

@@ -52,6 +52,13 @@ def test_paths_may_begin_at_home(monkeypatch, tmp_path):
         grade.main()
 
 
+def test_an_autograder_says_how_long_it_may_take(tmp_path, monkeypatch, capsys):
+    path = str(tmp_path / "a.zip")
+    monkeypatch.setattr("sys.argv", ["grade", "--make-gradescope", path, "--chapters", "ch04"])
+    assert grade.main() == 0
+    assert "time limit of 3 minutes" in capsys.readouterr().out  # 60 s, 45 for ch04, 60 of slack
+
+
 def test_a_mutant_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr("sys.argv", ["grade", "--self-test", "ch03", "--show", "nothing"])
     with pytest.raises(ValueError, match=r"none of \d+ mutants is called nothing"):
