@@ -336,6 +336,10 @@ def masked(s, mask):
     return np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
 
 
+def scaled(q, k):
+    return q @ repeated(k, q).swapaxes(-1, -2) * q.shape[-1] ** -0.5
+
+
 def repeated(x, q):
     return np.repeat(x, q.shape[1] // x.shape[1], axis=1)
 
@@ -347,6 +351,11 @@ def tiled(x, q):
 def attention(q, k, v, mask=None, spread=repeated, **options):
     p = weights_of(q, spread(k, q), mask, **options)
     return p @ spread(v, q), p
+
+
+def together(scores, values):
+    p = softmax(scores, axis=(1, -1))
+    return p @ values, p
 
 
 def number_by_number(x, q):
@@ -400,6 +409,29 @@ def test_grouped_query_attention_value(submission):
             ),
             "the scores are divided by √(H·D); D is the size of one head": lambda q, k, v: (
                 attention(q, k, v, scale=(q.shape[1] * q.shape[-1]) ** -0.5)
+            ),
+            "the scores are divided by the root of the values' size; D is that of the keys": (
+                lambda q, k, v: attention(q, k, v, scale=v.shape[-1] ** -0.5)
+            ),
+            "the scores are divided by √(D · groups); D is the size of one head": lambda q, k, v: (
+                attention(q, k, v, scale=(q.shape[-1] * q.shape[1] / k.shape[1]) ** -0.5)
+            ),
+            "the scores are multiplied by √D; they are divided": lambda q, k, v: attention(
+                q, k, v, scale=q.shape[-1] ** 0.5
+            ),
+            "a query sees only the keys up to its own place; nobody has asked for a mask": (
+                lambda q, k, v: attention(q, k, v, np.tri(q.shape[2], k.shape[2], dtype=bool))
+            ),
+            "the weights are averaged over the heads of a group; each head has its own": (
+                lambda q, k, v: (
+                    attention(q, k, v)[0],
+                    attention(q, k, v)[1]
+                    .reshape(q.shape[0], k.shape[1], -1, q.shape[2], k.shape[2])
+                    .mean(2),
+                )
+            ),
+            "the softmax runs over all heads together": lambda q, k, v: together(
+                scaled(q, k), repeated(v, q)
             ),
             "np.repeat without axis repeats single numbers; the heads are axis 1": lambda q, k, v: (
                 attention(q, k, v, spread=number_by_number)
@@ -469,6 +501,18 @@ def test_grouped_query_attention_mask(submission):
             ),
             "the float mask is taken as True and False; it is added to the scores": (
                 lambda q, k, v, mask: attention(q, k, v, mask.astype(bool))
+            ),
+            "a float mask is not used: it is added to the scores": lambda q, k, v, mask: attention(
+                q, k, v, mask if mask.dtype == bool else None
+            ),
+            "where it is not allowed the score becomes 0, a score like others; it must be -inf": (
+                lambda q, k, v, mask: (
+                    (p := softmax(np.where(mask, scaled(q, k), 0.0))) @ repeated(v, q),
+                    p,
+                )
+            ),
+            "the mask is used transposed: a row for each query": lambda q, k, v, mask: attention(
+                q, k, v, mask.swapaxes(-1, -2)
             ),
             "True and False are added to the scores as 1 and 0": (
                 lambda q, k, v, mask: attention(q, k, v, mask.astype(np.float64))

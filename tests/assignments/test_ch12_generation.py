@@ -1232,7 +1232,7 @@ def test_decode_loop_ends(submission):
             ),
             "the token with which a row ends is lost; it belongs to the text": without_end,
             "the last step, in which the last row ends, is missing": right[:, :-1],
-            "the loop goes on with pads when all rows have ended": (
+            "the loop goes on with pads when all rows have ended, or all of the room comes back": (
                 np.concatenate([right, np.full((3, 4), pad)], 1)
             ),
             "finished rows are filled with 0; pad_token_id says with what": wrong_pads,

@@ -831,3 +831,68 @@ def grouped_query_attention_dweights_behind(query, key, value, mask=None, dropou
         return dq + ds @ k, dk + more.sum(2), dv
 
     return (out, weights), wrong
+
+
+# ---------------------------------------------------------------------------------------------
+# More of what students write
+# ---------------------------------------------------------------------------------------------
+
+
+def scaled_by(factor, query, key, value, mask):
+    """attention whose queries were multiplied by a factor before: another scale in the scores."""
+    return attention(query * query.dtype.type(factor), key, value, mask)
+
+
+@attention_mutant("value", "the root of the values' size")
+def attention_scale_of_the_values(query, key, value, mask=None, dropout=0.0):
+    return scaled_by((query.shape[-1] / value.shape[-1]) ** 0.5, query, key, value, mask)
+
+
+@attention_mutant("value", "√(D · groups)")
+def attention_scale_of_a_group(query, key, value, mask=None, dropout=0.0):
+    return scaled_by(groups_of(query, key) ** -0.5, query, key, value, mask)
+
+
+@attention_mutant("value", "multiplied by √D; they are divided")
+def attention_multiplied_by_the_root(query, key, value, mask=None, dropout=0.0):
+    return scaled_by(query.shape[-1], query, key, value, mask)
+
+
+@attention_mutant("value", "nobody has asked for a mask")
+def attention_always_causal(query, key, value, mask=None, dropout=0.0):
+    see = np.arange(key.shape[2]) <= np.arange(query.shape[2])[:, None]
+    return attention(query, key, value, see if mask is None else mask)
+
+
+@attention_mutant("value", "averaged over the heads of a group")
+def attention_weights_of_a_group(query, key, value, mask=None, dropout=0.0):
+    (out, weights), vjp = attention(query, key, value, mask)
+    groups = groups_of(query, key)
+    mean = sum(weights[:, i::groups] for i in range(groups)) / groups
+    return (out, mean), vjp
+
+
+@attention_mutant("value", "over all heads together")
+def attention_one_softmax_for_all_heads(query, key, value, mask=None, dropout=0.0):
+    vjp = attention(query, key, value, mask)[1]
+    scores = query @ np.repeat(key, groups_of(query, key), 1).swapaxes(2, 3)
+    shares = np.exp(scores / query.shape[-1] ** 0.5)
+    weights = shares / shares.sum((1, 3), keepdims=True)
+    return (weights @ np.repeat(value, groups_of(query, key), 1), weights), vjp
+
+
+@attention_mutant("mask", "a float mask is not used")
+def attention_float_mask_ignored(query, key, value, mask=None, dropout=0.0):
+    boolean = mask is not None and mask.dtype == bool
+    return attention(query, key, value, mask if boolean else None)
+
+
+@attention_mutant("mask", "the score becomes 0")
+def attention_masked_scores_zero(query, key, value, mask=None, dropout=0.0):
+    if mask is None or mask.dtype != bool:
+        return attention(query, key, value, mask)
+    vjp = attention(query, key, value, mask)[1]
+    keys, values = (np.repeat(x, groups_of(query, key), 1) for x in (key, value))
+    scores = mask * (query @ keys.swapaxes(2, 3)) / query.shape[-1] ** 0.5
+    weights = softmax(scores)[0]
+    return (weights @ values, weights), vjp
