@@ -175,7 +175,7 @@ def known_mistake(yours, expected, mistakes, like=None):
         if agrees(yours, wrong_values, 1e-5, like=like):
             if all(fits() for fits in elsewhere[:1]):
                 return name
-            doubtful = doubtful or (None if guess else name)
+            doubtful = doubtful or (None if guess or not yours.size else name)
     return doubtful
 
 
