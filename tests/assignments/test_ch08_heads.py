@@ -4,6 +4,7 @@ import numpy as np
 
 from tinyqwen.course import (
     case,
+    check,
     check_close,
     check_equal,
     check_example,
@@ -476,56 +477,60 @@ def test_grouped_query_attention_mask(submission):
         mean = repeated(v, q).mean(-2, keepdims=True)
         return np.where(see, out, mean), np.where(see, p, 1 / k.shape[2])
 
+    mistakes = {
+        "the mask is not used": lambda q, k, v, mask: attention(q, k, v),
+        "these are the scores; the weights are asked for": lambda q, k, v, mask: (
+            attention(q, k, v, mask)[0],
+            masked(q @ repeated(k, q).swapaxes(-1, -2) * q.shape[-1] ** -0.5, mask),
+        ),
+        "the mask is inverted: True means that attention is allowed": (
+            lambda q, k, v, mask: attention(q, k, v, ~mask)
+        ),
+        "the mask comes after the softmax: the weights no longer sum to 1": (
+            lambda q, k, v, mask: (
+                (p := attention(q, k, v)[1] * mask) @ repeated(v, q),
+                p,
+            )
+        ),
+        "the float mask is taken as True and False; it is added to the scores": (
+            lambda q, k, v, mask: attention(q, k, v, mask.astype(bool))
+        ),
+        "a float mask is not used: it is added to the scores": lambda q, k, v, mask: attention(
+            q, k, v, mask if mask.dtype == bool else None
+        ),
+        "the mask is used transposed: a row for each query": lambda q, k, v, mask: attention(
+            q, k, v, mask.swapaxes(-1, -2)
+        ),
+        "True and False are added to the scores as 1 and 0": (
+            lambda q, k, v, mask: attention(q, k, v, mask.astype(np.float64))
+        ),
+        "the mask of one head meets the scores of another: rows are folded h0 t0, h0 t1, …": (
+            folded_mask
+        ),
+        "a query that may see nothing looks at everything, as if there were no mask": (everywhere),
+        "a query that may see nothing takes the mean of all values; zeros belong there": evenly,
+        "where it is not allowed the score becomes 0, a score like others; it must be -inf": (
+            lambda q, k, v, mask: (
+                (p := softmax(np.where(mask, scaled(q, k), 0.0))) @ repeated(v, q),
+                p,
+            )
+        ),
+    }
     check_value(
         submission.grouped_query_attention,
-        [
-            *masked_cases(),
-            heads_case(2, 4, 2, 3, 4, 5, mask=blind, label="query 1 may see nothing"),
-        ],
+        masked_cases(),
         axes=ATTENTION,
         outputs=("out", "weights"),
-        mistakes={
-            "the mask is not used": lambda q, k, v, mask: attention(q, k, v),
-            "these are the scores; the weights are asked for": lambda q, k, v, mask: (
-                attention(q, k, v, mask)[0],
-                masked(q @ repeated(k, q).swapaxes(-1, -2) * q.shape[-1] ** -0.5, mask),
-            ),
-            "the mask is inverted: True means that attention is allowed": (
-                lambda q, k, v, mask: attention(q, k, v, ~mask)
-            ),
-            "the mask comes after the softmax: the weights no longer sum to 1": (
-                lambda q, k, v, mask: (
-                    (p := attention(q, k, v)[1] * mask) @ repeated(v, q),
-                    p,
-                )
-            ),
-            "the float mask is taken as True and False; it is added to the scores": (
-                lambda q, k, v, mask: attention(q, k, v, mask.astype(bool))
-            ),
-            "a float mask is not used: it is added to the scores": lambda q, k, v, mask: attention(
-                q, k, v, mask if mask.dtype == bool else None
-            ),
-            "where it is not allowed the score becomes 0, a score like others; it must be -inf": (
-                lambda q, k, v, mask: (
-                    (p := softmax(np.where(mask, scaled(q, k), 0.0))) @ repeated(v, q),
-                    p,
-                )
-            ),
-            "the mask is used transposed: a row for each query": lambda q, k, v, mask: attention(
-                q, k, v, mask.swapaxes(-1, -2)
-            ),
-            "True and False are added to the scores as 1 and 0": (
-                lambda q, k, v, mask: attention(q, k, v, mask.astype(np.float64))
-            ),
-            "the mask of one head meets the scores of another: rows are folded h0 t0, h0 t1, …": (
-                folded_mask
-            ),
-            "a query that may see nothing looks at everything, as if there were no mask": (
-                everywhere
-            ),
-            "a query that may see nothing takes the mean of all values; zeros belong there": evenly,
-        },
+        mistakes=mistakes,
     )
+    with likely("a query that may see nothing has scores of -inf alone: zeros belong there"):
+        check_value(
+            submission.grouped_query_attention,
+            [heads_case(2, 4, 2, 3, 4, 5, mask=blind, label="query 1 may see nothing")],
+            axes=ATTENTION,
+            outputs=("out", "weights"),
+            mistakes=mistakes,
+        )
 
 
 @points(1, "attention: one group is multi-head attention")
@@ -541,6 +546,9 @@ def test_grouped_query_attention_limits(submission):
         "the output for H_kv = H, compared with yours for each head alone,",
         axes=HEADS,
     )
+    with likely("e^x overflows: subtract the largest score of each query before"):
+        large = [case(60 * q, 60 * k, v, label="large scores")]
+        check_value(fn, large, axes=ATTENTION, outputs=("out", "weights"))
     k, v = k[:, :1], v[:, :1]
     shared, _ = output(fn, q, k, v)
     copied, _ = output(fn, q, repeated(k, q), repeated(v, q))
@@ -591,6 +599,14 @@ def test_grouped_query_attention_vjp(submission):
         dq, dk, _ = variant()(q, k, v, (np.zeros_like(g[0]), g[1]), mask)
         return dq, dk, None
 
+    def not_transposed(q, k, v, g, mask=None):
+        if q.shape[2] != k.shape[2]:
+            return None, None, None
+        keys, values = repeated(k, q), repeated(v, q)
+        p, dp = weights_of(q, keys, mask), g[0] @ values.swapaxes(-1, -2) + g[1]
+        ds = p * (dp - (p * dp).sum(-1, keepdims=True)) * q.shape[-1] ** -0.5
+        return None, summed(ds @ q, k.shape[1], q.shape[1] // k.shape[1]), None
+
     def dq_of_first(q, k, v, g, mask=None):
         dq, _, _ = gradients(q, k, v, g, mask)
         return np.repeat(dq[:, :: q.shape[1] // k.shape[1]], q.shape[1] // k.shape[1], 1), None
@@ -601,7 +617,7 @@ def test_grouped_query_attention_vjp(submission):
             heads_case(2, 6, 3, 3, 4, 2),
             heads_case(1, 6, 2, 3, 4, 3, 2, label="more keys than queries, narrower values"),
             heads_case(1, 3, 1, 2, 3, 4, label="multi-query: one K/V head"),
-            heads_case(1, 3, 3, 2, 2, 2, label="multi-head: as many K/V heads"),
+            heads_case(1, 3, 3, 3, 3, 2, label="multi-head: as many K/V heads"),
             heads_case(1, 6, 3, 3, 4, 2, mask=np.tri(3, 4, 1, dtype=bool), label="causal mask"),
             masked_cases()[2],
         ],
@@ -625,6 +641,50 @@ def test_grouped_query_attention_vjp(submission):
             "the scale is missing in the gradients of query and key": variant(
                 scores=lambda p, dp, ds: p * (dp - (p * dp).sum(-1, keepdims=True))
             ),
+            "the softmax's gradient is p (1 - p) g here; it is p (g - Σ g p)": (
+                lambda q, k, v, g, mask=None: variant(
+                    scores=lambda p, dp, ds: p * (1 - p) * dp * q.shape[-1] ** -0.5
+                )(q, k, v, g, mask)
+            ),
+            "the softmax's gradient takes a mean where its sum belongs: p (g - Σ g p)": (
+                lambda q, k, v, g, mask=None: variant(
+                    scores=lambda p, dp, ds: (
+                        p * (dp - (p * dp).mean(-1, keepdims=True)) * q.shape[-1] ** -0.5
+                    )
+                )(q, k, v, g, mask)
+            ),
+            "the softmax's gradient subtracts the mean of g; it is Σ g p, weighted by p": (
+                lambda q, k, v, g, mask=None: variant(
+                    scores=lambda p, dp, ds: (
+                        p * (dp - dp.mean(-1, keepdims=True)) * q.shape[-1] ** -0.5
+                    )
+                )(q, k, v, g, mask)
+            ),
+            "every value gets the sum of g; each query's g counts by its weight, Pᵀ g": (
+                lambda q, k, v, g, mask=None: (
+                    None,
+                    None,
+                    parts(
+                        np.repeat(g[0].sum(2, keepdims=True), k.shape[2], 2),
+                        k.shape[1],
+                        q.shape[1] // k.shape[1],
+                    ).sum(2),
+                )
+            ),
+            "P g stands where Pᵀ g belongs: the weights are not transposed": (
+                lambda q, k, v, g, mask=None: (
+                    None,
+                    None,
+                    summed(
+                        weights_of(q, repeated(k, q), mask) @ g[0],
+                        k.shape[1],
+                        q.shape[1] // k.shape[1],
+                    )
+                    if q.shape[2] == k.shape[2]
+                    else None,
+                )
+            ),
+            "dS Q stands where dSᵀ Q belongs: dS is not transposed": not_transposed,
             "the softmax's gradient lacks its sum: p (g - Σ g p)": lambda q, k, v, g, mask=None: (
                 variant(scores=lambda p, dp, ds: p * dp * q.shape[-1] ** -0.5)(q, k, v, g, mask)
             ),
@@ -636,7 +696,8 @@ def test_grouped_query_attention_vjp(submission):
 @points(1, "attention: fit for the model")
 def test_grouped_query_attention_manners(submission):
     """float32 in, float32 out; inputs are not changed; views work; vjp can be called twice."""
-    check_manners(submission.grouped_query_attention, [*grouped_cases()[:3], *masked_cases()[:2]])
+    masks = masked_cases()
+    check_manners(submission.grouped_query_attention, [*grouped_cases()[:3], *masks[:2], masks[3]])
 
 
 # ---------------------------------------------------------------------------------------------
@@ -697,6 +758,11 @@ def check_bytes(fn, config, *, heads=None, each=4, **options):
             "these are numbers; bytes are asked for": cache_bytes(config, heads, 1),
         },
     )
+    check(
+        not fn.edited,
+        "kv_cache_bytes_per_token changed the config that it was given.",
+        "the config is changed in place: who asks next gets another answer; work on a copy",
+    )
 
 
 @points(1, "KV-cache bytes: the example")
@@ -721,7 +787,8 @@ def test_kv_cache_bytes_per_token_defaults(submission):
     fn = submission.kv_cache_bytes_per_token
     for name in ("num_key_value_heads", "head_dim"):
         config = some_config(**{name: None})
-        check_bytes(fn, config)
+        with likely(f"{name} may be there and None: get(name, default) gives None then"):
+            check_bytes(fn, config)
         del config[name]
         check_bytes(fn, config)
 

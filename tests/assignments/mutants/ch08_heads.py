@@ -896,3 +896,120 @@ def attention_masked_scores_zero(query, key, value, mask=None, dropout=0.0):
     scores = mask * (query @ keys.swapaxes(2, 3)) / query.shape[-1] ** 0.5
     weights = softmax(scores)[0]
     return (weights @ values, weights), vjp
+
+
+@attention_mutant("limits", "subtract the largest score")
+def attention_overflows(query, key, value, mask=None, dropout=0.0):
+    vjp = attention(query, key, value, mask)[1]
+    keys, values = (np.repeat(x, groups_of(query, key), 1) for x in (key, value))
+    scores = query @ keys.swapaxes(2, 3) / query.shape[-1] ** 0.5
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    shares = np.exp(scores)
+    total = shares.sum(-1, keepdims=True)
+    weights = (shares / np.where(total == 0, 1, total)).astype(query.dtype)
+    return (weights @ values, weights), vjp
+
+
+@attention_mutant("mask", "has scores of -inf alone")
+def attention_blind_rows_are_nan(query, key, value, mask=None, dropout=0.0):
+    (_, weights), vjp = attention(query, key, value, mask)
+    weights = np.where(weights.sum(-1, keepdims=True) == 0, weights.dtype.type(np.nan), weights)
+    return (weights @ np.repeat(value, groups_of(query, key), 1), weights), vjp
+
+
+@attention_mutant("manners", "mask is changed in place")
+def attention_edits_a_float_mask(query, key, value, mask=None, dropout=0.0):
+    result = attention(query, key, value, mask)
+    if mask is not None and mask.dtype != bool:
+        mask[mask == 0] = -1.0
+    return result
+
+
+def with_softmax_gradient(query, key, value, mask, of_scores):
+    """The right output; on the way back, of_scores(weights, dweights) is dscores."""
+    outs, _ = attention(query, key, value, mask)
+    groups, root = groups_of(query, key), query.shape[-1] ** 0.5
+    keys, values = (np.repeat(x, groups, 1) for x in (key, value))
+
+    def add_up(x):
+        return sum(x[:, i::groups] for i in range(groups))
+
+    def vjp(g):
+        ds = of_scores(outs[1], g[0] @ values.swapaxes(2, 3) + g[1]) / root
+        dv = add_up(outs[1].swapaxes(2, 3) @ g[0])
+        return ds @ keys, add_up(ds.swapaxes(2, 3) @ query), dv
+
+    return outs, vjp
+
+
+@attention_mutant("vjp", "p (1 - p) g here")
+def attention_vjp_softmax_diagonal(query, key, value, mask=None, dropout=0.0):
+    return with_softmax_gradient(query, key, value, mask, lambda p, d: (p - p * p) * d)
+
+
+@attention_mutant("vjp", "takes a mean where its sum")
+def attention_vjp_softmax_mean(query, key, value, mask=None, dropout=0.0):
+    def wrong(p, d):
+        return p * d - p * np.average(p * d, axis=-1)[..., None]
+
+    return with_softmax_gradient(query, key, value, mask, wrong)
+
+
+@attention_mutant("vjp", "subtracts the mean of g")
+def attention_vjp_softmax_centered(query, key, value, mask=None, dropout=0.0):
+    def wrong(p, d):
+        return p * (d - np.average(d, axis=-1)[..., None])
+
+    return with_softmax_gradient(query, key, value, mask, wrong)
+
+
+@attention_mutant("vjp", "every value gets the sum of g")
+def attention_vjp_value_unweighted(query, key, value, mask=None, dropout=0.0):
+    outs, vjp = attention(query, key, value, mask)
+    groups = groups_of(query, key)
+
+    def wrong(g):
+        total = g[0].sum(2, keepdims=True)
+        shared = sum(total[:, i::groups] for i in range(groups))
+        return (*vjp(g)[:2], np.broadcast_to(shared, value.shape))
+
+    return outs, wrong
+
+
+@attention_mutant("vjp", "the weights are not transposed")
+def attention_vjp_value_untransposed(query, key, value, mask=None, dropout=0.0):
+    outs, vjp = attention(query, key, value, mask)
+    if query.shape[2] != key.shape[2]:
+        return outs, vjp
+    groups = groups_of(query, key)
+
+    def wrong(g):
+        each = np.einsum("bhts,bhsd->bhtd", outs[1], g[0])
+        return (*vjp(g)[:2], sum(each[:, i::groups] for i in range(groups)))
+
+    return outs, wrong
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_options",
+    named="the config is changed in place",
+)
+def cache_bytes_edits_the_config(config, num_key_value_heads=None, bytes_per_number=4):
+    if num_key_value_heads is not None:
+        config["num_key_value_heads"] = num_key_value_heads
+    return budget.kv_cache_bytes_per_token(config, bytes_per_number=bytes_per_number)
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_defaults",
+    named="get(name, default) gives None then",
+)
+def cache_bytes_get_with_a_default(config, num_key_value_heads=None, bytes_per_number=4):
+    heads = config.get("num_key_value_heads", config["num_attention_heads"])
+    depth = config.get("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    return (
+        2 * config["num_hidden_layers"] * (num_key_value_heads or heads) * depth * bytes_per_number
+    )
