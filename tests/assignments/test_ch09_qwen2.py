@@ -38,25 +38,30 @@ class Parts:
         self.mix, self.turn = normal(7, 7, dtype=dtype), normal(width, width, dtype=dtype)
         self.weights = normal(2, 3, 4, 4)
         self.calls = []
+        self.kept = []  # pairs: what a part was given, itself, and a copy of it
+
+    def _noted(self, name, x):
+        self.calls.append(name)
+        self.kept.append((x, np.array(x)))
 
     def norm(self, which, x):
         size = np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6))
         return x / size * self.scales[which]
 
     def input_layernorm(self, x):
-        self.calls.append("input_layernorm")
+        self._noted("input_layernorm", x)
         return self.norm(0, x)
 
     def self_attn(self, x):
-        self.calls.append("self_attn")
+        self._noted("self_attn", x)
         return self.attend(x), self.weights
 
     def post_attention_layernorm(self, x):
-        self.calls.append("post_attention_layernorm")
+        self._noted("post_attention_layernorm", x)
         return self.norm(1, x)
 
     def mlp(self, x):
-        self.calls.append("mlp")
+        self._noted("mlp", x)
         return self.feed(x)
 
     def attend(self, x):
@@ -74,7 +79,7 @@ def run(fn, x, parts):
     """The student's layer: the new stream and the weights."""
     result = fn(x, *parts.four)
     check(
-        type(result) is tuple and len(result) == 2,
+        type(result) in (tuple, list) and len(result) == 2,
         f"decoder_layer must return two things, the new stream and the attention weights; it "
         f"returned {'nothing' if result is None else f'a {type(result).__name__}'}.",
         "a return statement is missing" if result is None else "the attention weights are missing",
@@ -126,6 +131,15 @@ def wrong_layers(x, parts):
         "the attention's input is not normalized": (y := x + attend(x)) + feed(second(y)),
         "the stream x is added a second time": x + h + feed(second(h)),
         "the mlp's part is missing": h,
+        "the attention's part is missing": x + feed(second(x)),
+        "the sums are halved; they are sums": (y := (x + attend(first(x))) / 2) + feed(second(y)),
+        "the attention is subtracted; it is added": (y := x - attend(first(x))) + feed(second(y)),
+        "the mlp reads what the attention put out; it reads the stream": (
+            h + feed(second(attend(first(x))))
+        ),
+        "the new stream is normalized at the end; the next layer's norm does that": first(
+            h + feed(second(h))
+        ),
     }
 
 
@@ -212,6 +226,11 @@ def test_decoder_layer_manners(submission):
         "x is changed in place (x += …): write x = x + …",
     )
     check(
+        all(np.array_equal(given, copy) for given, copy in parts.kept),
+        "decoder_layer: an array that a part was given holds other numbers by the end.",
+        "h += … writes into what a part may have kept for its gradient: write h = h + …",
+    )
+    check(
         getattr(out, "dtype", None) == np.float32,
         f"the output has dtype {getattr(out, 'dtype', type(out).__name__)}; float32 went in",
         "float64 comes out where float32 went in: an array of another dtype takes part",
@@ -278,6 +297,11 @@ def check_parts(fn, config, right, mistakes, equal, **options):
         f"{', '.join(map(str, unknown)) if not missing else ''}\n"
         f"  expected  the parts {', '.join(right)}",
         "a part's name is misspelled" if missing and unknown else None,
+    )
+    check(
+        0 not in getattr(fn, "edited", ()),
+        f"{name} changed the config that it was given.",
+        "the config is changed in place (setdefault, pop, …): work on a copy",
     )
     for part, expected in right.items():
         equal(yours[part], expected, f"{name}: {part}", case=words, mistakes=mistakes.get(part, {}))

@@ -415,3 +415,60 @@ def training_memory_all_keys(config, batch_size, sequence_length, bytes_per_numb
 def training_memory_without_gradients(config, batch_size, sequence_length, bytes_per_number=4):
     right = memory(config, batch_size, sequence_length, bytes_per_number)
     return {part: number for part, number in right.items() if part != "gradients"}
+
+
+# ---------------------------------------------------------------------------------------------
+# More of what students write
+# ---------------------------------------------------------------------------------------------
+
+
+@layer_mutant("manners", "h += … writes into what a part")
+def layer_adds_into_h(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    h = x + y
+    h += mlp(post_attention_layernorm(h))
+    return h, weights
+
+
+@layer_mutant("value", "the attention's part is missing")
+def layer_of_the_mlp_alone(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    weights = self_attn(input_layernorm(x))[1]
+    return x + mlp(post_attention_layernorm(x)), weights
+
+
+@layer_mutant("value", "the sums are halved")
+def layer_means(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    h = np.mean([x, y], axis=0)
+    return h + mlp(post_attention_layernorm(h)), weights
+
+
+@layer_mutant("value", "the attention is subtracted")
+def layer_subtracts(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    return right_layer(x, input_layernorm, lambda _: (-y, weights), post_attention_layernorm, mlp)
+
+
+@layer_mutant("value", "reads what the attention put out")
+def layer_mlp_of_attention(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    y, weights = self_attn(input_layernorm(x))
+    return mlp(post_attention_layernorm(y)) + y + x, weights
+
+
+@layer_mutant("value", "normalized at the end")
+def layer_normalizes_at_the_end(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    out, weights = right_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp)
+    return input_layernorm(out), weights
+
+
+@mutant(of="parameter_counts", killed_by="test_parameter_counts_value", named="changed in place")
+def parameters_set_the_defaults(config):
+    config.setdefault("attention_bias", True)
+    return right_counts(config)
+
+
+@mutant(of="flops_per_token", killed_by="test_flops_per_token_value", named="changed in place")
+def flops_pop_the_window(config, sequence_length, training=False, causal=False):
+    right = right_flops(dict(config), sequence_length, training, causal)
+    config.pop("vocab_size")
+    return right
