@@ -35,6 +35,7 @@ TURNS = "the angles are multiplied by 2π: p θ^(-2i/dim) is one in radians alre
 LAST_OF_QWEN = np.array([0, 1, 8_191, 30_001, 32_767])
 
 
+STRETCHED = "tables 1.4 times as large, as YaRN's are"
 FAR = "positions " + ", ".join(f"{p:,}" for p in LAST_OF_QWEN)
 
 
@@ -46,7 +47,9 @@ def some(*shape, below=200):
 def table_cases(**options):
     options = {"dtype": np.float64, **options}
     return [
-        case(np.arange(5), 8, **options),  # at 6, dim - 2 and a theta of a million are the same
+        case(np.arange(1, 6), 8, **options),  # at 6, dim - 2 is as a theta of a million
+        case(some(1, 5), 8, label="one row", **options),
+        case(np.arange(11, 16), 8, label="later positions", **options),
         case(some(4), 2, **options),
         case(some(2, 3), 10, **options),
         case(np.arange(7, 10), 6, **options),
@@ -328,6 +331,7 @@ def rope_cases():
         rope_case(2, 3, 5, 10),
         rope_case(3, 2, 4, 6, positions=some(3, 1, 4), label="other positions in each row"),
         rope_case(1, 2, label="one pair"),
+        case(normal(2, 4, 6), *(1.4 * t for t in twice(angles(np.arange(4), 6))), label=STRETCHED),
         rope_case(2, 1, 1, 4),
         rope_case(2, 3, 0, 6, label="no token"),
     ]

@@ -716,3 +716,30 @@ def apply_rope_half_dims(x, cos, sin):
     d = x.shape[-1] // 2
     o, v = apply_rope(x, cos, sin)
     return np.concatenate([o[..., :d], x[..., d:]], -1), v
+
+
+_KEPT = {}
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="something is kept")
+def rope_tables_of_the_first_call(positions, dim, theta=10000.0, dtype=np.float32):
+    key = np.shape(positions), dim, theta, dtype
+    if key not in _KEPT:
+        _KEPT[key] = rope_tables(positions, dim, theta, dtype)
+    return _KEPT[key]
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="this is cos; the order is")
+def rope_tables_cos_twice(positions, dim, theta=10000.0, dtype=np.float32):
+    return (rope_tables(positions, dim, theta, dtype)[0],) * 2
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_value", named="only the shape is not")
+def rope_tables_squeezed(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables(np.squeeze(positions), dim, theta, dtype)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_vjp", named="as YaRN's are")
+def rope_vjp_by_the_inverse(x, cos, sin):
+    out, vjp = apply_rope(x, cos, sin)
+    return out, lambda g: (vjp(g)[0] / (cos * cos + sin * sin),)

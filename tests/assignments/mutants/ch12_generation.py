@@ -1920,3 +1920,40 @@ def decode_loop_emits_each_row(step, input_ids, max_new_tokens, choose, emit, pa
 def decode_loop_replaces_pads(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
     ids = np.where(input_ids == pad_token_id, input_ids[:, :1], input_ids)
     return decode_loop(step, ids, max_new_tokens, choose, emit, pad_token_id)
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_edges", named="equal logits are counted once")
+def top_k_of_distinct_logits(logits, k):
+    out = np.full_like(logits, -np.inf)
+    for row, kept in zip(logits, out):
+        limit = sorted(set(row.tolist()), reverse=True)[: int(k)][-1]
+        kept[row >= limit] = row[row >= limit]
+    return out
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="becomes NaN")
+def top_k_nan(logits, k):
+    return np.where(np.isfinite(apply_top_k(logits, k)), logits, logits.dtype.type(np.nan))
+
+
+@mutant(**PENALTY, killed_by="test_repetition_penalty_padding", named="ends at the first padding")
+def penalty_breaks_at_padding(logits, input_ids, penalty):
+    out = logits.copy()
+    for row, ids in enumerate(input_ids.tolist()):
+        ids = ids[: ids.index(-1)] if -1 in ids else ids
+        short = np.array([ids], int)
+        out[row] = apply_repetition_penalty(logits[row : row + 1], short, penalty)[0]
+    return out
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_value", named="a float takes part")
+def decode_loop_of_floats(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    return 1.0 * decode_loop(step, input_ids, max_new_tokens, choose, emit, pad_token_id)
+
+
+@mutant(of="decode_loop", killed_by="test_decode_loop_ends", named="and a pad that was chosen")
+def decode_loop_ends_at_a_pad(step, input_ids, max_new_tokens, choose, emit, pad_token_id=0):
+    def shown(tokens):
+        return emit(tokens) | (tokens == pad_token_id)
+
+    return decode_loop(step, input_ids, max_new_tokens, choose, shown, pad_token_id)
