@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import tinyqwen as tq
+from tinyqwen.analysis.costs import training_memory
 from tinyqwen.optim import cosine_with_warmup
 from tinyqwen.train import main, parse_arguments
+from tinyqwen.training import train_config
 from tinyqwen.training.run_state import STATE
 from tinyqwen.training.train_config import STORIES, TrainConfig
 from tinyqwen.training.trainer import Stopped, Trainer
@@ -210,6 +212,15 @@ def test_a_finished_run_goes_on_to_more_steps(text, tmp_path):
     assert len(metrics(out)) == 9
 
 
+def test_a_run_that_has_been_moved_goes_on_where_it_is(text, tmp_path):
+    run(text, tmp_path / "run", steps=1)
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    with Trainer(TrainConfig(out=str(moved)), resume=True, steps=2) as trainer:
+        trainer.train()
+    assert len(metrics(moved)) == 2 and not (tmp_path / "run").exists()
+    assert json.loads((moved / "train_config.json").read_text())["out"] == str(moved)
+
+
 def test_a_fine_tuned_run_goes_on_without_its_base(text, tmp_path, monkeypatch):
     """And with the dropout that the base asks for, before the stop and after it."""
     run(text, tmp_path / "base", steps=1)
@@ -274,6 +285,18 @@ def test_a_run_larger_than_the_machine_is_refused(text, tmp_path):
         with pytest.raises(ValueError, match=r"needs about .* GB of memory, the machine has"):
             run(text, tmp_path / "run", **settings)
         assert not (tmp_path / "run").exists()
+
+
+def test_a_run_as_large_as_the_machine_is_not(monkeypatch):
+    """What it needs: the estimate for a step, and 8 bytes for each token of all its parts."""
+    config = TrainConfig(**{**TINY, "grad_accumulation": 3})
+    model = tq.Qwen2ForCausalLM(config.model_config(TINY["vocab_size"]))
+    need = sum(training_memory(model, 4, 16).values()) + 8 * 3 * 4 * 16
+    monkeypatch.setattr(train_config, "physical_memory", lambda: need)
+    config.refuse_too_large()
+    monkeypatch.setattr(train_config, "physical_memory", lambda: need - 1)
+    with pytest.raises(ValueError, match="GB of memory, the machine has"):
+        config.refuse_too_large()
 
 
 def test_a_folder_that_cannot_be_made(text, tmp_path):

@@ -46,6 +46,7 @@ def matrix(rng, bits, ordered, out=24, n=32, size=16):
     codes = rng.integers(0, 2**bits, (n, out)).astype(np.uint8)
     scales = rng.uniform(0.1, 1, (n // size, out)).astype(np.float16)
     zeros = rng.integers(1, 2**bits, (n // size, out))
+    zeros[0, 0] = 2**bits  # the largest: files hold one less
     g_idx = np.arange(n) // size if ordered else rng.permutation(n) // size
     packed = GroupedMatrix.from_codes(codes, scales, zeros, bits, g_idx)
     dense = np.array(
@@ -58,6 +59,16 @@ def matrix(rng, bits, ordered, out=24, n=32, size=16):
         ]
     )
     return packed, dense, (codes, g_idx)
+
+
+def test_rows_are_given_in_whole_blocks(rng):
+    packed, dense, _ = matrix(rng, 4, ordered=False)  # 24 rows: three blocks of 8
+    x = rng.normal(size=(2, 32)).astype(np.float32)
+    for start, stop in ((0, 8), (8, 24)):
+        close(packed_linear(tq.Tensor(x), packed[start:stop]).data, x @ dense[start:stop].T)
+    for start, stop in ((4, 8), (8, 20)):
+        with pytest.raises(ValueError, match="rows are parted at multiples of 8"):
+            packed[start:stop]
 
 
 @pytest.mark.parametrize("ordered", [True, False])
