@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
 TINY = [
     *("--hidden-size", "16", "--num-hidden-layers", "1", "--num-attention-heads", "2"),
     *("--num-key-value-heads", "1", "--intermediate-size", "24", "--seq-len", "24"),
-    *("--batch-size", "6", "--eval-interval", "4", "--save-interval", "4"),
+    *("--batch-size", "6", "--eval-interval", "4", "--save-interval", "4", "--threads", "1"),
 ]
 
 
@@ -68,8 +68,7 @@ def runs(text, tmp_path_factory):
     """{ranks: folder} of the same run by 1, 2 and 4 ranks, each on one core."""
     folder = tmp_path_factory.mktemp("runs")
     for ranks in (0, 2, 4):
-        more = ("--out", folder / str(ranks), "--steps", 8, *TINY, "--threads", 1)
-        train(ranks, "--data", text, *more)
+        train(ranks, "--data", text, "--out", folder / str(ranks), "--steps", 8, *TINY)
     return {ranks: folder / str(ranks) for ranks in (0, 2, 4)}
 
 
@@ -88,8 +87,7 @@ def test_each_rank_may_have_cores_or_batches_of_its_own(runs, text, tmp_path, ap
 
 
 def test_the_same_ranks_give_the_same_bits(runs, text, tmp_path):
-    arguments = ("--data", text, "--out", tmp_path / "again", "--steps", 8, *TINY)
-    train(2, *arguments, "--threads", 1)
+    train(2, "--data", text, "--out", tmp_path / "again", "--steps", 8, *TINY)
     assert_same_bits(runs[2], tmp_path / "again")
 
 
@@ -99,8 +97,7 @@ def test_ranks_of_other_machines_give_the_same_bits(text, tmp_path, request):
     for place in ("near", "far"):
         if place == "far":
             request.getfixturevalue("apart")
-        out = ("--data", text, "--out", tmp_path / place, "--steps", 5)
-        train(3, *out, *TINY, *wide, "--threads", 1)
+        train(3, "--data", text, "--out", tmp_path / place, "--steps", 5, *TINY, *wide)
     assert_same_bits(tmp_path / "near", tmp_path / "far")
 
 

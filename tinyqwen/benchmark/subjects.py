@@ -26,6 +26,7 @@ from tinyqwen.benchmark.scaling import scaling  # noqa: F401  (a subject as the 
 from tinyqwen.benchmark.sizes import RELATIVES, SIZES
 from tinyqwen.benchmark.worker import Worker, take_turns, workers
 from tinyqwen.models.auto import AutoConfig
+from tinyqwen.parallel.sharded_optimizer import MOST
 
 AGREE = 1e-4  # relative: losses of the two sides before their times are compared
 
@@ -293,11 +294,11 @@ def _figures(command):
 def _waiting(network, nbytes, ranks, arithmetic):
     """Seconds that a rank waits for the ring, and how long the ring takes.
 
-    Gradients are summed while the backward pass, two thirds of the arithmetic, still runs; new
-    weights, the ring's other half, can only be sent after it.
+    Gradients are summed while the backward pass, two thirds of the arithmetic, still runs, but for
+    the last bucket; new weights, the ring's other half, can only be sent after it.
     """
     ring = ring_seconds(nbytes, ranks, *network)
-    return ring / 2 + max(0.0, ring / 2 - 2 / 3 * arithmetic), ring
+    return ring / 2 + max(ring / 2 / MOST, ring / 2 - 2 / 3 * arithmetic), ring
 
 
 def _projection(network, alone, nbytes, size):
