@@ -135,6 +135,13 @@ def random_graph(size):
     return names[-1], graph
 
 
+class Fresh(dict):
+    """A graph whose vertices are made anew each time that somebody asks for parents."""
+
+    def __getitem__(self, vertex):
+        return ["".join(list(parent)) for parent in super().__getitem__(vertex)]
+
+
 def reachable(root, graph):
     seen, stack = {root}, [root]
     while stack:
@@ -144,12 +151,23 @@ def reachable(root, graph):
     return seen
 
 
+def cause(absent, root, graph):
+    """Why vertices are left out."""
+    if root in absent:
+        return "root belongs in the list as well, as the last"
+    if absent and not any(absent):
+        return "0 and '' are vertices as well: `if not vertex` takes them for nothing"
+    if all(not graph[v] for v in absent):
+        return "leaves, which have no parents, belong in the list too"
+    return "are all parents followed, and not only the first?"
+
+
 def check_order(yours, root, graph, name):
     told = f"  graph     {graph}" if len(graph) < 12 else f"  graph     {name}"
     check(
         isinstance(yours, (list, tuple)),
         f"topological_order: a list was expected, not {type(yours).__name__}.\n{told}",
-        "a return statement is missing" if yours is None else None,
+        "a return statement is missing" if yours is None else "a list is asked for, in order",
     )
     told += f"\n  yours     {list(yours)}" if len(yours) < 20 else ""
     stranger = next((vertex for vertex in yours if not isinstance(vertex, Hashable)), None)
@@ -162,13 +180,10 @@ def check_order(yours, root, graph, name):
         "a vertex with several children is visited once for each: remember which you have seen",
     )
     wanted = reachable(root, graph)
-    missing = sorted(map(str, wanted - place.keys()))
+    absent = wanted - place.keys()
+    missing = ", ".join(sorted(map(str, absent))[:5])
     check(
-        not missing,
-        f"topological_order leaves out {', '.join(missing[:5])}.\n{told}",
-        "leaves, which have no parents, belong in the list too"
-        if all(not graph[v] for v in wanted - place.keys())
-        else "are all parents followed, and not only the first?",
+        not absent, f"topological_order leaves out {missing}.\n{told}", cause(absent, root, graph)
     )
     more = sorted(map(str, place.keys() - wanted))
     check(not more, f"topological_order lists {more[:5]}, which root does not reach.\n{told}")
@@ -208,8 +223,19 @@ def test_topological_order_parents_first(submission):
         "numbers for names": (7, {7: (3, 9), 3: (9,), 9: (), 8: (7,)}),
         "a vertex elsewhere": ("b", {"b": ["a"], "a": [], "z": ["b", "a"]}),
     }
-    for name, (root, graph) in graphs.items():
-        check_order(submission.topological_order(root, graph.__getitem__), root, graph, name)
+    graphs["vertices that are equal, and not the same object"] = (
+        "d1",
+        Fresh({"d1": ["b1", "c1"], "b1": ["a1"], "c1": ["a1"], "a1": []}),
+    )
+    graphs["0 and an empty text for names"] = 1, {1: [0, ""], 0: [""], "": []}
+    for number, (name, (root, graph)) in enumerate(graphs.items()):
+        if isinstance(root, str):  # other names in each: what is kept shows in a test of its own
+            graph = type(graph)(
+                {v + str(number): [p + str(number) for p in graph[v]] for v in graph}
+            )
+            root += str(number)
+        yours = submission.topological_order(root, graph.__getitem__)
+        check_order(yours, root, graph, name)
     for _ in range(20):
         root, graph = random_graph(30)
         yours = submission.topological_order(root, graph.__getitem__)
@@ -219,16 +245,19 @@ def test_topological_order_parents_first(submission):
 @points(1, "topological_order: called again")
 def test_topological_order_again(submission):
     """Nothing is remembered from one call to the next."""
-    graph = {"c": ["b", "a"], "b": ["a"], "a": []}
-    with likely(KEPT):
-        for _ in range(2):
-            yours = submission.topological_order("c", graph.__getitem__)
-            listed = isinstance(yours, list)
-            check(
-                listed and yours == ["a", "b", "c"],
-                f"topological_order, called again: expected ['a', 'b', 'c'], yours {yours}",
-                POST_ORDER if listed and sorted(map(str, yours)) == ["a", "b", "c"] else None,
-            )
+    a, b, c = (f"{name}{rng().integers(10**9)}" for name in "abc")  # nobody has seen these
+    graph = {c: [b, a], b: [a], a: []}
+    yours = submission.topological_order(c, graph.__getitem__)
+    intact = graph == {c: [b, a], b: [a], a: []}
+    edited = f"topological_order changed what parents(…) gave it; now it is {graph}"
+    check(intact, edited, "the lists that parents(…) returns are somebody else's: copy them")
+    check_order(yours, c, graph, "a triangle")
+    kind = type(yours).__name__
+    wrong = f"topological_order returned a {kind}; a list was expected."
+    check(isinstance(yours, list), wrong, f"the right vertices, in a {kind}: list(…)")
+    again = submission.topological_order(c, graph.__getitem__)
+    told = f"topological_order, called again: expected {yours}, yours {again}"
+    check(again == yours, told, KEPT)
 
 
 @points(1, "topological_order: many paths", seconds=2)
@@ -281,7 +310,8 @@ def test_mul_vjp(submission):
         submission.mul,
         shapes=SAME_SHAPES,
         mistakes={
-            "each operand gets g times itself; it should be the other one": lambda x, y, g: (
+            "each operand gets g times itself; it should be the other one, or dx and dy have "
+            "changed places": lambda x, y, g: (
                 g * x,
                 g * y,
             ),
@@ -359,12 +389,18 @@ def test_exp_value(submission):
     """e to the power of x, in every entry, small and large."""
     check_value(
         submission.exp,
-        [case(np.array([-1e4, -800.0, -40.0, 0.0, 40.0, 600.0]))],
+        [
+            case(np.array([-1e4, -800.0, -40.0, 0.0, 40.0, 600.0])),
+            case(np.array([1.0, 800.0, 1e4]), label="e to the power of 800 is infinite"),
+        ],
         shapes=ELEMENTWISE,
         mistakes={
             "the base is e, not 2": np.exp2,
             "this is eˣ - 1": np.expm1,
-            "x is clipped": lambda x: np.exp(np.clip(x, -50, 50)),
+            **{
+                f"x is cut off at {most}": lambda x, most=most: np.exp(np.clip(x, -most, most))
+                for most in (20, 50, 80, 88, 100, 500, 700, 709)
+            },
         },
     )
 
@@ -415,6 +451,8 @@ def sums():
         case(normal(2, 2, 2), axis=(0, -1)),
         case(normal(2, 5, 3), axis=(-1, 0)),
         case(normal(2, 3, 2, 3), axis=(-2, 1)),
+        case(normal(2, 2, 2), axis=(-2, -1)),
+        case(normal(2, 3, 2), axis=(2, 0)),
         case(normal(2, 5, 3), axis=(1, 2), keepdims=True),
         case(normal(0, 3), axis=0),
         case(normal(5), axis=0),
@@ -448,6 +486,11 @@ def test_sum_vjp(submission):
     def aligned_right(x, g, axis=None, keepdims=False):
         return (np.broadcast_to(g, x.shape),)
 
+    def one_by_one(x, g, axis=None, keepdims=False):
+        for one in axis if type(axis) is tuple and not keepdims else ():
+            g = np.expand_dims(g, one)
+        return (np.broadcast_to(g, x.shape),)
+
     def over_the_number_of_entries(x, g, axis=None, keepdims=False):
         if axis is not None and not keepdims:
             g = np.expand_dims(g, axis)
@@ -461,8 +504,14 @@ def test_sum_vjp(submission):
                 aligned_right
             ),
             "this is the gradient of the mean: the sum does not divide": over_the_number_of_entries,
+            "the summed axes are put back one by one; np.expand_dims takes all at once": one_by_one,
             "the upstream gradient g is not used": lambda x, g, axis=None, keepdims=False: (
                 np.ones_like(x),
+            ),
+            "g is multiplied by x; every entry's slope is 1": (
+                lambda x, g, axis=None, keepdims=False: (
+                    x * np.reshape(g, np.sum(x, axis=axis, keepdims=True).shape),
+                )
             ),
         },
     )
@@ -569,7 +618,7 @@ def test_matmul_vectors(submission):
 @points(1, "matmul: fit for the model")
 def test_matmul_manners(submission):
     """float32 in, float32 out; no operand is changed; views work."""
-    check_manners(submission.matmul, shapes=MATRICES + STACKS)
+    check_manners(submission.matmul, shapes=MATRICES + STACKS + VECTORS)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -202,6 +202,8 @@ def check_frozen_row(fn, ids, weight, padding_idx):
     everything = scattered(ids, weight, g)
     expected = everything.copy()
     expected[padding_idx] = 0
+    behind = everything.copy()
+    behind[padding_idx:] = 0
     zero = " (padding_idx=0 is not None)" if padding_idx == 0 else ""
     check_close(
         grads[1],
@@ -209,7 +211,10 @@ def check_frozen_row(fn, ids, weight, padding_idx):
         "embedding: the gradient of weight",
         case=f"ids {ids.tolist()}, padding_idx={padding_idx}",
         axes="id feature",
-        mistakes={f"the padding row gets a gradient; it must be zero{zero}": everything},
+        mistakes={
+            f"the padding row gets a gradient; it must be zero{zero}": everything,
+            "the rows behind the padding lose their gradients as well": behind,
+        },
     )
 
 
@@ -273,6 +278,12 @@ def test_cosine_similarity_value(submission):
         axes="batch time",
         mistakes={
             "this is the bare product: divide by both lengths": dot,
+            "the lengths are added; they are multiplied": lambda x, y: (
+                dot(x, y) / (length(x) + length(y))
+            ),
+            "this is the distance of the two, the length of their difference": lambda x, y: length(
+                x - y
+            ),
             "only x's length is divided by": lambda x, y: dot(x, y) / length(x),
             "only y's length is divided by": lambda x, y: dot(x, y) / length(y),
             "the sign is lost: opposite vectors have similarity -1": lambda x, y: np.abs(
@@ -331,6 +342,12 @@ def test_cosine_similarity_edges(submission):
         ),
         "ε limits the squares of the lengths, so √ε the lengths": lambda x, y: (
             dot(x, y) / np.sqrt(np.maximum(dot(x, x), 1e-8) * np.maximum(dot(y, y), 1e-8))
+        ),
+        "ε is added to the squares, under the root; it limits the length": lambda x, y: (
+            dot(x, y) / np.sqrt((dot(x, x) + 1e-8) * (dot(y, y) + 1e-8))
+        ),
+        "ε is added to one length's square, under the root; it limits the length": lambda x, y: (
+            dot(x, y) / (np.sqrt(dot(x, x) + 1e-8) * np.maximum(length(y), 1e-8))
         ),
         "ε limits the product of the lengths; it belongs to each of them": lambda x, y: (
             dot(x, y) / np.maximum(length(x) * length(y), 1e-8)
@@ -414,6 +431,9 @@ def test_principal_components_value(submission):
             ),
             "these are the directions of smallest spread": lambda v, k=2: components(
                 v, k, first=False
+            ),
+            "the last rows of svd's third result are taken; the first have the largest spread": (
+                lambda v, k=2: turned((v - v.mean(0)) @ directions(v)[-k:].T)
             ),
             "the signs are dropped: a direction is turned as a whole": right_signs_apart,
             "the mean of all numbers is subtracted; each feature has its own": (

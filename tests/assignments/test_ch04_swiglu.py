@@ -35,6 +35,11 @@ LINEAR_AXES = {
     "bias": "out",
 }
 ELEMENTWISE = [(2, 5), (1,), (3, 0, 4), (), (3, 1, 7)]
+RANGE = np.linspace(-39.5, 41.0, 47)  # where a sigmoid is nearly, but not yet, 0 or 1
+
+
+CLIPS = (10, 15, 20, 30, 40, 50, 60, 80, 88, 100, 500, 700)
+OVERFLOW = "e^x overflows far from 0: take e^-|x| for both signs, or tanh"
 
 
 def sigmoid(x):
@@ -152,9 +157,22 @@ def test_silu_value(submission):
     """x times the sigmoid of x, in every entry."""
     check_value(
         submission.silu,
+        [case(RANGE, label="from -40 to 40")],
         shapes=ELEMENTWISE,
         mistakes={
             "this is the sigmoid alone: x is not multiplied in": sigmoid,
+            "this is x σ(1.702 x), which resembles GELU; SiLU is x σ(x)": lambda x: (
+                x * sigmoid(1.702 * x)
+            ),
+            "this is x σ(2x): tanh(x) is 2 σ(2x) - 1, so half of x belongs in it": lambda x: (
+                x * sigmoid(2 * x)
+            ),
+            "this is GELU, x Φ(x): the gate must be the sigmoid": lambda x: x * normal_cdf(x),
+            "the sigmoid is taken of |x|": lambda x: x * sigmoid(np.abs(x)),
+            "this is softplus, ln(1 + eˣ)": lambda x: np.logaddexp(x, 0.0),
+            "the gate is straight between -3 and 3, a hard sigmoid; it is the smooth one": (
+                lambda x: x * np.clip(x / 6 + 0.5, 0, 1)
+            ),
             "this is x * sigmoid(-x): the sign in the exponential is wrong": (
                 lambda x: x * sigmoid(-x)
             ),
@@ -168,9 +186,22 @@ def test_silu_value(submission):
 def test_silu_large(submission):
     """e to the power of 1000 overflows; the sigmoid itself does not."""
     far = np.array([-1e4, -800.0, -90.0, 0.0, 90.0, 800.0, 1e4])
-    mistakes = {"x or its exponential is clipped": lambda x: np.clip(x, -50, 50) * sigmoid(x)}
-    check_value(submission.silu, [case(far)], mistakes=mistakes)
-    check_vjp(submission.silu, [case(far)])
+    clipped = {
+        f"x or its exponential is clipped at {m}": lambda x, m=m: (
+            np.clip(x, -m, m) * sigmoid(np.clip(x, -m, m))
+        )
+        for m in CLIPS
+    }
+    beyond = {
+        f"x is clipped at {m}, outside of the sigmoid": lambda x, m=m: (
+            np.clip(x, -m, m) * sigmoid(x)
+        )
+        for m in CLIPS
+    }
+    with likely(OVERFLOW, unless=lambda: check_value(submission.silu, shapes=ELEMENTWISE[:2])):
+        check_value(submission.silu, [case(far)], mistakes=clipped | beyond)
+    with likely(OVERFLOW, unless=lambda: check_vjp(submission.silu, shapes=ELEMENTWISE[:2])):
+        check_vjp(submission.silu, [case(far)])
     check_manners(submission.silu, [case(far)])
 
 
@@ -197,8 +228,21 @@ def test_silu_vjp(submission):
             "the sigmoid's slope is σ (1 - σ); here it is σ": lambda x, g: (
                 g * sigmoid(x) * (1 + x),
             ),
+            "the sigmoid's slope is σ (1 - σ); here it is 1 - σ², as if it were tanh": (
+                lambda x, g: (g * (sigmoid(x) + x * (1 - sigmoid(x) ** 2)),)
+            ),
+            "the sigmoid's slope is σ (1 - σ); here it is 1 - σ": lambda x, g: (
+                g * (sigmoid(x) + x * (1 - sigmoid(x))),
+            ),
             "the sigmoid's slope is σ (1 - σ); here it is σ²": lambda x, g: (
                 g * sigmoid(x) * (1 + x * sigmoid(x)),
+            ),
+            "x is missing in the second term: x σ (1 - σ)": lambda x, g: (
+                g * sigmoid(x) * (2 - sigmoid(x)),
+            ),
+            "g is added; the slope is multiplied by it": lambda x, g: (g + silu_slope(x),),
+            "the output stands where σ belongs in 1 - σ": lambda x, g: (
+                g * sigmoid(x) * (1 + x * (1 - x * sigmoid(x))),
             ),
             "this is g times silu(x) itself; its slope is asked for": lambda x, g: (
                 g * x * sigmoid(x),
@@ -234,6 +278,7 @@ def test_gelu_value(submission):
     u = math.sqrt(2 / math.pi)
     check_value(
         submission.gelu,
+        [case(RANGE, label="from -40 to 40")],
         shapes=ELEMENTWISE,
         mistakes={
             "this is the tanh approximation; the exact form is asked for": lambda x: (
@@ -244,6 +289,9 @@ def test_gelu_value(submission):
             ),
             "x is not divided by √2 inside erf": lambda x: x * normal_cdf(x * math.sqrt(2)),
             "this is Φ(x) alone: x is not multiplied in": normal_cdf,
+            "this is x Φ(-x): a sign is wrong": lambda x: x * normal_cdf(-x),
+            "this is ReLU, which cuts off what is below 0": lambda x: np.maximum(x, 0),
+            "Φ is (1 + erf(…)) / 2; the 1 is missing": lambda x: x * (normal_cdf(x) - 0.5),
         },
     )
 
@@ -252,7 +300,12 @@ def test_gelu_value(submission):
 def test_gelu_large(submission):
     """Far out GELU is 0 or x, and its slope 0 or 1."""
     far = np.array([-1e4, -40.0, -9.0, 9.0, 40.0, 1e4])
-    check_value(submission.gelu, [case(far)])
+    known = {
+        "this is the sigmoid approximation x σ(1.702 x); the exact form is asked for": (
+            lambda x: x * sigmoid(1.702 * x)
+        )
+    }
+    check_value(submission.gelu, [case(far)], mistakes=known)
     check_vjp(submission.gelu, [case(far)])
 
 
@@ -274,6 +327,15 @@ def test_gelu_vjp(submission):
             ),
             "the density is not multiplied by x": lambda x, g: (
                 g * (normal_cdf(x) + normal_density(x)),
+            ),
+            "x² stands where x belongs before the density": lambda x, g: (
+                g * (normal_cdf(x) + x * x * normal_density(x)),
+            ),
+            "g is added; the slope is multiplied by it": lambda x, g: (
+                g + normal_cdf(x) + x * normal_density(x),
+            ),
+            "the density's exponent is -x²/2, not +x²/2": lambda x, g: (
+                g * (normal_cdf(x) + x * np.exp(0.5 * x * x) / math.sqrt(2 * math.pi)),
             ),
             "the density's factor 1/√(2π) is missing": lambda x, g: (
                 g * (normal_cdf(x) + x * np.exp(-0.5 * x * x)),
@@ -307,8 +369,10 @@ def test_swiglu_value(submission):
     """SiLU acts on the gate, not on up."""
     check_value(
         submission.swiglu,
+        [case(RANGE, normal(RANGE.size), label="gates from -40 to 40")],
         shapes=[(shape, shape) for shape in ELEMENTWISE],
         mistakes={
+            "up is added; it is multiplied": lambda a, b: a * sigmoid(a) + b,
             "gate and up are swapped: silu belongs on the gate": lambda a, b: a * b * sigmoid(b),
             "this is GLU, σ(gate) · up: silu has the gate as a factor too": lambda a, b: (
                 sigmoid(a) * b
@@ -318,6 +382,8 @@ def test_swiglu_value(submission):
                 a * b * sigmoid(a) * sigmoid(b)
             ),
             "the gate is ReLU here; it is SiLU": lambda a, b: np.maximum(a, 0) * b,
+            "this is gate · σ(-gate) · up: a sign is wrong": lambda a, b: a * sigmoid(-a) * b,
+            "the gate is gate · tanh(gate); it is gate · σ(gate)": lambda a, b: a * np.tanh(a) * b,
             "the gate is GELU here, as in GEGLU; it is SiLU": lambda a, b: a * normal_cdf(a) * b,
         },
     )
@@ -327,8 +393,11 @@ def test_swiglu_value(submission):
 def test_swiglu_large(submission):
     """A gate far below zero is closed: 0, not NaN."""
     gate = np.array([-1e4, -800.0, 0.0, 800.0, 1e4])
-    check_value(submission.swiglu, [case(gate, normal(5))])
-    check_vjp(submission.swiglu, [case(gate, normal(5))])
+    two = [(shape, shape) for shape in ELEMENTWISE[:2]]
+    with likely(OVERFLOW, unless=lambda: check_value(submission.swiglu, shapes=two)):
+        check_value(submission.swiglu, [case(gate, normal(5))])
+    with likely(OVERFLOW, unless=lambda: check_vjp(submission.swiglu, shapes=two)):
+        check_vjp(submission.swiglu, [case(gate, normal(5))])
 
 
 @points(3, "swiglu: gradients")
@@ -350,12 +419,19 @@ def test_swiglu_vjp(submission):
                 g * b * sigmoid(a),
                 None,
             ),
+            "silu(gate) stands where its slope belongs": lambda a, b, g: (
+                g * b * a * sigmoid(a),
+                None,
+            ),
             "the gate's gradient is not multiplied by up": lambda a, b, g: (
                 g * silu_slope(a),
                 None,
             ),
             "up's gradient is silu(gate), not σ(gate)": lambda a, b, g: (None, g * sigmoid(a)),
             "up's gradient is silu(gate), not gate": lambda a, b, g: (None, g * a),
+            "up's gradient is silu(gate), not the output, which has up as a factor": (
+                lambda a, b, g: (None, g * a * sigmoid(a) * b)
+            ),
         },
     )
 
@@ -387,7 +463,8 @@ def test_maximum_example(submission):
 @points(0, "maximum: value and gradients")
 def test_maximum_vjp(submission):
     """The larger operand gets g, summed over what was broadcast."""
-    check_value(submission.maximum, shapes=PAIRS)
+    smaller = {"this is the smaller of two": np.minimum}
+    check_value(submission.maximum, shapes=PAIRS, mistakes=smaller)
     check_vjp(
         submission.maximum,
         shapes=PAIRS,

@@ -14,7 +14,6 @@ from tinyqwen.course import (
     output,
     points,
 )
-from tinyqwen.course.calls import StudentError
 
 TITLE = "Normalization and the residual stream"
 ASSIGNED = {
@@ -45,6 +44,19 @@ def rows(a):
 
 def mean(a):
     return a.mean(-1, keepdims=True)
+
+
+def spread(x, eps):
+    return np.sqrt(x.var(-1, keepdims=True) + eps)
+
+
+def normed(x, eps):
+    return (x - mean(x)) / spread(x, eps)
+
+
+def of_text(a):
+    """The mean over all axes but the first: that of a whole text."""
+    return a.mean(tuple(range(1, a.ndim)), keepdims=True)
 
 
 def hat(x, eps):
@@ -85,6 +97,16 @@ RMS_GRADIENTS = {
         (g * w - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
         None,
     ),
+    "the weight stands in front of all of dx; it belongs to g, inside the mean: u = g γ": (
+        lambda x, w, g, eps: (
+            w * (g - hat(x, eps) * mean(g * hat(x, eps))) / rms(x, eps=eps),
+            None,
+        )
+    ),
+    "the second term of dx is divided by mean(x²) without eps": lambda x, w, g, eps: (
+        (g * w - x * mean(g * w * x) / rms(x) ** 2) / rms(x, eps=eps),
+        None,
+    ),
     "the second term of dx lacks x̂: it is x̂ mean(u x̂)": lambda x, w, g, eps: (
         (g * w - mean(g * w * hat(x, eps))) / rms(x, eps=eps),
         None,
@@ -112,6 +134,17 @@ RMS_GRADIENTS = {
     ),
     "the weight's gradient is multiplied by the weight; g x̂ is summed, not u x̂": (
         lambda x, w, g, eps: (None, rows(g * w * hat(x, eps)).sum(0))
+    ),
+    "the weight's gradient is that of the last row; it is the sum over the rows": (
+        lambda x, w, g, eps: (None, rows(g * hat(x, eps))[-1] if len(rows(x)) else None)
+    ),
+    "the weight's gradient is summed over the features, the last axis": lambda x, w, g, eps: (
+        None,
+        (g * hat(x, eps)).sum(-1),
+    ),
+    "the mean in dx is that of u; it is mean(u x̂)": lambda x, w, g, eps: (
+        (g * w - hat(x, eps) * mean(g * w)) / rms(x, eps=eps),
+        None,
     ),
     "the weight's gradient is not summed over the rows": lambda x, w, g, eps: (
         None,
@@ -151,6 +184,7 @@ def test_rms_norm_value(submission):
             "the weight acts as 1 + weight, as in Gemma; Qwen2 multiplies by weight": (
                 lambda x, w, eps: (1 + w) * x / rms(x, eps=eps)
             ),
+            "the weight is added; it is multiplied": lambda x, w, eps: w + x / rms(x, eps=eps),
             "the mean is subtracted: that is LayerNorm; RMSNorm leaves it in": (
                 lambda x, w, eps: w * standardized(x, eps=eps)
             ),
@@ -200,6 +234,9 @@ def test_rms_norm_eps(submission):
             "epsilon is squared": lambda x, w, eps=1e-6: w * x / rms(x, eps=eps * eps),
             "the argument eps is not used": lambda x, w, eps=1e-6: w * x / rms(x, eps=1e-6),
             "there is no epsilon": lambda x, w, eps=1e-6: w * x / rms(x),
+            "epsilon is a least value, max(mean(x²), ε); it is added": lambda x, w, eps=1e-6: (
+                w * x / np.sqrt(np.maximum(rms(x) ** 2, eps))
+            ),
             "epsilon is added to the sum, before it is divided by d": lambda x, w, eps=1e-6: (
                 w * x / rms(x, eps=eps / x.shape[-1])
             ),
@@ -229,15 +266,14 @@ def test_rms_norm_scale(submission):
 @points(4, "rms_norm: gradients")
 def test_rms_norm_vjp(submission):
     """x acts directly and through the root; the weight is shared by all rows."""
-    with likely("a mean over the features needs keepdims=True", of=StudentError):
-        check_vjp(
-            submission.rms_norm,
-            shapes=RMS + EDGES,
-            axes=AXES,
-            eps=0.1,
-            terms=RMS_TERMS,
-            mistakes=RMS_GRADIENTS,
-        )
+    check_vjp(
+        submission.rms_norm,
+        shapes=RMS + EDGES,
+        axes=AXES,
+        eps=0.1,
+        terms=RMS_TERMS,
+        mistakes=RMS_GRADIENTS,
+    )
 
 
 @points(1, "rms_norm: fit for the model")
@@ -273,6 +309,44 @@ def test_layer_norm_value(submission):
                 lambda x, w, b, eps: w * x / np.sqrt(x.var(-1, keepdims=True) + eps) + b
             ),
             "the bias is not added": lambda x, w, b, eps: w * standardized(x, eps=eps),
+            "the weight acts as 1 + weight": lambda x, w, b, eps: (
+                (1 + w) * standardized(x, eps=eps) + b
+            ),
+            "the weight is multiplied in before the spread is taken": lambda x, w, b, eps: (
+                w * w * (x - mean(x)) / rms(w * (x - mean(x)), eps=eps) + b
+            ),
+            "the median is subtracted; it is the mean": lambda x, w, b, eps: (
+                w
+                * (x - np.median(x, -1, keepdims=True))
+                / rms(x - np.median(x, -1, keepdims=True), eps=eps)
+                + b
+            ),
+            "the mean of a text's first token is subtracted from all; each has its own": (
+                lambda x, w, b, eps: (
+                    w * (x - mean(x)[..., :1, :]) / rms(x - mean(x)[..., :1, :], eps=eps) + b
+                    if x.ndim > 1
+                    else None
+                )
+            ),
+            "the bias is multiplied; it is added": lambda x, w, b, eps: (
+                w * standardized(x, eps=eps) * b
+            ),
+            "the mean of |x - mean| stands where the root of the mean square belongs": (
+                lambda x, w, b, eps: (
+                    w * (x - mean(x)) / np.sqrt(mean(np.abs(x - mean(x))) ** 2 + eps) + b
+                )
+            ),
+            "the sum of the squares stands where their mean belongs": lambda x, w, b, eps: (
+                w * (x - mean(x)) / np.sqrt(((x - mean(x)) ** 2).sum(-1, keepdims=True) + eps) + b
+            ),
+            "the mean is taken over all of a text; every token has its own": lambda x, w, b, eps: (
+                w * (x - of_text(x)) / rms(x - of_text(x), eps=eps) + b
+            ),
+            "mean and variance are taken over all of a text; every token has its own": (
+                lambda x, w, b, eps: (
+                    w * (x - of_text(x)) / np.sqrt(of_text((x - of_text(x)) ** 2) + eps) + b
+                )
+            ),
             "the bias is added before the weight is multiplied": (
                 lambda x, w, b, eps: w * (standardized(x, eps=eps) + b)
             ),
@@ -430,6 +504,24 @@ def test_layer_norm_vjp(submission):
                 rows(g * x).sum(0),
                 None,
             ),
+            "the weight's gradient takes x - mean; it is the normalized x̂": (
+                lambda x, w, b, g, eps: (None, rows(g * (x - mean(x))).sum(0), None)
+            ),
+            "the second mean of dx takes x; it is the normalized x̂, in both places": (
+                lambda x, w, b, g, eps: (
+                    (g * w - mean(g * w) - x * mean(g * w * x)) / spread(x, eps),
+                    None,
+                    None,
+                )
+            ),
+            "dx is divided by the deviation twice: one factor r too many": (
+                lambda x, w, b, g, eps: (
+                    (g * w - mean(g * w) - normed(x, eps) * mean(g * w * normed(x, eps)))
+                    / spread(x, eps) ** 2,
+                    None,
+                    None,
+                )
+            ),
             "the weight's gradient is summed over the first axis only": (
                 lambda x, w, b, g, eps: (None, (g * hat(x, eps)).sum(0), None)
             ),
@@ -526,7 +618,8 @@ def test_var_value(submission):
             ),
         },
     )
-    check_value(submission.var, [case(normal(3, 4) + 1e6, axis=1)], rtol=1e-4)
+    with likely("mean(x²) - mean(x)² loses its digits: subtract the mean first"):
+        check_value(submission.var, [case(normal(3, 4) + 1e6, axis=1)], rtol=1e-4)
 
 
 @points(0, "var: gradient")
@@ -538,6 +631,10 @@ def test_var_vjp(submission):
         away = x - np.mean(x, axis=axis, keepdims=True) if center else x
         return factor * away / (n - correction)
 
+    def slope_of_mean(x, axis, correction):
+        n = x.size // np.mean(x, axis=axis).size
+        return 2 * (np.mean(x, axis=axis, keepdims=True) - x.mean()) / (n - correction)
+
     check_vjp(
         submission.var,
         [*spreads(), *spreads(1)],
@@ -547,6 +644,12 @@ def test_var_vjp(submission):
                     spread_over(g, x, axis, keepdims)
                     * (x - np.mean(x, axis=axis, keepdims=True))
                     * (2 / (x.size - correction)),
+                )
+            ),
+            "the mean of all of x is subtracted; each variance has its own": (
+                lambda x, g, axis, keepdims, correction: (
+                    spread_over(g, x, axis, keepdims)
+                    * (slope(x, axis, correction) + slope_of_mean(x, axis, correction)),
                 )
             ),
             "the factor 2 of the square is missing": lambda x, g, axis, keepdims, correction: (

@@ -79,6 +79,15 @@ def test_softmax_value(submission):
             "the sum runs over the first axis; the default is the last": lambda x, axis=-1: (
                 weights_of(x, 0)
             ),
+            "the shifted exponentials are divided by the sum over the whole array": (
+                lambda x, axis=-1: weights_of(x, None)
+            ),
+            "the sign is turned: e to the power of -x": lambda x, axis=-1: weights_of(-x, axis),
+            "this is the sigmoid of each number by itself": lambda x, axis=-1: 1 / (1 + np.exp(-x)),
+            "x is divided by √n first; that belongs to attention, if at all": lambda x, axis=-1: (
+                weights_of(x / np.sqrt(x.shape[axis]), axis) if x.size else None
+            ),
+            "these are powers of 2, not of e": lambda x, axis=-1: weights_of(x * np.log(2), axis),
             "the exponentials are not divided by their sum": lambda x, axis=-1: np.exp(x),
             "the shifted exponentials are not divided by their sum": lambda x, axis=-1: np.exp(
                 x - x.max(axis, keepdims=True)
@@ -96,7 +105,11 @@ def test_softmax_large(submission):
     def of_all(x):
         return np.exp(x - x.max()), np.exp(x - x.max()).sum(-1, keepdims=True)
 
-    with likely("e^x overflows, or all of a row vanish: subtract the largest of each row first"):
+    def ordinary():
+        check_value(submission.softmax, [case(normal(2, 5))])
+
+    overflow = "e^x overflows, or all of a row vanish: subtract the largest of each row first"
+    with likely(overflow, unless=ordinary):
         check_value(
             submission.softmax,
             [
@@ -112,7 +125,8 @@ def test_softmax_large(submission):
                 ),
             },
         )
-    with likely("-inf - (-inf) is NaN, and so is 0 / 0: in a row of -inf subtract 0, divide by 1"):
+    unseen = "-inf - (-inf) is NaN, and so is 0 / 0: in a row of -inf subtract 0, divide by 1"
+    with likely(unseen, unless=ordinary):
         check_value(
             submission.softmax,
             [case(blind, label="the second row is all -inf")],
@@ -138,6 +152,9 @@ def test_softmax_vjp(submission):
             "only the diagonal of the Jacobian is used: p_i depends on all x_j": (
                 lambda x, g, axis=-1: (g * weights_of(x, axis) * (1 - weights_of(x, axis)),)
             ),
+            "the sum Σ g p has the wrong sign: it is subtracted": lambda x, g, axis=-1: (
+                weights_of(x, axis) * (g + (g * weights_of(x, axis)).sum(axis, keepdims=True)),
+            ),
             "the sum Σ g p is missing": lambda x, g, axis=-1: (g * weights_of(x, axis),),
             "the sum is Σ g; it is Σ g p": lambda x, g, axis=-1: (
                 weights_of(x, axis) * (g - g.sum(axis, keepdims=True)),
@@ -149,6 +166,9 @@ def test_softmax_vjp(submission):
                 lambda x, g, axis=-1: (
                     weights_of(x, axis) * (g - (g * weights_of(x, axis)).sum(-1, keepdims=True)),
                 )
+            ),
+            "the factor p belongs in front of both terms: p (g - Σ g p)": lambda x, g, axis=-1: (
+                g * weights_of(x, axis) - (g * weights_of(x, axis)).sum(axis, keepdims=True),
             ),
             "the factor p is missing": lambda x, g, axis=-1: (
                 g - (g * weights_of(x, axis)).sum(axis, keepdims=True),
@@ -204,6 +224,11 @@ def test_causal_mask_value(submission):
             "the first query is aligned with the first key; the last belong together": (
                 lambda t, s=None: np.tri(t, s or t, dtype=bool)
             ),
+            "a query sees one key too many, the next": lambda t, s=None: distances(t, s) >= -1,
+            "S - T has the wrong sign": lambda t, s=None: (
+                np.arange(s or t) <= np.arange(t)[:, None] + t - (s or t)
+            ),
+            "window=None is taken for 1": lambda t, s=None: distances(t, s) == 0,
             "the future is marked by 1 and the rest by 0: that is inverted": lambda t, s=None: (
                 np.triu(np.ones((t, s or t)), 1)
             ),
@@ -224,11 +249,25 @@ def test_causal_mask_window(submission):
             "the window is one too wide: the query itself counts": (
                 lambda t, s=None, window=None: (distances(t, s) >= 0) & (distances(t, s) <= window)
             ),
+            "the window counts from the first key; it ends at the query's own": (
+                lambda t, s=None, window=None: (distances(t, s) >= 0) & (np.arange(s or t) < window)
+            ),
+            "the window is twice as wide": lambda t, s=None, window=None: (
+                (distances(t, s) >= 0) & (distances(t, s) < 2 * window)
+            ),
             "the window is one too narrow": lambda t, s=None, window=None: (
                 (distances(t, s) >= 0) & (distances(t, s) < window - 1)
             ),
             "the window also shows what is later": lambda t, s=None, window=None: (
                 np.abs(distances(t, s)) < window
+            ),
+            "the window replaces the causal mask: what is later must stay hidden": (
+                lambda t, s=None, window=None: distances(t, s) < window
+            ),
+            "the window is counted from the row's number; it ends at the key t + S - T": (
+                lambda t, s=None, window=None: (
+                    (distances(t, s) >= 0) & (np.arange(t)[:, None] - np.arange(s or t) < window)
+                )
             ),
         },
     )
@@ -534,8 +573,11 @@ def test_attention_edges(submission):
     blind = np.ones((4, 5), bool)
     blind[1] = False
     large = normal(1, 2, 3, 4, scale=100), normal(1, 2, 5, 4, scale=100), normal(1, 2, 5, 4)
-    with likely("e^score overflows: subtract the largest score of each query first"):
-        check_value(submission.scaled_dot_product_attention, [case(*large)], axes=AXES)
+    overflow = "e^score overflows: subtract the largest score of each query first"
+    plain = plain_cases()[:2]
+    attend = submission.scaled_dot_product_attention
+    with likely(overflow, unless=lambda: check_value(attend, plain)):
+        check_value(attend, [case(*large)], axes=AXES)
     unseen = "-inf - (-inf) is NaN, and so is 0 / 0: where nothing is allowed, give zeros"
     with likely(unseen, of=StudentError):
         check_value(
@@ -724,6 +766,10 @@ def test_attention_manners(submission):
         [heads_case(2, 3, 5, 5, 6), heads_case(1, 2, 3, 7, 4, causal=True)],
         rtol=1e-3,
     )
+    whole = normal(2, 3, 4, 5, dtype=np.float32), rng().random((2, 3, 4, 5)) < 0.8
+    for mask in whole:  # of the scores' own shape: in its place the scores could be written
+        one = heads_case(2, 3, 4, 5, 6, mask=mask, causal=True)
+        check_manners(submission.scaled_dot_product_attention, [one], rtol=1e-3)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -766,6 +812,9 @@ def test_logsumexp_value(submission):
             "the logarithm of the mean is taken, not that of the sum": lambda x, axis, keepdims: (
                 np.log(np.exp(x).mean(axis, keepdims=keepdims))
             ),
+            "keepdims is not used: the axis is gone": lambda x, axis, keepdims: np.log(
+                np.exp(x).sum(axis)
+            ),
             "squeeze() drops every axis of length 1; only `axis` goes": lambda x, axis, keepdims: (
                 np.log(np.exp(x).sum(axis, keepdims=keepdims)).squeeze()
             ),
@@ -785,6 +834,9 @@ def test_logsumexp_vjp(submission):
         submission.logsumexp,
         list(soft_maxima()),
         mistakes={
+            "g goes to every entry as it is; it is shared by the softmax": (
+                lambda x, g, axis, keepdims: (widened(g, axis, keepdims) * np.ones_like(x),)
+            ),
             "e^x is not divided by its sum": lambda x, g, axis, keepdims: (
                 widened(g, axis, keepdims) * np.exp(x),
             ),
@@ -811,8 +863,12 @@ def test_logsumexp_large(submission):
     def mean_of_all(x):
         return np.logaddexp.reduce(x, -1) - np.log(x.shape[-1])
 
+    def ordinary():
+        check_value(submission.logsumexp, [case(normal(2, 5))])
+        check_vjp(submission.logsumexp, [case(normal(2, 5))])
+
     large = "e^x overflows: subtract the maximum first, and add it again behind the logarithm"
-    with likely(large):
+    with likely(large, unless=ordinary):
         far = np.array([[1e4, 9999.0, -1e4], [-1e4, -10001.0, -10002.0]])
         known = {
             "the logarithm of the mean is taken, not that of the sum": mean_of_all,
@@ -828,8 +884,11 @@ def test_logsumexp_large(submission):
         of_softmax = p * (wide - (wide * p).sum(-1, keepdims=True))
         known = {"this is softmax's gradient; logsumexp's is the softmax itself": of_softmax}
         check_close(vjp(g)[0], wide * p, told, mistakes=known)
-    with likely("-inf - (-inf) is NaN: where the maximum is -inf, shift by 0"):
+    with likely("-inf - (-inf) is NaN: where the maximum is -inf, shift by 0", unless=ordinary):
         masked = np.array([[0.0, -np.inf, 1.0], [-np.inf] * 3])
+        finite = np.isfinite(output(submission.logsumexp, masked)[1])
+        small = "ln 0 is -inf: is a small number added to the sum?"
+        check(not finite, "logsumexp of a row that is all -inf is a finite number", small)
         out, vjp = submission.logsumexp(masked)
         check_close(out, np.array([np.log(1 + np.e), -np.inf]), "logsumexp of rows with -inf")
         right = np.array([[1 / (1 + np.e), 0, np.e / (1 + np.e)], [0, 0, 0]])

@@ -18,8 +18,8 @@ from tinyqwen.course import (
     reference,
     rng,
 )
-from tinyqwen.course.authoring.checks import gradients_of, pulled_back
 from tinyqwen.course.authoring.diagnosis import as_array
+from tinyqwen.course.authoring.forms import gradients_of, pulled_back
 
 TITLE = "One step"
 ASSIGNED = {

@@ -5,10 +5,10 @@ import doctest
 import numpy as np
 import pytest
 
-from tinyqwen.course import CheckFailed, case, check_value, check_vjp
-from tinyqwen.course.authoring.diagnosis import pattern, place
+from tinyqwen.course import CheckFailed, case, check_equal, check_value, check_vjp, likely
 from tinyqwen.course.authoring.examples import _PlainNumbers
-from tinyqwen.course.calls import Here, StudentFunction
+from tinyqwen.course.authoring.patterns import pattern, place
+from tinyqwen.course.calls import Here, StudentError, StudentFunction
 from tinyqwen.course.registry import reference
 
 softmax, rms_norm = reference("softmax"), reference("rms_norm")
@@ -175,3 +175,106 @@ def test_an_output_of_float32_is_told_where_differences_fail():
 def test_a_zero_has_no_sign_in_an_example(printed, same):
     wanted = "array([ 1. ,  0. , -1. ])"
     assert _PlainNumbers().check_output(wanted, printed, doctest.NORMALIZE_WHITESPACE) is same
+
+
+def told(check):
+    """The mistake that a failing check names."""
+    with pytest.raises((CheckFailed, StudentError)) as failure:
+        check()
+    return failure.value.mistake
+
+
+@pytest.mark.parametrize(
+    "cases, named",
+    [
+        ([case(x), case(square), case(x + 1), case(x[0])], "go well; here x has 1 axis"),
+        ([case(x), case(x[0])], None),  # one that goes well proves nothing
+        ([case(x), case(np.zeros((0, 5)))], None),  # of an empty one nothing can be wrong
+        ([case(x[0]), case(x[1])], None),  # nothing goes well
+        ([case(x), case(x, axis=0)], None),  # all go well
+    ],
+)
+def test_what_sets_a_failing_input_apart_is_told(cases, named):
+    def wrong(x, axis=-1):
+        p, vjp = softmax(x, axis)
+        return (p * p + 0.1 * p if x.ndim == 1 else p), vjp
+
+    fn = StudentFunction("softmax", Here(wrong))
+    if all(one.args[0].ndim > 1 for one in cases):
+        check_value(fn, cases)
+    else:
+        assert (told(lambda: check_value(fn, cases)) or "").endswith(named or "")
+        assert named or "other inputs" not in (told(lambda: check_value(fn, cases)) or "")
+
+
+def test_a_special_cause_is_withheld_where_ordinary_inputs_fail_as_well():
+    def check(fn, scale):
+        check_value(StudentFunction("softmax", Here(fn)), [case(x * scale)])
+
+    def guarded(fn):
+        with likely("e^x overflows", unless=lambda: check(fn, 1.0)):
+            check(fn, 1e4)
+
+    def overflowing(x):
+        e = np.exp(x)
+        return e / e.sum(-1, keepdims=True), softmax(x)[1]
+
+    def halved(x):
+        return softmax(x)[0] / 2, softmax(x)[1]
+
+    with np.errstate(all="ignore"):
+        assert "e^x overflows" in told(lambda: guarded(overflowing))
+    assert "e^x overflows" not in told(lambda: guarded(halved))
+
+
+def test_the_gradient_of_ones_own_wrong_output_is_called_that():
+    def of_twice_x(x, axis=-1):
+        p, vjp = softmax(2 * x, axis)
+        return p, lambda g: (2 * vjp(g)[0],)
+
+    check = StudentFunction("softmax", Here(of_twice_x))
+    assert "the gradient fits your output" in told(lambda: check_vjp(check, [case(x)]))
+
+
+def test_a_slope_at_the_output_is_named():
+    exp = reference("exp")
+
+    def wrong(x):
+        return exp(x)[0], exp(exp(x)[0])[1]
+
+    check = StudentFunction("exp", Here(wrong))
+    assert "the slope is taken at the output" in told(lambda: check_vjp(check, [case(x)]))
+
+
+def test_an_output_that_leaves_an_argument_out_is_not_called_rounding():
+    """The gradient is right, and central differences are all zero."""
+
+    def wrong(x, weight, bias):
+        return linear(x, weight)[0], linear(x, weight, bias)[1]
+
+    fn = StudentFunction("linear", Here(wrong))
+    zeros = case(x, square, np.zeros(5))
+    assert "does not change with this argument" in told(lambda: check_vjp(fn, [zeros]))
+
+
+def test_a_constant_without_an_effect_is_not_called_squared():
+    def wrong(x, weight, eps=1e-6):
+        return rms_norm(x, weight, 0.0)
+
+    fn = StudentFunction("rms_norm", Here(wrong))
+    mistake = told(lambda: check_value(fn, [case(1e-2 * x, np.ones(5), eps=1e-5)]))
+    assert mistake == "eps has no effect: this is what 0 gives"
+
+
+def test_several_mistakes_that_give_the_same_are_all_told():
+    one, other = {"a": [2], "b": [2]}, {"c": [3]}
+    assert told(lambda: check_equal([2], [1], "it", mistakes=one | other)) == "a, or b"
+
+
+def test_ones_own_raise_is_pointed_at(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def exp(x):\n    if x.size:\n        raise ValueError('no')\n")
+    names = {}
+    exec(compile(file.read_text(), str(file), "exec"), names)
+    fn = StudentFunction("exp", Here(names["exp"], str(file)), str(file))
+    assert "your own `raise` refuses" in told(lambda: check_value(fn, [case(x)]))

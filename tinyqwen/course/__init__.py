@@ -115,6 +115,7 @@ faults of the graders; fix those, not the mutant.
 from tinyqwen.course.authoring.cases import case, normal
 from tinyqwen.course.authoring.checks import (
     check,
+    check_all_equal,
     check_close,
     check_equal,
     check_value,
@@ -134,6 +135,7 @@ __all__ = [
     "CheckFailed",
     "case",
     "check",
+    "check_all_equal",
     "check_close",
     "check_equal",
     "check_example",

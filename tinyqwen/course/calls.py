@@ -34,7 +34,13 @@ LIKELY = {
     "tuple index out of range": (
         "this tuple is shorter, perhaps x.shape: does the array have fewer axes here?"
     ),
-    "tuple indices must be integers": "an axis may be a tuple of axes, which is no index",
+    "tuple indices must be integers": "a tuple came: an axis, or an index, may be one",
+    "list indices must be integers": "a tuple came: an axis, or an index, may be one",
+    "can only concatenate": "a list and a tuple do not add: list(…) makes a list of either",
+    "math range error": "math's functions raise where NumPy's give inf: take np.exp",
+    "more dimensions than allowed by the axis": (
+        "it has more axes than the shape that it is stretched to: was one added that was there?"
+    ),
     "does not have enough dimensions": "@ needs an axis that is not there: put it back first",
     "unhashable type": "a list can be no key of a dict and in no set: make it a tuple",
     "cannot reshape array of size 0": "of an array without entries, -1 has no length: write it out",
@@ -46,7 +52,8 @@ LIKELY = {
         "an empty array has no largest entry: use max(axis=…), or initial=… where nothing may be"
     ),
     "not broadcastable to correct shape": (
-        "np.add.at needs an index for each row that is added: np.broadcast_to them first"
+        "np.add.at needs an index for each row that is added: np.broadcast_to them first, and the "
+        "index as it was given"
     ),
     "vjp() missing": "vjp takes one argument, g; that of several outputs is one tuple",
     "array is 0-dimensional": "a single number has no axes: the g of a loss is one",
@@ -197,6 +204,8 @@ class StudentFunction:
         else:
             lines.append(f"{self.__name__} raised {kind}: {received.quoted(message)}")
             mistake = next((Symptom(m) for part, m in LIKELY.items() if part in message), None)
+            if mistake is None and frames and frames[-1][2].strip().startswith("raise "):
+                mistake = Symptom("your own `raise` refuses an input that is allowed: see its `if`")
         for number, function, text in frames:
             lines.append(f"  {_short(self._filename)}, line {number}, in {function}\n    {text}")
         lines.append(f"It was called with {described(args, kwargs)}.")

@@ -63,7 +63,7 @@ def _write(ax, matrix, bright):
 
 
 def against_depth(depths, panels):
-    """Curves against the number of features, on a logarithmic axis, a panel for each quantity.
+    """Curves against the length of a query, on a logarithmic axis, a panel for each quantity.
 
     depths: (n,);  panels: {title: {label: (n,)}}
     """
@@ -73,7 +73,7 @@ def against_depth(depths, panels):
             for color, (label, values) in zip((ORANGE, BLUE, *PALETTE[2:]), curves.items()):
                 ax.plot(depths, values, "o-", markersize=3, color=color, label=label)
             ax.set_xscale("log", base=2)
-            ax.set(title=title, xlabel="features d")
+            ax.set(title=title, xlabel="length of a query, $d_h$")
             ax.set_ylim(0, None)
         axes[0, 0].set(yscale="log", ylim=(0.5, None))
         axes[0, 0].legend(loc="upper left")

@@ -4,7 +4,17 @@ import numpy as np
 
 from tinyqwen import functional as F
 from tinyqwen.analysis.interpret import principal_components
-from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, ORANGE, PALETTE, figure, style
+from tinyqwen.viz.style import (
+    BLUE,
+    DIVERGING,
+    GRAY,
+    ORANGE,
+    PALETTE,
+    PARTS,
+    figure,
+    name_columns,
+    style,
+)
 
 
 def one_hot_product(ids, weight, names):
@@ -58,7 +68,7 @@ def similarity_maps(panels, words):
         for ax, (title, vectors) in zip(axes[0], panels.items()):
             cosines = F.cosine_similarity(vectors[:, None], vectors[None])
             image = ax.imshow(cosines, cmap=DIVERGING, vmin=-1, vmax=1)
-            ax.set_xticks(range(len(words)), words, rotation=90, fontsize=8)
+            name_columns(ax, words, fontsize=8)
             ax.set_yticks(range(len(words)), words, fontsize=8)
             ax.set_title(title)
             if len(words) <= 6:
@@ -140,11 +150,10 @@ def row_gradients(panels):
     """
     with style():
         fig, axes = figure(1, len(panels), size=(4.8 * len(panels), 2.8), squeeze=False)
-        for ax, (title, gradient), color in zip(axes[0], panels.items(), (BLUE, ORANGE)):
+        for ax, (title, gradient) in zip(axes[0], panels.items()):
             lengths = np.linalg.norm(gradient, axis=-1)
-            ax.vlines(
-                range(len(lengths)), 1e-7, np.maximum(lengths, 1e-7), color=color, linewidth=0.7
-            )
+            heights = np.maximum(lengths, 1e-7)
+            ax.vlines(range(len(lengths)), 1e-7, heights, PARTS["embedding"], linewidth=0.7)
             ax.set(xlabel="row of the table (token id)", ylabel="length of its gradient")
             ax.set_title(f"{title}: {np.count_nonzero(lengths)} of {len(lengths)} rows")
             ax.set(yscale="log", ylim=(1e-5, 1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyqwen.viz.style import BLUE, GRAY, ORANGE, PALETTE, SKY, figure, style
+from tinyqwen.viz.style import BLUE, GRAY, ORANGE, PALETTE, SKY, figure, name_columns, style
 from tinyqwen.viz.tokens import shown
 
 
@@ -33,7 +33,7 @@ def processed(pieces, before, panels, top=None):
                 label="the model's",
             )
             ax.plot(places[gone], np.full(gone.sum(), 0.02), "x", color=GRAY, markersize=4)
-            ax.set_xticks(places, [shown(piece) for piece in pieces], rotation=90, fontsize=8)
+            name_columns(ax, [shown(piece) for piece in pieces], fontsize=8)
             ax.set(title=title, ylim=(0, top))
             ax.tick_params(axis="x", length=0)
         for ax in axes[:, 0]:
@@ -56,7 +56,7 @@ def kept_along(pieces, counts):
         ticks = (1, 2, 5, 10, 20, 50)
         ax.set_yticks(ticks, map(str, ticks))
         ax.minorticks_off()
-        ax.set_xticks(places, [shown(piece) for piece in pieces], rotation=90, fontsize=8)
+        name_columns(ax, [shown(piece) for piece in pieces], fontsize=8)
         ax.set(ylabel="tokens kept", xlim=(-0.7, len(pieces) - 0.3), ylim=(0.8, None))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(counts))
     return fig
@@ -101,7 +101,7 @@ def shares(pieces, probabilities, counted):
         for place, p in zip(places, probabilities):
             ax.plot([place - 0.45, place + 0.45], [p, p], color=ORANGE)
         ax.plot([], [], color=ORANGE, label="probability")
-        ax.set_xticks(places, [shown(piece) for piece in pieces], rotation=90)
+        name_columns(ax, [shown(piece) for piece in pieces])
         ax.set(ylabel="share of the draws")
         ax.legend()
     return fig

@@ -12,6 +12,7 @@ from tinyqwen.viz.style import (
     RED,
     SEQUENTIAL,
     figure,
+    name_columns,
     style,
 )
 
@@ -31,7 +32,7 @@ def targets(tokens, rows, truth=None):
             if truth is not None:
                 ax.scatter(range(len(tokens)), truth, marker="_", s=90, color="black", zorder=3)
                 ax.set_ylim(0, max(0.5, 1.1 * max(p)))
-            ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8.5)
+            name_columns(ax, tokens, fontsize=8.5)
             ax.set_title(name, fontsize=10)
         axes[0][0].set_ylabel("probability")
     return fig

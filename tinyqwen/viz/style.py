@@ -6,6 +6,7 @@ magnitudes are drawn in "viridis", of signed values in "RdBu_r" centered on zero
 
 import io
 import sys
+import unicodedata
 import warnings
 from contextlib import contextmanager
 from functools import cache
@@ -155,6 +156,15 @@ def png(fig) -> bytes:
     image = image.quantize(256, cover, dither=Image.Dither.NONE)
     image.save(file, format="png", optimize=True)
     return file.getvalue()
+
+
+def name_columns(ax, names, **text):
+    """Names below the columns, read from the side; Chinese ones upright, from top to bottom."""
+    wide = [any(unicodedata.east_asian_width(c) in "WF" for c in name) for name in names]
+    written = ["\n".join(name) if tall else name for name, tall in zip(names, wide)]
+    ax.set_xticks(range(len(names)), written, rotation=90, **text)
+    for label, tall in zip(ax.get_xticklabels(), wide):
+        label.set_rotation(0 if tall else 90)
 
 
 def plain_log(axis):

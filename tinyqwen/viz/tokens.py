@@ -3,7 +3,7 @@
 from itertools import cycle, pairwise
 
 from tinyqwen.text import bpe
-from tinyqwen.viz.style import BLUE, GRAY, ORANGE, can_draw, figure, style
+from tinyqwen.viz.style import BLUE, GRAY, ORANGE, PARTS, can_draw, figure, style
 
 TINTS = ("#CFE3F1", "#FBE6C2", "#CDEBDF", "#F3DCE8", "#E4E4E4")  # of the palette, behind black text
 SPACE, NEWLINE = "·", "⏎"
@@ -143,7 +143,9 @@ def vocabulary_trade(sizes, lengths, embedding_share):
         left.plot(sizes, lengths, color=BLUE, marker="o", markersize=4)
         left.set(xlabel="tokens in the vocabulary", ylabel="characters a token", xscale="log")
         left.set_title("what it buys: shorter texts")
-        right.plot(sizes, [100 * s for s in embedding_share], color=ORANGE, marker="o", ms=4)
+        right.plot(
+            sizes, [100 * s for s in embedding_share], color=PARTS["embedding"], marker="o", ms=4
+        )
         right.set(xlabel="tokens in the vocabulary", ylabel="% of the model", xscale="log")
         right.set_title("what it costs: the embedding table")
         for ax in (left, right):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, GREEN, ORANGE, figure, style
+from tinyqwen.viz.style import BLUE, DIVERGING, GRAY, GREEN, ORANGE, figure, name_columns, style
 from tinyqwen.viz.tokens import shown
 
 
@@ -20,11 +20,13 @@ def vectors(states, pieces, dims=48):
             values = values[:, :dims]
             limit = np.abs(values).max(initial=1e-12)
             image = ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
-            fig.colorbar(image, ax=ax, pad=0.02, aspect=30).ax.tick_params(labelsize=7)
+            bar = fig.colorbar(image, ax=ax, pad=0.02, aspect=30)
+            bar.ax.tick_params(labelsize=7)
             ax.set_title(title)
             ax.set_xlabel(f"first {values.shape[1]} numbers")
             ax.set_xticks([])
             ax.tick_params(length=0)
+        bar.set_label("value of a number")
         axes[0][0].set_yticks(range(len(pieces)), [shown(piece) for piece in pieces])
     return fig
 
@@ -87,7 +89,7 @@ def _mask(ax, mask, rows, columns):
 
     colors = ListedColormap(["white", BLUE, ORANGE, GREEN])
     ax.imshow(mask, cmap=colors, vmin=0, vmax=3, alpha=0.8)
-    ax.set_xticks(range(len(columns)), columns, rotation=90, fontsize=9)
+    name_columns(ax, columns, fontsize=9)
     ax.set_yticks(range(len(rows)), rows, fontsize=9)
     ax.set_xticks(np.arange(-0.5, len(columns)), minor=True)
     ax.set_yticks(np.arange(-0.5, len(rows)), minor=True)

@@ -12,6 +12,7 @@ from tinyqwen.viz.style import (
     SEQUENTIAL,
     SKY,
     figure,
+    name_columns,
     style,
 )
 
@@ -102,7 +103,7 @@ def masks(panels):
             axes, (BLUE, ORANGE, GREEN), panels.items()
         ):
             ax.imshow(mask, cmap=ListedColormap(["white", color]), vmin=0, vmax=1, alpha=0.75)
-            ax.set_xticks(range(len(keys)), keys, rotation=90)
+            name_columns(ax, keys)
             ax.set_yticks(range(len(queries)), queries)
             ax.set_xticks(np.arange(-0.5, len(keys)), minor=True)
             ax.set_yticks(np.arange(-0.5, len(queries)), minor=True)

@@ -1,5 +1,7 @@
 """Wrong solutions of chapter 01, each named after its mistake."""
 
+import math
+
 import numpy as np
 
 from tinyqwen.autograd import ops, reductions
@@ -315,7 +317,7 @@ def exp_of_two(x):
     return np.exp2(x), exp(x)[1]
 
 
-@mutant(of="exp", killed_by="test_exp_value", named="x is clipped")
+@mutant(of="exp", killed_by="test_exp_value", named="x is cut off at")
 def exp_clipped(x):
     return np.exp(np.clip(x, -50, 50)), exp(x)[1]
 
@@ -879,7 +881,7 @@ def topological_order_reversed(root, parents):
 @mutant(
     of="topological_order",
     killed_by="test_topological_order_parents_first",
-    named="leaves, which have no parents, belong in the",
+    named="root belongs in the list as well",
 )
 def topological_order_without_root(root, parents):
     return topological_order(root, parents)[:-1]
@@ -888,7 +890,7 @@ def topological_order_without_root(root, parents):
 @mutant(
     of="topological_order",
     killed_by="test_topological_order_again",
-    named="something is kept from one call to the next: a",
+    named="a list is asked for, in order",
 )
 def topological_order_set(root, parents):
     return set(topological_order(root, parents))
@@ -897,7 +899,7 @@ def topological_order_set(root, parents):
 @mutant(
     of="topological_order",
     killed_by="test_topological_order_many_paths",
-    named="leaves, which have no parents, belong in the",
+    named="`if not vertex` takes them",
 )
 def topological_order_truthy(root, parents):
     return [v for v in topological_order(root, parents) if v]
@@ -970,7 +972,7 @@ def exp_log(x):
     return np.exp(x), lambda g: (g / np.exp(x),)
 
 
-@mutant(of="exp", killed_by="test_exp_value", named="x is clipped")
+@mutant(of="exp", killed_by="test_exp_value", named="x is cut off at")
 def exp_clip(x):
     return np.exp(np.clip(x, -50, 50)), exp(x)[1]
 
@@ -1171,3 +1173,82 @@ def getitem_empty(x, i):
         return (d - 0.5,)
 
     return x[i], v
+
+
+# ---------------------------------------------------------------------------------------------
+# What is equal and not the same, numbers beyond the largest, negative axes, 0 as a name
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of=order_of, killed_by=parents_first, named="is visited once for each")
+def order_by_identity(root, parents):
+    order, seen = [], []
+
+    def walk(vertex):
+        seen.append(vertex)  # kept, so that no other object gets its address
+        for parent in parents(vertex):
+            if not any(parent is one for one in seen):
+                walk(parent)
+        order.append(vertex)
+
+    walk(root)
+    return order
+
+
+@mutant(of=order_of, killed_by=parents_first, named="`if not vertex` takes them for nothing")
+def order_without_the_falsy(root, parents):
+    return [vertex for vertex in topological_order(root, parents) if vertex]
+
+
+@mutant(of=order_of, killed_by="test_topological_order_again", named="in a tuple: list(…)")
+def order_in_a_tuple(root, parents):
+    return tuple(topological_order(root, parents))
+
+
+@mutant(of="exp", killed_by="test_exp_value", named="math's functions raise")
+def exp_by_math(x):
+    values = [math.exp(one) for one in np.ravel(x).tolist()]
+    return np.array(values, x.dtype).reshape(x.shape), exp(x)[1]
+
+
+@mutant(of="exp", killed_by="test_exp_value", named="x is cut off at 709")
+def exp_cut_off(x):
+    return exp(np.minimum(x, 709))
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="the slope is taken at the output")
+def exp_slope_at_the_output(x):
+    out = np.exp(x)
+    return out, lambda g: (g * np.exp(out),)
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="np.expand_dims takes all at once")
+def sum_axes_put_back_one_by_one(x, axis=None, keepdims=False):
+    def vjp(g):
+        if not keepdims and type(axis) is tuple:
+            for one in axis:
+                g = np.expand_dims(g, one)
+            return (g + np.zeros_like(x),)
+        return total(x, axis, keepdims)[1](g)
+
+    return np.sum(x, axis, keepdims=keepdims), vjp
+
+
+@mutant(of="sum", killed_by="test_sum_vjp", named="g is multiplied by x")
+def sum_times_x(x, axis=None, keepdims=False):
+    out, vjp = total(x, axis, keepdims)
+    return out, lambda g: (x * vjp(g)[0],)
+
+
+@mutant(of="matmul", killed_by="test_matmul_manners", named="overwrites something that it needs")
+def matmul_vector_reshaped_for_good(x, y):
+    out = x @ y
+
+    def vjp(g):
+        dx, dy = matmul(x.reshape(-1) if out.ndim < y.ndim else x, y)[1](g)
+        if x.ndim == 1 < y.ndim:
+            x.shape = (1, -1)
+            return dx.reshape(dx.shape), dy
+        return dx.reshape(x.shape), dy
+
+    return out, vjp

@@ -713,7 +713,7 @@ def merge_pair_either_order(word, pair, new):
 @mutant(
     of="merge_pair",
     killed_by="test_merge_pair_value",
-    named="the pair's right token stays where it was",
+    named="every left token becomes the new one",
 )
 def merge_pair_only_left(word, pair, new):
     return tuple(new if t == pair[0] else t for t in word)
@@ -872,9 +872,7 @@ def encode_lower(text, merges):
     return encode(text.lower(), merges)
 
 
-@mutant(
-    of="encode", killed_by="test_encode_text", named="the end is missing: the items up to there are"
-)
+@mutant(of="encode", killed_by="test_encode_text", named="the spaces at the ends are gone")
 def encode_strip(text, merges):
     return encode(text.strip(), merges)
 
@@ -1113,7 +1111,7 @@ def encode_wordpiece_unk_fixed(word, vocabulary, unk_token="[UNK]", max_characte
 @mutant(
     of="encode_wordpiece",
     killed_by="test_encode_wordpiece_unknown",
-    named="a str is no list: put what it holds into one",
+    named="this is a str; a list is asked for",
 )
 def encode_wordpiece_unk_string(word, vocabulary, unk_token="[UNK]", max_characters=100):
     r = encode_wordpiece(word, vocabulary, unk_token, max_characters)
@@ -1123,7 +1121,165 @@ def encode_wordpiece_unk_string(word, vocabulary, unk_token="[UNK]", max_charact
 @mutant(
     of="encode_wordpiece",
     killed_by="test_encode_wordpiece_longest",
-    named="there is too much at the end: the items up to",
+    named="an empty word has no pieces",
 )
 def encode_wordpiece_empty(word, vocabulary, unk_token="[UNK]", max_characters=100):
     return encode_wordpiece(word, vocabulary, unk_token, max_characters) or [unk_token]
+
+
+# ---------------------------------------------------------------------------------------------
+# Text for ids, `is` for ==, what is kept between calls
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="as in a ring")
+def count_pairs_in_a_ring(words):
+    counts = Counter()
+    for word, count in words.items():
+        for i in range(len(word)):
+            counts[word[i - 1], word[i]] += count
+    return dict(counts)
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="has become text")
+def count_pairs_of_text(words):
+    return {tuple(f"{token}" for token in pair): n for pair, n in count_pairs(words).items()}
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_manners", named="compared by `is`")
+def merge_pair_by_identity(word, pair, new):
+    out, i = [], 0
+    while i < len(word):
+        hit = i + 1 < len(word) and word[i] is pair[0] and word[i + 1] is pair[1]
+        out, i = [*out, new if hit else word[i]], i + 1 + hit
+    return tuple(out)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_runs", named="in two merges, which overlap")
+def merge_pair_overlapping(word, pair, new):
+    out, skip = [], False
+    for token, following in zip(word, [*word[1:], None]):
+        if (token, following) == tuple(pair):
+            out.append(new)
+            skip = True
+        elif not skip:
+            out.append(token)
+        else:
+            skip = False
+    return tuple(out)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="the word is joined as text")
+def merge_pair_in_text(word, pair, new):
+    text = " ".join(map(str, word)).replace(" ".join(map(str, pair)), str(new))
+    tokens = {str(token): token for token in (*word, new)}
+    return tuple(tokens.get(one, one) for one in text.split())
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_merges", named="these are UTF-8's byte values")
+def train_bpe_of_raw_bytes(word_counts, vocab_size, min_frequency=1):
+    words = {tuple(word.encode()): count for word, count in word_counts.items()}
+    if vocab_size < 256:
+        raise ValueError("256 bytes are the least")
+    merges = {}
+    for new in range(256, vocab_size):
+        counts = {pair: n for pair, n in count_pairs(words).items() if n >= min_frequency}
+        if not counts:
+            raise ValueError("no pair is left")
+        pair = min(counts, key=lambda p: (-counts[p], p))
+        words = {merge_pair(word, pair, new): n for word, n in words.items()}
+        merges[pair] = new
+    return merges
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_merges", named="your own `raise` refuses")
+def train_bpe_refuses_256(word_counts, vocab_size, min_frequency=1):
+    if vocab_size < 257:
+        raise ValueError("the vocabulary is too small")
+    return train_bpe(word_counts, vocab_size, min_frequency)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="exactly min_frequency times")
+def train_bpe_more_than_min_frequency(word_counts, vocab_size, min_frequency=1):
+    return train_bpe(word_counts, vocab_size, min_frequency + (min_frequency > 1))
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="most frequent in the word")
+def encode_word_most_frequent(ids, merges):
+    ids = tuple(ids)
+    while counts := Counter(pair for pair in pairwise(ids) if pair in merges):
+        most = max(counts.values())
+        pair = min((pair for pair in counts if counts[pair] == most), key=merges.get)
+        ids = merge_pair(ids, pair, merges[pair])
+    return ids
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_edges", named="merges is changed in place")
+def encode_word_uses_merges_up(ids, merges):
+    out = encode_word(ids, merges)
+    for pair in [pair for pair in merges if merges[pair] in out]:
+        del merges[pair]
+    return out
+
+
+_WORDS = {}
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="kept from one call to the next")
+def encode_from_a_cache(text, merges):
+    words = bpe.pretokenize(unicodedata.normalize("NFC", text))
+    return [
+        i
+        for word in words
+        for i in _WORDS.setdefault(word, encode_word(bpe.byte_ids(word), merges))
+    ]
+
+
+@mutant(of="encode", killed_by="test_encode_text", named="the spaces at the ends are gone")
+def encode_stripped(text, merges):
+    return encode(text.strip(), merges)
+
+
+@mutant(of="decode", killed_by="test_decode_split_characters", named="the text is normalized")
+def decode_normalized(ids, vocabulary):
+    return unicodedata.normalize("NFC", decode(ids, vocabulary))
+
+
+@mutant(
+    of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="of the pairs' counts"
+)
+def wordpiece_scores_pairs_unweighted(words):
+    pairs, pieces = Counter(), Counter()
+    for word, count in words.items():
+        pairs.update(pairwise(word))
+        for piece in word:
+            pieces[piece] += count
+    return {(a, b): n / (pieces[a] * pieces[b]) for (a, b), n in pairs.items()}
+
+
+@mutant(
+    of="wordpiece_scores", killed_by="test_wordpiece_scores_pieces", named="brackets are missing"
+)
+def wordpiece_scores_without_brackets(words):
+    pieces = Counter()
+    for word, count in words.items():
+        for piece in word:
+            pieces[piece] += count
+    return {(a, b): n / pieces[a] * pieces[b] for (a, b), n in count_pairs(words).items()}
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_unknown", named="the longest stays")
+def encode_wordpiece_takes_back(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    if len(word) > max_characters:
+        return [unk_token]
+
+    def cut(rest, mark):
+        if not rest:
+            return []
+        for end in range(len(rest), 0, -1):
+            if mark + rest[:end] in vocabulary and (behind := cut(rest[end:], "##")) is not None:
+                return [mark + rest[:end], *behind]
+        return None
+
+    found = cut(word, "")
+    return [unk_token] if found is None else found

@@ -436,7 +436,7 @@ def linear_wrong_order(x, weight, bias=None):
 @mutant(
     of="linear",
     killed_by="test_linear_value",
-    named="every entry is 2 times what it should be: that",
+    named="every entry is 2 times what it should be",
 )
 def linear_twice(x, weight, bias=None):
     o, v = linear(x, weight, bias)
@@ -653,3 +653,47 @@ def swiglu_one(gate, up):
 )
 def swiglu_third(gate, up):
     return swiglu(gate, up)[0], lambda g: (*swiglu(gate, up)[1](g), g)
+
+
+# ---------------------------------------------------------------------------------------------
+# Nearly right near zero, or far from it
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="other inputs go well; here")
+def silu_gate_open_beyond_six(x):
+    s = np.where(np.abs(x) > 6, (np.sign(x) + 1) / 2, sigmoid(x)).astype(x.dtype)
+    return x * s, silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="resembles GELU")
+def silu_quick_gelu(x):
+    return x / (1 + np.exp(-1.702 * x)), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="it belongs to the input x")
+def silu_slope_at_the_output(x):
+    out = silu(x)[0]
+    return out, silu(out)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="as if it were tanh")
+def silu_slope_of_tanh(x):
+    s = sigmoid(x)
+    return x * s, lambda g: (g * (s + x * (1 - s) * (1 + s)),)
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="the gradient fits your output")
+def silu_of_twice_x(x):
+    t = np.tanh(x)
+    return 0.5 * x * (1 + t), lambda g: (0.5 * g * (1 + t + x * (1 - t * t)),)
+
+
+@mutant(of="linear", killed_by="test_linear_without_bias", named="does not change with this")
+def linear_bias_never_used(x, weight, bias=None):
+    return linear(x, weight)[0], linear(x, weight, bias)[1]
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_value", named="up is added")
+def swiglu_added(gate, up):
+    return silu(gate)[0] + up, swiglu(gate, up)[1]

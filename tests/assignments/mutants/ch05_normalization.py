@@ -115,7 +115,7 @@ def rms_norm_dx_without_r(u, x, r, g):
     return u - x * r * mean(u * x * r)
 
 
-@rms_norm_dx("needs keepdims=True")
+@rms_norm_dx("keepdims=True")
 def rms_norm_dx_does_not_broadcast(u, x, r, g):
     return r * (u - x * r * (u * x * r).mean(-1))
 
@@ -671,8 +671,63 @@ def var_n_of_everything(x, axis=None, keepdims=False, correction=0):
     return out, var(x, axis, keepdims, correction)[1]
 
 
-@mutant(of="var", killed_by="test_var_value", named="an axis may be a tuple of axes")
+@mutant(of="var", killed_by="test_var_value", named="a tuple came: an axis")
 def var_axis_as_an_index(x, axis=None, keepdims=False, correction=0):
     n = x.size if axis is None else x.shape[axis]
     out, vjp = var(x, axis, keepdims, correction)
     return out * (n / n), vjp
+
+
+# ---------------------------------------------------------------------------------------------
+# Where the weight, ε and the mean stand
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="in front of all of dx")
+def rms_norm_weight_in_front(x, weight, eps=1e-6):
+    plain = rms_norm(x, np.ones_like(weight), eps)[1]
+    out, vjp = rms_norm(x, weight, eps)
+    return out, lambda g: (weight * plain(g)[0], vjp(g)[1])
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="without eps")
+def rms_norm_square_without_eps(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    r = 1 / np.sqrt(mean(x * x) + eps)
+
+    def wrong(g):
+        u = g * weight
+        along = (u * x).sum(-1, keepdims=True) / np.maximum((x * x).sum(-1, keepdims=True), 1e-30)
+        return r * (u - along * x), vjp(g)[1]
+
+    return out, wrong
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_eps", named="epsilon is a least value")
+def rms_norm_eps_as_a_floor(x, weight, eps=1e-6):
+    return weight * x / np.sqrt(np.maximum(mean(x * x), eps)), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_value", named="the bias is multiplied")
+def layer_norm_bias_multiplied(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    return (out - bias) * bias, vjp
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="summed over all entries")
+def layer_norm_one_bias_gradient(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    return out, lambda g: (*vjp(g)[:2], np.sum(g))
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_value", named="eps has no effect")
+def layer_norm_eps_left_out(x, weight, bias, eps=1e-5):
+    return layer_norm(x, weight, bias, 0.0)
+
+
+@mutant(of="var", killed_by="test_var_value", named="loses its digits")
+def var_of_raw_moments(x, axis=None, keepdims=False, correction=0):
+    out, vjp = var(x, axis, keepdims, correction)
+    n = x.size // np.size(out)
+    square, middle = (np.mean(z, axis, keepdims=keepdims) for z in (x * x, x))
+    return (square - middle * middle) * (n / (n - correction)), vjp

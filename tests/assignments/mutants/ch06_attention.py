@@ -961,3 +961,69 @@ def scaled_dot_product_attention_float_mask_hides(
     if mask is not None and mask.dtype != bool:
         mask = mask >= 0
     return attention(query, key, value, mask, causal, window, scale)
+
+
+# ---------------------------------------------------------------------------------------------
+# No special cause where all is wrong; masks of the scores' own shape
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="powers of 2, not of e")
+def softmax_of_base_two(x, axis=-1):
+    e = np.exp2(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True), softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="has the wrong sign: it is subtracted")
+def softmax_sum_added(x, axis=-1):
+    p, vjp = softmax(x, axis)
+    return p, lambda g: (2 * p * g - vjp(g)[0],)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_window", named="what is later must stay")
+def causal_mask_window_alone(num_queries, num_keys=None, window=None):
+    if window is None:
+        return causal_mask(num_queries, num_keys)
+    keys = num_queries if num_keys is None else num_keys
+    return ~np.tri(num_queries, keys, keys - num_queries - window, dtype=bool)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_window", named="from the row's number")
+def causal_mask_window_by_row(num_queries, num_keys=None, window=None):
+    mask = causal_mask(num_queries, num_keys)
+    if window is None:
+        return mask
+    return mask & ~np.tri(*mask.shape, -window, dtype=bool)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_manners",
+    named="mask is changed in place",
+)
+def scaled_dot_product_attention_writes_the_mask(
+    query, key, value, mask=None, causal=False, window=None, scale=None, **unused
+):
+    if causal and mask is not None and mask.ndim == 4 and mask.shape[2] == query.shape[2]:
+        hidden = ~causal_mask(query.shape[2], key.shape[2], window)
+        mask[..., hidden] = False if mask.dtype == bool else -np.inf
+    return attention(query, key, value, mask, causal, window, scale)
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_large", named="is a small number added")
+def logsumexp_of_a_little_more(x, axis=-1, keepdims=False):
+    top = np.maximum(x.max(axis, keepdims=True), np.finfo(x.dtype).min)
+    out = np.log(np.exp(x - top).sum(axis, keepdims=True) + x.dtype.type(1e-12)) + top
+    return (out if keepdims else np.squeeze(out, axis)), logsumexp(x, axis, keepdims)[1]
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="keepdims is not used")
+def logsumexp_never_keeps(x, axis=-1, keepdims=False):
+    out, vjp = logsumexp(x, axis, keepdims)
+    return (np.squeeze(out, axis) if keepdims else out), vjp
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_vjp", named="g goes to every entry")
+def logsumexp_slope_of_a_sum(x, axis=-1, keepdims=False):
+    out = logsumexp(x, axis, keepdims)[0]
+    return out, lambda g: (np.ones_like(x) * (g if keepdims else np.expand_dims(g, axis)),)

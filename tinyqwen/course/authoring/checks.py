@@ -24,31 +24,26 @@ from functools import partial
 
 import numpy as np
 
+from tinyqwen.course.authoring.agreement import agrees
+from tinyqwen.course.authoring.apart import told_apart
 from tinyqwen.course.authoring.cases import Case, made_cases, normal
-from tinyqwen.course.authoring.diagnosis import (
-    GUESS,
-    CheckFailed,
-    agrees,
-    as_array,
-    compare,
-    meaning,
-)
-from tinyqwen.course.authoring.differences import compare_numeric
-from tinyqwen.course.authoring.elsewhere import Results, fits, fits_as_called
+from tinyqwen.course.authoring.diagnosis import GUESS, CheckFailed, as_array, compare
+from tinyqwen.course.authoring.differences import OWN, compare_numeric, fits_output
+from tinyqwen.course.authoring.elsewhere import KEPT, Results, arrays_of, fits, fits_guessed
+from tinyqwen.course.authoring.forms import gradients_of, pair_of, pulled_back, value_of
+from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import plain, value_pattern
 from tinyqwen.course.authoring.wrong_calls import (
-    EACH,
-    LIST,
+    by_an_argument,
+    guesses,
     is_pair,
     other_settings,
     several,
-    wrong_calls,
+    without_an_argument,
 )
 from tinyqwen.course.calls import StudentError
 from tinyqwen.course.registry import reference
-
-KEPT = "this is the result of an earlier call with another input: something is kept"
 
 
 class Call:
@@ -79,36 +74,6 @@ def in_words(name, value):
         return f"{name} {value.shape} {value.dtype}"
     numbers = np.array2string(value, precision=4, separator=", ", max_line_width=200)
     return f"{name} = {numbers.replace(chr(10), '')} {value.dtype}"
-
-
-def pair_of(fn, result, words):
-    """(out, vjp) of a student's result, or CheckFailed."""
-    if is_pair(result):
-        if type(result[0]) is list:
-            raise CheckFailed(
-                f"{fn.__name__}: out is a list, not an array.\n  input     {words}",
-                "np.array(…) makes an array of a list, and (…, …) is a tuple of several outputs",
-            )
-        return result
-    came, mistake = f"a {type(result).__name__}", "`return out, vjp` is missing"
-    if result is None:
-        came, mistake = "nothing", "a return statement is missing"
-    elif type(result) is list and is_pair(tuple(result)):
-        came, mistake = "a list of two", LIST
-    elif type(result) is tuple:
-        came = f"a tuple of {len(result)}"
-        if len(result) > 2 and callable(result[-1]):
-            mistake = "several outputs make one tuple: `return (out, …), vjp`"
-    raise CheckFailed(
-        f"{fn.__name__} must return two things, out and the function vjp; it returned {came}."
-        f"\n  input     {words}",
-        mistake,
-    )
-
-
-def value_of(fn, result, expects_pair, words):
-    """The output alone of a student's result, or CheckFailed."""
-    return pair_of(fn, result, words)[0] if expects_pair else result
 
 
 def output(fn, *args, **options):
@@ -157,64 +122,74 @@ def check_value(
     against: the reference, if it is not the library's function of fn's name
     """
     call, passed, left = Call(fn, against), [], made_cases(cases, shapes, scale, options)
+    every = list(left)
     while left:
         one, *left = left
-        words = call.words(one)
-        result = call.reference(one)
-        paired = is_pair(result)
-        expected = several(result[0] if paired else result)
-        yours = value_of(fn, fn(*one.args, **one.options), paired, words)
-        if len(expected) > 1 and isinstance(yours, list):
-            yours = tuple(yours)  # as good as a tuple to whoever unpacks it
-        yours = several(yours)
-        if len(yours) != len(expected):
-            raise CheckFailed(
-                f"{call.name} returned {len(yours)} results; {len(expected)} were expected: "
-                f"{', '.join(outputs)}.\n  input     {words}",
-                "count what the docstring says is returned, in `return (out, …)`",
-            )
-        behind = Results(fn, paired, left)
-        names = (
-            outputs if len(outputs) == len(expected) else [f"out {i}" for i in range(len(yours))]
-        )
-        for position, (name, mine, right) in enumerate(zip(names, yours, expected)):
-            here = {"position": position, "one": one, "names": names, "behind": behind}
-
-            def variants(right=expected, mine=yours, *, position, one, names, behind):
-                for before, made in passed:
-                    if arrays_of(before) != arrays_of(one):
-                        yield KEPT, lambda made=made: made[position], lambda: True
-                for text, wrong in (mistakes or {}).items():
-
-                    def elsewhere(wrong=wrong):
-                        others = {*range(len(right))} - {position}
-                        beside = [fits(output_of, wrong, n, [(one, mine)]) for n in others]
-                        return all(beside) and fits(output_of, wrong, position, passed, behind)
-
-                    yield text, lambda wrong=wrong: output_of(wrong, one, position), elsewhere
-                for other in {*range(len(right))} - {position}:
-                    order = f"this is {names[other]}; the order is {', '.join(names)}"
-                    yield order, lambda other=other: right[other], lambda: True
-                for text, wrong in wrong_calls(call, one):
-                    elsewhere = partial(fits_as_called, call, text, position, passed, behind)
-                    yield text, lambda wrong=wrong: several(wrong())[position], elsewhere, GUESS
-
-            what = f"{call.name}: the output" if len(expected) == 1 else f"{call.name}: {name}"
-            compare(
-                mine,
-                right,
-                what,
-                case=words,
-                axes=_axes(axes, name),
-                mistakes=variants(**here),
-                rtol=rtol,
-                sizes=sizes_of(one),
-            )
+        with told_apart(call.names, one, every, partial(_is_right, fn, call)):
+            expected = _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol)
         passed.append((one, expected))
 
 
-def arrays_of(case):
-    return [x.tobytes() for x in case.args if isinstance(x, np.ndarray)]
+def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol):
+    """The expected outputs of one case, or CheckFailed; passed and left are the cases beside it."""
+    words = call.words(one)
+    result = call.reference(one)
+    paired = is_pair(result)
+    expected = several(result[0] if paired else result)
+    yours = value_of(fn, fn(*one.args, **one.options), paired, words)
+    if len(expected) > 1 and isinstance(yours, list):
+        yours = tuple(yours)  # as good as a tuple to whoever unpacks it
+    yours = several(yours)
+    if len(yours) != len(expected):
+        raise CheckFailed(
+            f"{call.name} returned {len(yours)} results; {len(expected)} were expected: "
+            f"{', '.join(outputs)}.\n  input     {words}",
+            "count what the docstring says is returned, in `return (out, …)`",
+        )
+    behind = Results(fn, paired, left)
+    names = outputs if len(outputs) == len(expected) else [f"out {i}" for i in range(len(yours))]
+    for position, (name, mine, right) in enumerate(zip(names, yours, expected)):
+
+        def variants(position=position):
+            others = {*range(len(expected))} - {position}
+            for before, made in passed:
+                if arrays_of(before) != arrays_of(one):
+                    yield KEPT, lambda made=made: made[position], lambda: True
+            for text, wrong in (mistakes or {}).items():
+
+                def elsewhere(wrong=wrong, others=others):
+                    beside = [fits(output_of, wrong, n, [(one, yours)]) for n in others]
+                    return all(beside) and fits(output_of, wrong, position, passed, behind)
+
+                yield text, lambda wrong=wrong: output_of(wrong, one, position), elsewhere
+            for other in others:
+                order = f"this is {names[other]}; the order is {', '.join(names)}"
+                yield order, lambda other=other: expected[other], lambda: True
+            for text, wrong in guesses(call, one, position):
+                elsewhere = partial(fits_guessed, call, text, position, passed, behind)
+                yield text, wrong, elsewhere, GUESS
+
+        what = f"{call.name}: the output" if len(expected) == 1 else f"{call.name}: {name}"
+        compare(
+            mine,
+            right,
+            what,
+            case=words,
+            axes=_axes(axes, name),
+            mistakes=variants(),
+            rtol=rtol,
+            sizes=sizes_of(one),
+        )
+    return expected
+
+
+def _is_right(fn, call, case):
+    """Whether the output for a case is the reference's; None where that has no entries."""
+    result, right = fn(*case.args, **case.options), call.reference(case)
+    if is_pair(right):
+        result, right = result[0], right[0]
+    pairs = [(mine, np.asarray(w)) for mine, w in zip(several(result), several(right), strict=True)]
+    return all(agrees(mine, w) for mine, w in pairs) if any(w.size for _, w in pairs) else None
 
 
 def output_of(wrong, case, position):
@@ -247,27 +222,46 @@ def check_vjp(
         gradient is the sum of; a missing one, a wrong sign or factor is told by its name
     The rest is as for `check_value`.
     """
-    call = Call(fn, against)
-    for one in made_cases(cases, shapes, scale, options):
-        words = call.words(one)
-        right_out, right_vjp = call.reference(one)
-        out, vjp = pair_of(fn, fn(*one.args, **one.options), words)
-        g = upstream(right_out)
-        grads = gradients_of(call.name, pulled_back(vjp, g, words), right_vjp(g), words)
-        mine, right = several(out), several(right_out)
-        trusted = fn if len(mine) == len(right) and all(map(agrees, mine, right)) else call.solution
-        for position, expected in enumerate(right_vjp(g)):
-            if expected is None:
-                continue
-            name = call.names[position]
-            what = f"{call.name}: the gradient of {name}"
-            variants = _wrong_gradients(call, one, g, position, right_vjp, mistakes)
-            settings = {"case": words, "axes": _axes(axes, name)}
-            known = {"mistakes": variants, "sizes": sizes_of(one)}
-            if name in (terms or {}):
-                known["told_by"] = _combined(terms[name], one, g)
-            compare(grads[position], expected, what, rtol=rtol, **known, **settings)
-            compare_numeric(call, trusted, one, g, grads[position], position, what, settings)
+    call, every = Call(fn, against), made_cases(cases, shapes, scale, options)
+    for one in every:
+        with told_apart(call.names, one, every, partial(_has_right_gradients, fn, call)):
+            _check_gradients(fn, call, one, mistakes, terms or {}, axes, rtol)
+
+
+def _check_gradients(fn, call, one, mistakes, terms, axes, rtol):
+    words = call.words(one)
+    right_out, right_vjp = call.reference(one)
+    out, vjp = pair_of(fn, fn(*one.args, **one.options), words)
+    g = upstream(right_out)
+    grads = gradients_of(call.name, pulled_back(vjp, g, words), right_vjp(g), words)
+    mine, right = several(out), several(right_out)
+    is_right = len(mine) == len(right) and all(map(agrees, mine, right))
+    for position, expected in enumerate(right_vjp(g)):
+        if expected is None:
+            continue
+        name = call.names[position]
+        what = f"{call.name}: the gradient of {name}"
+        variants = _wrong_gradients(call, one, g, position, right_vjp, mistakes)
+        settings = {"case": words, "axes": _axes(axes, name)}
+
+        def told_by(mine, name=name, position=position):
+            told = _combined(terms[name], one, g)(mine) if name in terms else None
+            fits_own = told is None and not is_right and fits_output(fn, one, g, mine, position)
+            return OWN if fits_own else told
+
+        known = {"mistakes": variants, "sizes": sizes_of(one), "told_by": told_by}
+        compare(grads[position], expected, what, rtol=rtol, **known, **settings)
+        trusted = fn if is_right else call.solution
+        compare_numeric(call, trusted, one, g, grads[position], position, what, settings)
+
+
+def _has_right_gradients(fn, call, case):
+    """Whether the gradients for a case are the reference's; None where those have no entries."""
+    right_out, right_vjp = call.reference(case)
+    g = upstream(right_out)
+    pairs = zip(fn(*case.args, **case.options)[1](g), right_vjp(g))
+    pairs = [(mine, wanted) for mine, wanted in pairs if wanted is not None]
+    return all(agrees(mine, w) for mine, w in pairs) if any(w.size for _, w in pairs) else None
 
 
 def _combined(terms, case, g):
@@ -285,6 +279,9 @@ def sizes_of(case):
                 n: f"the length of axis {axis} of an input" for axis, n in enumerate(array.shape)
             }
             sizes[array.size // max(1, array.shape[-1])] = "the number of rows"
+    for array in case.args:
+        if isinstance(array, np.ndarray):
+            sizes.setdefault(array.size, "how many numbers an input has")
     return sizes
 
 
@@ -294,50 +291,8 @@ def upstream(out):
     return drawn if isinstance(out, tuple) else drawn[0]
 
 
-def gradients_of(name, grads, expected, words):
-    """The tuple that a student's vjp returned, or CheckFailed."""
-    if grads is None:
-        raise CheckFailed(f"{name}: vjp returned None.", "vjp's return statement is missing")
-    if type(grads) is not tuple:
-        raise CheckFailed(
-            f"{name}: vjp returned a {type(grads).__name__}; a tuple was expected, with one "
-            f"gradient for each input.\n  input     {words}",
-            LIST if type(grads) is list else EACH[len(expected) > 1],
-        )
-    if len(grads) < len(expected):
-        raise CheckFailed(
-            f"{name}: vjp returned {len(grads)} of {len(expected)} gradients, one for each input."
-            f"\n  input     {words}",
-            "an input without a gradient gets None in its place"
-            if any(gradient is None for gradient in expected)
-            else EACH[True],
-        )
-    if any(mine is None and right is not None for mine, right in zip(grads, expected)):
-        absent = [mine is None for mine in grads]
-        if absent != (due := [right is None for right in expected]) and sum(absent) == sum(due):
-            raise CheckFailed(
-                f"{name}: vjp returned None where a gradient was expected.\n  input     {words}",
-                "gradients go in the order of the arguments: None stands for what has none",
-            )
-    if any(gradient is not None for gradient in grads[len(expected) :]):
-        raise CheckFailed(
-            f"{name}: vjp returned {len(grads)} gradients; {len(expected)} were expected, one for "
-            f"each array.\n  input     {words}",
-            "one gradient too many: options have none",
-        )
-    return grads
-
-
-def pulled_back(vjp, g, words):
-    """vjp(g), where an exception tells the input of the forward pass as well."""
-    try:
-        return vjp(g)
-    except StudentError as error:
-        raise StudentError(f"{error}\n  input     {words}", error.mistake, error.late) from None
-
-
 def _wrong_gradients(call, case, g, position, right_vjp, mistakes):
-    """The author's wrong variants, and three that every VJP can have."""
+    """The author's wrong variants, and those that every VJP can have."""
     for text, wrong in (mistakes or {}).items():
         yield text, lambda wrong=wrong: wrong(*case.args, g, **case.options)[position]
     for text, args, options in other_settings(call, case):
@@ -347,12 +302,26 @@ def _wrong_gradients(call, case, g, position, right_vjp, mistakes):
         )
     ones = tuple(map(np.ones_like, g)) if isinstance(g, tuple) else np.ones_like(g)
     yield "the upstream gradient g is not used", lambda: right_vjp(ones)[position]
-    if not isinstance(g, tuple):
+    if not isinstance(g, tuple):  # whatever its shape is
         yield "this is the upstream gradient g as it came", lambda: g
+    out = call.reference(case)[0]
+    if np.shape(out) == np.shape(case.args[0]):
+        name, moved = call.names[0], (out, *case.args[1:])
+        text = f"the slope is taken at the output; it belongs to the input {name}"
+        yield text, lambda: call.solution(*moved, **case.options)[1](g)[position]
     for other, name in enumerate(call.names[: len(right_vjp(g))]):
         if other != position:
             text = f"this is the gradient of {name}: gradients go in the order of the arguments"
             yield text, lambda other=other: right_vjp(g)[other]
+            text = f"this is the sum of the gradients of {call.names[position]} and {name}"
+            yield text, lambda other=other: right_vjp(g)[position] + right_vjp(g)[other]
+
+    def gradient_of(*args):
+        return call.solution(*args, **case.options)[1](g)[position]
+
+    yield from without_an_argument(call.names, case.args, gradient_of)
+    more = [("g", g), ("the output", out), *zip(call.names, case.args)]
+    yield from by_an_argument(*zip(*more), np.asarray(right_vjp(g)[position]))
 
 
 def check(condition, message, mistake=None):
@@ -377,21 +346,50 @@ def check_equal(yours, expected, what, *, case="", mistakes=None):
     """Two Python values (numbers, strings, lists, dicts …) are equal.  mistakes: as above."""
     if plain(yours) == plain(expected):
         return
-    likely = next(
-        (
-            text
-            for text, wrong in (mistakes or {}).items()
-            if plain(yours) == plain(wrong() if callable(wrong) else wrong)
-        ),
-        None,
-    )
-    likely = likely or value_pattern(plain(yours), plain(expected))
+    known = [
+        text
+        for text, wrong in (mistakes or {}).items()
+        if plain(yours) == plain(wrong() if callable(wrong) else wrong)
+    ]
+    likely = ", or ".join(known[:3]) or value_pattern(plain(yours), plain(expected))
     at = f"\n  input     {case}" if case else ""
     raise CheckFailed(
         f"{what} is wrong.{at}\n"
         f"  expected  {_shortened(expected)}\n  yours     {_shortened(yours)}",
         likely,
     )
+
+
+def check_all_equal(fn, cases, what, *, mistakes, seen=plain):
+    """fn's Python values equal the reference's, and a mistake is named where it explains them all.
+
+    cases: tuples of arguments;  mistakes: {name: a function of the same arguments}
+    seen: what is compared of a result
+    """
+    right = reference(fn.__name__)
+    for args in cases:
+        yours, expected = seen(fn(*args)), seen(right(*args))
+        if yours == expected:
+            continue
+        known = [name for name, wrong in mistakes.items() if _gives(wrong, args, yours, seen)]
+        for other in cases if known else ():
+            try:
+                mine = seen(fn(*other))
+            except (StudentError, CheckFailed):
+                continue
+            known = [name for name in known if _gives(mistakes[name], other, mine, seen)]
+        raise CheckFailed(
+            f"{what} is wrong.\n  input     {_shortened(args)[1:-1]}\n"
+            f"  expected  {_shortened(expected)}\n  yours     {_shortened(yours)}",
+            ", or ".join(known[:3]) or value_pattern(yours, expected),
+        )
+
+
+def _gives(wrong, args, mine, seen):
+    try:
+        return seen(wrong(*args)) == mine
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return False
 
 
 def _shortened(value, limit=300):

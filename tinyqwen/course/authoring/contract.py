@@ -2,19 +2,18 @@
 
 import numpy as np
 
+from tinyqwen.course.authoring.agreement import agrees
 from tinyqwen.course.authoring.cases import made_cases
 from tinyqwen.course.authoring.checks import (
     Call,
     check,
-    gradients_of,
     is_pair,
     output_of,
-    pulled_back,
     several,
     upstream,
-    value_of,
 )
-from tinyqwen.course.authoring.diagnosis import CheckFailed, agrees, as_array, compare
+from tinyqwen.course.authoring.diagnosis import CheckFailed, as_array, compare
+from tinyqwen.course.authoring.forms import gradients_of, pulled_back, value_of
 
 
 def check_manners(

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from tinyqwen.course.authoring.diagnosis import CheckFailed
+from tinyqwen.course.authoring.values import value_pattern
 from tinyqwen.course.calls import StudentError, ToDo
 from tinyqwen.course.clock import TimeLimit
 from tinyqwen.course.registry import chapters, functions_in
@@ -49,8 +50,17 @@ def check_example(fn):
         )
         raise CheckFailed(
             f"{fn.__name__}: the example in the docstring gives something else.\n"
-            f"  >>> {source}\n  expected  {want}\n  yours     {got}"
+            f"  >>> {source}\n  expected  {want}\n  yours     {got}",
+            _difference(want, got),
         ) from None
+
+
+def _difference(want, got):
+    """What two printed values of Python's differ in, or None: the right items in a list, say."""
+    try:
+        return value_pattern(ast.literal_eval(got), ast.literal_eval(want))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None  # arrays, and whatever else is no literal
 
 
 def _why_not_unpacked(message):

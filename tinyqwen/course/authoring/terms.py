@@ -7,7 +7,7 @@ which, whatever the mistake is: nothing has to be listed.
 
 import numpy as np
 
-from tinyqwen.course.authoring.diagnosis import agrees
+from tinyqwen.course.authoring.agreement import agrees
 
 
 def misweighted(yours, terms, meaning=lambda ratio: ""):

@@ -78,10 +78,18 @@ def _of_dicts(yours, expected):
         return f"entries are missing, {next(iter(expected.keys() - yours.keys()))!r} for one"
     if yours.keys() > expected.keys():
         return f"there are entries too many, {next(iter(yours.keys() - expected.keys()))!r} for one"
+    if {_spelled(key): value for key, value in yours.items()} == {
+        _spelled(key): value for key, value in expected.items()
+    }:
+        return "the right entries, but what the keys are made of has become text, or was text"
     kinds = {type(key).__name__ for key in yours}, {type(key).__name__ for key in expected}
     if kinds[0] and kinds[1] and kinds[0] != kinds[1]:
         return f"the keys are of type {', '.join(kinds[0])}; {', '.join(kinds[1])} is asked for"
     return None
+
+
+def _spelled(key):
+    return tuple(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def _of_texts(yours, expected):

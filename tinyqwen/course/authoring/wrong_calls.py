@@ -61,6 +61,63 @@ def wrong_calls(call, case):
         )
 
 
+def guesses(call, case, position):
+    """All of these mistakes that an output can show: (what it is, a function that returns it)."""
+
+    def out(*args):
+        result = call.solution(*args, **case.options)
+        return several(result[0] if is_pair(result) else result)[position]
+
+    for text, wrong in wrong_calls(call, case):
+        yield text, lambda wrong=wrong: several(wrong())[position]
+    with np.errstate(all="ignore"):
+        right = np.asarray(out(*case.args))
+    yield from by_an_argument(call.names, case.args, right)
+    yield from without_an_argument(call.names, case.args, out)
+
+
+def without_an_argument(names, args, of):
+    """Mistakes that every function can have: an argument has no part in what comes.
+
+    of: arguments -> the output or gradient.  Yields as above.
+    """
+
+    def made(*args):
+        result = np.asarray(of(*args))
+        return result if result.any() else None  # zeros have many reasons
+
+    for i, (name, array) in enumerate(zip(names, args)):
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size > 1:
+            for word, number in (("ones", 1.0), ("zeros", 0.0)):
+                other = (*args[:i], np.full_like(array, number), *args[i + 1 :])
+                yield (
+                    f"{name} is not used: it could be all {word}",
+                    lambda other=other: made(*other),
+                )
+
+
+def by_an_argument(names, arrays, right):
+    """Mistakes that every function can have: an argument too many, or one too few, in a product or
+    a sum.  Yields (what it is, a function that returns the output or gradient), as above."""
+    for name, array in zip(names, arrays):
+        floats = isinstance(array, np.ndarray) and array.dtype.kind == right.dtype.kind == "f"
+        if not floats or array.size < 2 or not _fits_into(array.shape, right.shape):
+            continue
+        yield f"{name} is a factor too many", lambda array=array: right * array
+        yield f"the factor {name} is missing", lambda array=array: right / array
+        yield f"{name} is added once too often", lambda array=array: right + array
+        yield f"{name} is subtracted, or is not added", lambda array=array: right - array
+        if array.shape == right.shape:
+            yield f"this is {name} as it came", lambda array=array: array
+
+
+def _fits_into(shape, whole):
+    try:
+        return np.broadcast_shapes(shape, whole) == whole
+    except ValueError:
+        return False
+
+
 def other_settings(call, case):
     """(what it is, args, options) of calls with one option at its default or one number off."""
     known = inspect.signature(call.solution).parameters
@@ -72,6 +129,7 @@ def other_settings(call, case):
     for name, value in case.options.items():
         if type(value) is float and value > 0 and math.isfinite(value):
             for told, other in (
+                (f"{name} has no effect: this is what 0 gives", 0.0),
                 (f"{name} is used the other way round, as 1/{name}", 1 / value),
                 (f"{name} is squared", value**2),
                 (f"the square root of {name} is taken", value**0.5),
