@@ -18,7 +18,7 @@ from tinyqwen.course import (
     points,
     rng,
 )
-from tinyqwen.course.calls import StudentError
+from tinyqwen.course.calls import StudentError, Symptom
 
 TITLE = "GPT, LLaMA, Qwen"
 ASSIGNED = {
@@ -1046,7 +1046,8 @@ def mapped(submission, state):
     try:
         found = submission.conv1d_to_linear(state)
     except StudentError as error:
-        if error.mistake is None and f"h.{LAYERS - 1}." in str(error).splitlines()[0]:
+        unnamed = error.mistake is None or isinstance(error.mistake, Symptom)
+        if unnamed and f"h.{LAYERS - 1}." in str(error).splitlines()[0]:
             error.mistake = r"a layer's number may have two digits: \d+, or name.split('.')"
         raise
     check(

@@ -19,7 +19,7 @@ def gelu_new(x):
 
     x (...). dx = g (Φ + x Φ'), where Φ' = Φ (1 - Φ) (2u)'.
     """
-    inverse = x * x  # of Φ
+    inverse = np.asarray(x * x)  # of Φ; an array, also where x is a single number
     inverse *= -_STEEPNESS * 0.044715
     inverse -= _STEEPNESS
     inverse *= x
@@ -58,7 +58,7 @@ def gelu(x, approximate="none"):
     phi += 0.5
 
     def vjp(g):
-        slope = x * x
+        slope = np.asarray(x * x)
         slope *= -0.5
         np.exp(slope, out=slope)
         slope *= x

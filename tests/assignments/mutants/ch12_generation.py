@@ -1051,7 +1051,7 @@ def apply_top_k_k_plus(logits, k):
     return sampling.apply_top_k(logits, k + 1)
 
 
-@mutant(of="apply_top_k", killed_by="test_top_k_value", named="this is the result for k -1")
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="that is one too few")
 def apply_top_k_k_minus(logits, k):
     return sampling.apply_top_k(logits, max(k - 1, 1))
 

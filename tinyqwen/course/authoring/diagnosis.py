@@ -140,7 +140,7 @@ def known_mistake(yours, expected, mistakes, like=None):
     doubtful = None
     for name, wrong, *elsewhere in mistakes:
         guess = elsewhere[1:] == [GUESS]
-        if doubtful and not elsewhere:
+        if doubtful and (guess or not elsewhere):
             break  # what comes now is no author's list
         try:
             with np.errstate(all="ignore"):
