@@ -1252,3 +1252,8 @@ def matmul_vector_reshaped_for_good(x, y):
         return dx.reshape(x.shape), dy
 
     return out, vjp
+
+
+@mutant(of=order_of, killed_by=parents_first, named="root belongs in the list as well")
+def order_up_to_the_root(root, parents):
+    return topological_order(root, parents)[:-1]

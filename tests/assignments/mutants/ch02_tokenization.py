@@ -1283,3 +1283,59 @@ def encode_wordpiece_takes_back(word, vocabulary, unk_token="[UNK]", max_charact
 
     found = cut(word, "")
     return [unk_token] if found is None else found
+
+
+@mutant(of="count_pairs", killed_by="test_count_pairs_value", named="every later token is counted")
+def count_pairs_far_apart(words):
+    counts = Counter()
+    for word, count in words.items():
+        for i, left in enumerate(word):
+            for right in word[i + 1 :]:
+                counts[left, right] += count
+    return dict(counts)
+
+
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="only the left token is compared")
+def merge_pair_by_the_left(word, pair, new):
+    out, i = [], 0
+    while i < len(word):
+        hit = word[i] == pair[0] and i + 1 < len(word)
+        out, i = [*out, new if hit else word[i]], i + 1 + hit
+    return tuple(out)
+
+
+@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="it is the pair that counts")
+def train_bpe_rare_words_left_out(word_counts, vocab_size, min_frequency=1):
+    words = {word: count for word, count in word_counts.items() if count >= min_frequency}
+    return train_bpe(words, vocab_size, min_frequency)
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="the pair of the smallest ids")
+def encode_word_smallest_ids(ids, merges):
+    ids = tuple(ids)
+    while present := sorted(set(pairwise(ids)) & merges.keys()):
+        ids = merge_pair(ids, present[0], merges[present[0]])
+    return ids
+
+
+@mutant(of="decode", killed_by="test_decode_split_characters", named="become question marks")
+def decode_question_marks(ids, vocabulary):
+    return decode(ids, vocabulary).replace("\ufffd", "?")
+
+
+@mutant(of="wordpiece_scores", killed_by="test_wordpiece_scores_pieces", named="the larger of the")
+def wordpiece_scores_by_the_larger(words):
+    pieces = Counter()
+    for word, count in words.items():
+        for piece in word:
+            pieces[piece] += count
+    return {(a, b): n / max(pieces[a], pieces[b]) for (a, b), n in count_pairs(words).items()}
+
+
+@mutant(of="encode_wordpiece", killed_by="test_encode_wordpiece_longest", named="single characters")
+def encode_wordpiece_whole_or_letters(word, vocabulary, unk_token="[UNK]", max_characters=100):
+    if not word or word in vocabulary:
+        return [word] if word else []
+    pieces = [word[0], *("##" + letter for letter in word[1:])]
+    known = len(word) <= max_characters and vocabulary.issuperset(pieces)
+    return pieces if known else [unk_token]

@@ -731,3 +731,22 @@ def var_of_raw_moments(x, axis=None, keepdims=False, correction=0):
     n = x.size // np.size(out)
     square, middle = (np.mean(z, axis, keepdims=keepdims) for z in (x * x, x))
     return (square - middle * middle) * (n / (n - correction)), vjp
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_value", named="the weight is added")
+def rms_norm_weight_added(x, weight, eps=1e-6):
+    return rms_norm(x, np.ones_like(weight), eps)[0] + weight, rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="the mean in dx is that of u")
+def rms_norm_mean_of_u(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    r = 1 / np.sqrt(mean(x * x) + eps)
+    return out, lambda g: (r * g * weight - r * r * x * mean(g * weight), vjp(g)[1])
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="takes x - mean")
+def layer_norm_weight_gradient_not_divided(x, weight, bias, eps=1e-5):
+    out, vjp = layer_norm(x, weight, bias, eps)
+    away = x - mean(x)
+    return out, lambda g: (vjp(g)[0], (g * away).reshape(-1, x.shape[-1]).sum(0), vjp(g)[2])

@@ -1027,3 +1027,20 @@ def logsumexp_never_keeps(x, axis=-1, keepdims=False):
 def logsumexp_slope_of_a_sum(x, axis=-1, keepdims=False):
     out = logsumexp(x, axis, keepdims)[0]
     return out, lambda g: (np.ones_like(x) * (g if keepdims else np.expand_dims(g, axis)),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="e to the power of -x")
+def softmax_of_minus_x(x, axis=-1):
+    return softmax(-x, axis)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_value", named="S - T has the wrong sign")
+def causal_mask_shifted_the_other_way(num_queries, num_keys=None, window=None):
+    keys = num_queries if num_keys is None else num_keys
+    mask = np.tri(num_queries, keys, num_queries - keys, dtype=bool)
+    return mask if window is None else mask & causal_mask(num_queries, keys, window)
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="axis 3 runs backwards")
+def padding_mask_backwards(attention_mask):
+    return padding_mask(attention_mask)[..., ::-1]
