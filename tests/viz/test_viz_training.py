@@ -99,3 +99,11 @@ def test_notebook_pictures_keep_their_colors(rng):
     with style.style():
         fig.savefig(plain, format="png", dpi=200)
     assert np.abs(few - np.asarray(image.open(plain).convert("RGB"), int)).max() <= 10
+
+
+def test_chinese_names_of_columns_stand_upright():
+    with style.style():
+        _, ax = style.figure()
+        style.name_columns(ax, ["cat", "小猫", 3])
+    labels = [(label.get_text(), label.get_rotation()) for label in ax.get_xticklabels()]
+    assert labels == [("cat", 90), ("小\n猫", 0), ("3", 90)]

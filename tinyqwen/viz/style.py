@@ -160,6 +160,7 @@ def png(fig) -> bytes:
 
 def name_columns(ax, names, **text):
     """Names below the columns, read from the side; Chinese ones upright, from top to bottom."""
+    names = [str(name) for name in names]
     wide = [any(unicodedata.east_asian_width(c) in "WF" for c in name) for name in names]
     written = ["\n".join(name) if tall else name for name, tall in zip(names, wide)]
     ax.set_xticks(range(len(names)), written, rotation=90, **text)
