@@ -6,7 +6,6 @@ from tinyqwen.course.authoring.agreement import agrees
 from tinyqwen.course.authoring.wrong_calls import guesses, several
 from tinyqwen.course.calls import StudentError
 
-
 KEPT = "this is the result of an earlier call with another input: something is kept"
 
 
