@@ -152,9 +152,6 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol):
 
         def variants(position=position):
             others = {*range(len(expected))} - {position}
-            for before, made in passed:
-                if arrays_of(before) != arrays_of(one):
-                    yield KEPT, lambda made=made: made[position], lambda: True
             for text, wrong in (mistakes or {}).items():
 
                 def elsewhere(wrong=wrong, others=others):
@@ -162,6 +159,9 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol):
                     return all(beside) and fits(output_of, wrong, position, passed, behind)
 
                 yield text, lambda wrong=wrong: output_of(wrong, one, position), elsewhere
+            for before, made in passed:
+                if arrays_of(before) != arrays_of(one):
+                    yield KEPT, lambda made=made: made[position], lambda: True
             for other in others:
                 order = f"this is {names[other]}; the order is {', '.join(names)}"
                 yield order, lambda other=other: expected[other], lambda: True
