@@ -26,6 +26,7 @@ from tinyqwen.benchmark.scaling import scaling  # noqa: F401  (a subject as the 
 from tinyqwen.benchmark.sizes import RELATIVES, SIZES
 from tinyqwen.benchmark.worker import Worker, take_turns, workers
 from tinyqwen.models.auto import AutoConfig
+from tinyqwen.parallel.resources import default_threads
 from tinyqwen.parallel.sharded_optimizer import MOST
 
 AGREE = 1e-4  # relative: losses of the two sides before their times are compared
@@ -268,12 +269,15 @@ def cluster(settings):
         first = rounds[0]
         nbytes = 4 * first["parameters"]
         steps[ranks] = median(r["step"] for r in rounds)
-        share = median(r["communication"] / r["step"] for r in rounds)
+        spent = median(r["communication"] for r in rounds)
         here = Network(median(r["bandwidth"] for r in rounds), median(r["latency"] for r in rounds))
+        model = 1e3 * ring_seconds(nbytes, ranks, *here)
         note = (
-            f"{first['sent'] / 1e6:.2f} MB sent, communication {share:.0%} of it; "
-            f"by the model {1e3 * ring_seconds(nbytes, ranks, *here):.2f} ms"
+            f"{first['sent'] / 1e6:.2f} MB sent, communication {spent:.2f} ms "
+            f"({spent / steps[ranks]:.0%}), by the model {model:.2f} ms"
         )
+        if ranks > default_threads():
+            note += "; ranks wait for a core"
         times = {"ours": [r["step"] for r in rounds]}
         yield row("cluster", f"step at {size}, {ranks} ranks here", "ms", times, note=note)
     slow = measured(2, *settings.network)
