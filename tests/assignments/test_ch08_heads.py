@@ -234,6 +234,9 @@ def test_repeat_kv_value(submission):
             ),
             "the tokens are repeated; the heads are axis 1": lambda x, n: np.repeat(x, n, axis=2),
             "the batch is repeated; the heads are axis 1": lambda x, n: np.repeat(x, n, axis=0),
+            "groups is taken for the number of heads in the end; it says how often each is there": (
+                lambda x, n: np.repeat(x, max(1, n // x.shape[1]), axis=1)
+            ),
             "the copies are an axis of their own: (B, H_kv·groups, S, D) is wanted": lambda x, n: (
                 np.repeat(x[:, :, None], n, axis=2)
             ),

@@ -27,6 +27,18 @@ def linear_without_a_transpose(x, weight, bias=None):
     return linear(x, weight.T, bias)
 
 
+def linear_of_shifted_biases(x, weight, bias=None):
+    return linear(x, weight, np.concatenate([bias[-1:], bias[:-1]]))
+
+
+def softmax_of_the_first_row(x, axis=-1):
+    return softmax(np.stack([x[0]] * len(x)), axis)
+
+
+def cosine_of_a_rate_squared(step, rate, *rest, **options):
+    return cosine(step, rate**2, *rest, **options)
+
+
 def cosine_a_step_ahead(step, *rest, **options):
     return cosine(step + 1, *rest, **options)
 
@@ -40,6 +52,9 @@ x, square = np.random.default_rng(0).standard_normal((2, 5, 5))
         ("softmax", softmax_over_axis_0, case(x), "works along axis 0"),
         ("rms_norm", rms_norm_with_its_own_epsilon, case(x, np.ones(5), eps=0.5), "eps is not"),
         ("linear", linear_without_a_transpose, case(x, square), "weight is used transposed"),
+        ("linear", linear_of_shifted_biases, case(x, square, x[0]), "bias is read one place"),
+        ("softmax", softmax_of_the_first_row, case(x), "only the first row of x is used"),
+        ("cosine_with_warmup", cosine_of_a_rate_squared, case(7, 0.3, 2, 20), "rate is squared"),
         ("cosine_with_warmup", cosine_a_step_ahead, case(7, 1.0, 2, 20), "off by one"),
     ],
 )

@@ -637,7 +637,7 @@ def repeat_kv_vjp_tile(x, groups):
 @mutant(
     of="repeat_kv",
     killed_by="test_repeat_kv_value",
-    named="axis 1 has the length 3, where 6 is asked for",
+    named="taken for the number of heads in the end",
 )
 def repeat_kv_heads_meant(x, groups):
     return repeat_kv(x, max(1, groups // x.shape[1]))

@@ -31,7 +31,8 @@ def wrong_calls(call, case):
     """Mistakes that every function can have: the reference, called in another way.
 
     Yields (what it is, a function that returns the output): an option left at its default, a whole
-    number off by one, an array transposed, another axis than the last.
+    number off by one, an array transposed, another axis than the last; an array of which the first
+    row serves all, or that is sorted, shifted or read backwards.
     """
 
     def out(args, options):
@@ -40,6 +41,8 @@ def wrong_calls(call, case):
 
     for text, args, options in other_settings(call, case):
         yield text, lambda args=args, options=options: out(args, options)
+    for text, args in other_arrays(call, case):
+        yield text, lambda args=args: out(args, case.options)
     arrays = [
         i
         for i, x in enumerate(case.args)
@@ -118,6 +121,23 @@ def _fits_into(shape, whole):
         return False
 
 
+def other_arrays(call, case):
+    """(what it is, args) of calls with one array changed, in more ways behind the first one."""
+    for i, x in enumerate(case.args):
+        if not isinstance(x, np.ndarray) or x.ndim == 0 or x.dtype.kind not in "biuf":
+            continue
+        changes = {"only the first row of {} is used": np.repeat(x[:1], len(x), axis=0)}
+        if i:
+            changes |= {
+                "{} is sorted first": np.sort(x),
+                "{} is read backwards": np.flip(x, -1),
+                "{} is read one place too late": np.roll(x, 1, -1),
+                "{} is read one place too early": np.roll(x, -1, -1),
+            }
+        for text, changed in changes.items():
+            yield text.format(call.names[i]), [*case.args[:i], changed, *case.args[i + 1 :]]
+
+
 def other_settings(call, case):
     """(what it is, args, options) of calls with one option at its default or one number off."""
     known = inspect.signature(call.solution).parameters
@@ -127,18 +147,11 @@ def other_settings(call, case):
             text = f"{name} is not used: this is what its default, {default!r}, gives"
             yield text, case.args, {k: v for k, v in case.options.items() if k != name}
     for name, value in case.options.items():
-        if type(value) is float and value > 0 and math.isfinite(value):
-            for told, other in (
-                (f"{name} has no effect: this is what 0 gives", 0.0),
-                (f"{name} is used the other way round, as 1/{name}", 1 / value),
-                (f"{name} is squared", value**2),
-                (f"the square root of {name} is taken", value**0.5),
-                (f"{name} has the wrong sign", -value),
-                (f"twice {name} is taken", 2 * value),
-                (f"half of {name} is taken", value / 2),
-                (f"1 - {name} stands where {name} belongs", 1 - value),
-            ):
-                yield told, case.args, {**case.options, name: other}
+        for told, other in other_numbers(name, value):
+            yield told, case.args, {**case.options, name: other}
+    for i, value in enumerate(case.args):
+        for told, other in other_numbers(call.names[i], value):
+            yield told, [*case.args[:i], other, *case.args[i + 1 :]], case.options
     for step in (1, -1):
         told = f"off by one: this is the result for {{}}{step:+d}"
         for i, value in enumerate(case.args):
@@ -148,3 +161,21 @@ def other_settings(call, case):
         for name, value in case.options.items():
             if type(value) is int:
                 yield told.format(name + " "), case.args, {**case.options, name: value + step}
+
+
+def other_numbers(name, value):
+    """(what it is, number) of what may be taken for a positive float, 1 / value for one."""
+    if type(value) is not float or value <= 0 or not math.isfinite(value):
+        return ()
+    return (
+        (f"{name} has no effect: this is what 0 gives", 0.0),
+        (f"{name} is used the other way round, as 1/{name}", 1 / value),
+        (f"{name} is squared", value**2),
+        (f"the square root of {name} is taken", value**0.5),
+        (f"{name} has the wrong sign", -value),
+        (f"twice {name} is taken", 2 * value),
+        (f"half of {name} is taken", value / 2),
+        (f"1 - {name} stands where {name} belongs", 1 - value),
+        (f"{name} is not used below 1: 1 stands there", max(value, 1.0)),
+        (f"{name} is not used above 1: 1 stands there", min(value, 1.0)),
+    )
