@@ -95,7 +95,9 @@ def clip_by_global_norm(gradients, max_norm):
     raise NotImplementedError
 
 
-def linear_cross_entropy(hidden, weight, labels, ignore_index=-100):
+def linear_cross_entropy(
+    hidden, weight, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
     """The loss with its projection: cross_entropy(hidden Wᵀ, labels), in one function.
 
     For honor: no hints, no points, a star on the scoreboard.
@@ -104,7 +106,8 @@ def linear_cross_entropy(hidden, weight, labels, ignore_index=-100):
     never needed all at once: take a few hundred rows at a time, and keep of them what the way back
     needs, which has no V in it for each row.
 
-    hidden (..., d), weight (V, d), labels (...) integers; rows with ignore_index do not count.
+    hidden (..., d), weight (V, d), labels (...) integers; the rest as for `cross_entropy`: rows
+    with ignore_index do not count, and num_items is what is divided by, if it is not None.
     Returns (loss, vjp): the mean over the rows that count (0 if none does); vjp(g) -> (dhidden,
     dweight), in the shapes of hidden and weight.
 

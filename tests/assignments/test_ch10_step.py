@@ -816,6 +816,10 @@ def test_linear_cross_entropy_value(submission):
             "the sum over the rows is not divided by their number": summed,
         },
     )
+    check_value(
+        submission.linear_cross_entropy,
+        [case(*one.args, num_items=29) for one in projected_cases()],
+    )
 
 
 @points(0, "linear_cross_entropy: gradients")

@@ -301,6 +301,9 @@ def test_a_run_is_refused_what_fails_its_tests_and_tells_whose_exception_it_is(t
         main([*command, "--anyway"])
     with pytest.raises(KeyError), capstone.explained(folder):
         raise KeyError("not the student's")
+    told = r"swiglu in ch04_swiglu.py: .* 'limit'; the arguments are those of the stub"
+    with pytest.raises(ValueError, match=told), capstone.explained(folder):
+        raise TypeError("swiglu() got an unexpected keyword argument 'limit'")
 
 
 def test_what_cannot_be_trained_on_is_told_once(tmp_path):

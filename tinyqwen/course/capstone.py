@@ -12,6 +12,7 @@ files. The best that each digest has reached is in runs/capstone.json.
 """
 
 import hashlib
+import re
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,12 +145,24 @@ def explained(folder):
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename in files]
+        if not own and (name := _refuses(error, folder)):
+            raise ValueError(f"{name}; the arguments are those of the stub") from error
         if not own:
             raise
         name, line = Path(own[-1].filename).name, own[-1].lineno
         raise ValueError(
             f"{own[-1].name} in {name}, line {line}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _refuses(error, folder):
+    """ "f in file: what it says" of a student's function that has other arguments, or None."""
+    called = re.match(r"(\w+)\(\) (got|takes|missing) ", str(error))
+    if isinstance(error, TypeError) and called:
+        for chapter, file in _files(folder):
+            if called[1] in chapter.assigned:
+                return f"{called[1]} in {file.name}: {error}"
+    return None
 
 
 def digest(folder, keys=None) -> str:

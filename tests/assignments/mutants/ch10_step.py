@@ -1175,3 +1175,12 @@ def clip_by_global_norm_concat_first(gradients, max_norm):
     _o, n = clip_by_global_norm(gradients[:-1] or gradients, max_norm)
     s = min(1.0, max_norm / n) if n else 1.0
     return [g * g.dtype.type(s) for g in gradients], n
+
+
+@mutant(
+    of="linear_cross_entropy", killed_by="test_linear_cross_entropy_value", named="num_items is"
+)
+def linear_cross_entropy_counts_itself(
+    hidden, weight, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    return linear_cross_entropy(hidden, weight, labels, ignore_index)
