@@ -53,7 +53,7 @@ def machine(layers=6):
         top = 4 + 0.6 + 0.3
         ax.plot([2.2, 2.2, 4.6, 4.6], [top, top + 0.75, top + 0.75, 3.6], color=GREEN, lw=2)
         _arrow(ax, (4.6, 3.6), (7.0 - 1.35, 3.6), GREEN)
-        ax.text(4.7, 3.75, "keys, values", color=GREEN, fontsize=9)
+        ax.text(3.4, top + 0.85, "keys, values", ha="center", color=GREEN, fontsize=9)
         ax.text(2.2, -0.75, "source: 我 有 一 只 猫 </s>", ha="center", fontsize=10)
         ax.text(7.0, -0.75, "target, one place later: <s> I have a cat", ha="center", fontsize=10)
         _arrow(ax, (2.2, -0.5), (2.2, -0.3))
