@@ -20,6 +20,7 @@ from tinyqwen.course import (
 )
 from tinyqwen.course.authoring.diagnosis import as_array
 from tinyqwen.course.authoring.forms import gradients_of, pulled_back
+from tinyqwen.course.calls import StudentError
 
 TITLE = "One step"
 ASSIGNED = {
@@ -222,22 +223,28 @@ def test_cross_entropy_large(submission):
     """Logits of ±10,000: -ln p is finite and exact, even where p is 0 in the computer."""
     far = normal(3, 4) + np.array([[1e4], [-1e4], [0.0]])
     unsure = np.array([[1e4, 0.0, -1e4], [0.0, 800.0, 0.0]])
-    check_value(
-        submission.cross_entropy,
-        [
-            case(far, labels_for(3, classes=4), label="all of a row far from 0"),
-            case(unsure, np.array([2, 0]), label="labels with p near 0"),
-            case(normal(4, 5, scale=1e4), labels_for(4, classes=5)),
-        ],
-        mistakes={
-            "p is kept away from 0 before the logarithm; take ln p = z - ln Σ e^z instead": (
-                lambda z, y: np.minimum(row_losses(z, y), -np.log(1e-12)).mean()
-            ),
-            "something is added to p before the logarithm; take ln p = z - ln Σ e^z instead": (
-                lambda z, y: -np.log((p_and_y(z, y)[0] * p_and_y(z, y)[1]).sum(-1) + 1e-8).mean()
-            ),
-        },
-    )
+    with likely(
+        "e^z overflows, or p is 0: take ln p = z - ln Σ e^z, with z the logits less the largest "
+        "of their own row"
+    ):
+        check_value(
+            submission.cross_entropy,
+            [
+                case(far, labels_for(3, classes=4), label="all of a row far from 0"),
+                case(unsure, np.array([2, 0]), label="labels with p near 0"),
+                case(normal(4, 5, scale=1e4), labels_for(4, classes=5)),
+            ],
+            mistakes={
+                "p is kept away from 0 before the logarithm; take ln p = z - ln Σ e^z instead": (
+                    lambda z, y: np.minimum(row_losses(z, y), -np.log(1e-12)).mean()
+                ),
+                "something is added to p before the logarithm; take ln p = z - ln Σ e^z instead": (
+                    lambda z, y: (
+                        -np.log((p_and_y(z, y)[0] * p_and_y(z, y)[1]).sum(-1) + 1e-8).mean()
+                    )
+                ),
+            },
+        )
     z, y = normal(3, 5), labels_for(3, classes=5)
     check_close(
         submission.cross_entropy(z + 1000, y)[0],
@@ -317,7 +324,7 @@ def adamw(
     old, m, v = m, b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
     t = t + t_for_correction
     c1 = 1 - b1**t if "m" in correct else 1.0
-    c2 = 1 - b2**t if "v" in correct else 1.0
+    c2 = 1 - (b1 if "b1" in correct else b2) ** t if "v" in correct else 1.0
     step = {"m": m / c1, "g": g, "old m": old / c1}[numerator] * lr
     step = (
         step
@@ -337,6 +344,8 @@ def adamw(
         "without lr": (1 - wd) * p - step,
         "after": (1 - lr * wd) * (p - step),
         "grows": (1 + lr * wd) * p - step,
+        "adapted": p - step - lr * wd * p / (np.sqrt(v / c2) + eps),
+        "lr twice": (1 - lr * lr * wd) * p - step,
     }[decay]
     return new, m, v
 
@@ -366,7 +375,7 @@ def test_adamw_step_moments(submission):
         b1, b2 = betas
         result = submission.adamw_step(p, g, m, v, 3, betas=betas)
         check(
-            type(result) is tuple and len(result) == 3,
+            type(result) in (tuple, list) and len(result) == 3,
             "adamw_step must return three arrays: the new parameter, m and v.",
             "a return statement is missing" if result is None else None,
         )
@@ -420,6 +429,7 @@ def test_adamw_step_value(submission):
             "the corrections are missing: m and v begin with zeros, so early ones are too small": (
                 wrong(correct="")
             ),
+            "v is corrected with β₁; its own is β₂": wrong(correct="m v b1"),
             "the correction of v is missing": wrong(correct="m"),
             "the correction of m is missing": wrong(correct="v"),
             "the corrections are one step behind: t is 1 for the first update": (
@@ -453,6 +463,8 @@ def test_adamw_step_decay(submission):
                 wrong(decay="l2")
             ),
             "the decay lacks the factor lr": wrong(decay="without lr"),
+            "the decay is divided by √v̂ as well; it stands beside the step": wrong(decay="adapted"),
+            "the decay has the factor lr twice": wrong(decay="lr twice"),
             "there is no weight decay": wrong(decay="none"),
             "the decay comes after the step; it shrinks the old parameter": wrong(decay="after"),
             "the decay makes the parameter grow": wrong(decay="grows"),
@@ -478,8 +490,9 @@ def test_adamw_step_eps(submission):
         },
     )
     zero = np.zeros(3)
+    still = case(normal(3), zero, zero, zero, 1, weight_decay=0.0)
     with likely("0 / 0: a parameter without gradient must stay; epsilon keeps the divisor from 0"):
-        check_value(submission.adamw_step, [case(normal(3), zero, zero, zero, 1)], outputs=OUTPUTS)
+        check_value(submission.adamw_step, [still], outputs=OUTPUTS)
 
 
 @points(1, "adamw_step: fit for the model")
@@ -542,6 +555,11 @@ def test_cosine_with_warmup_cosine(submission):
         submission.cosine_with_warmup,
         steps,
         mistakes={
+            "the warmup goes on for one step too long: it is over at step warmup_steps": (
+                lambda step, rate, warmup, total, **_: (
+                    rate * (step + 1) / warmup if step == warmup else None
+                )
+            ),
             "the cosine is one step ahead: x is 0 at step warmup_steps": (
                 lambda s, rate, w, total, min_ratio=0.1: cosine(s + 1, rate, w, total, min_ratio)
             ),
@@ -621,7 +639,8 @@ def test_cosine_with_warmup_cosine(submission):
 @points(2, "cosine_with_warmup: edges")
 def test_cosine_with_warmup_edges(submission):
     """No warmup, nothing but warmup, and steps after the last."""
-    with likely("total_steps may equal warmup_steps: then x is 1, with nothing to divide by"):
+    told = "total_steps may equal warmup_steps: then x is 1, with nothing to divide by"
+    with likely(told, of=StudentError):
         check_value(
             submission.cosine_with_warmup,
             [

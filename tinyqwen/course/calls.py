@@ -28,6 +28,10 @@ LIKELY = {
         "what is written has another shape than the place that it is written to: compare each axis"
     ),
     "non-broadcastable output": "+= cannot enlarge an array by broadcasting: write a + b",
+    "index -100 is out of bounds": (
+        "-100, the label of what does not count, is no index: take a safe one there, and leave it "
+        "out of the sum"
+    ),
     "is out of bounds for array of dimension": (
         "the array has fewer axes (axis=-1 is always the last; keepdims=True keeps all)"
     ),

@@ -1184,3 +1184,50 @@ def linear_cross_entropy_counts_itself(
     hidden, weight, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
 ):
     return linear_cross_entropy(hidden, weight, labels, ignore_index)
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_large", named="of their own row")
+def cross_entropy_one_maximum_for_all(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    loss, vjp = cross_entropy(logits, labels, ignore_index, num_items=num_items)
+    with np.errstate(all="ignore"):
+        p = np.exp(logits - logits.max())
+        lost = ~np.isfinite(np.log(p.sum(-1)))[labels != ignore_index].all()
+    return (loss * np.inf if lost and loss else loss), vjp
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="-100, the label of what")
+def cross_entropy_picks_at_minus_100(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    rows = logits.reshape(-1, logits.shape[-1])
+    rows[np.arange(len(rows)), labels.reshape(-1)]
+    return cross_entropy(logits, labels, ignore_index, num_items=num_items)
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_value", named="v is corrected with β₁")
+def adamw_one_correction(
+    parameter, gradient, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    _, m, v = adamw_step(parameter, gradient, m, v, step, lr, betas, eps, weight_decay)
+    c = 1 - betas[0] ** step
+    step_size = lr * (m / c) / (np.sqrt(v / c) + eps)
+    return (parameter - lr * weight_decay * parameter - step_size).astype(parameter.dtype), m, v
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_decay", named="divided by √v̂ as well")
+def adamw_adapts_the_decay(
+    parameter, gradient, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    _, m, v = adamw_step(parameter, gradient, m, v, step, lr, betas, eps, weight_decay)
+    toward = m / (1 - betas[0] ** step) + weight_decay * parameter
+    size = np.sqrt(v / (1 - betas[1] ** step)) + eps
+    return (parameter - lr * toward / size).astype(parameter.dtype), m, v
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "goes on for one step too long")
+def schedule_warms_up_once_more(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step == warmup_steps > 0:
+        return learning_rate * (1 + 1 / warmup_steps)
+    return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
