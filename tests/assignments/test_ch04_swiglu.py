@@ -373,6 +373,7 @@ def test_swiglu_value(submission):
         shapes=[(shape, shape) for shape in ELEMENTWISE],
         mistakes={
             "up is added; it is multiplied": lambda a, b: a * sigmoid(a) + b,
+            "this is gate · up: σ(gate) is missing": lambda a, b: a * b,
             "gate and up are swapped: silu belongs on the gate": lambda a, b: a * b * sigmoid(b),
             "this is GLU, σ(gate) · up: silu has the gate as a factor too": lambda a, b: (
                 sigmoid(a) * b

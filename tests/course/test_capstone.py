@@ -283,7 +283,7 @@ def test_the_translator_is_reached(tmp_path, solved, record):
 
 
 def test_a_run_is_refused_what_fails_its_tests_and_tells_whose_exception_it_is(tmp_path):
-    """The function is named, with its first failure; --anyway goes on, to the student's line."""
+    """The function is named, with its likely mistake; --anyway goes on, to the student's line."""
     folder = tmp_path / "mine"
     folder.mkdir()
     honest = (ROOT / "tests" / "attacks" / "honest.py").read_text(encoding="utf-8")
@@ -292,7 +292,9 @@ def test_a_run_is_refused_what_fails_its_tests_and_tells_whose_exception_it_is(t
     assert capstone.shortcomings(folder) == []
     file.write_text(honest.replace("return gate * s * up, vjp", "return gate * up, vjp"))
     (line,) = capstone.shortcomings(folder)
-    assert line.startswith("ch04 swiglu: swiglu: the example")
+    assert line == "ch04 swiglu: swiglu: the output is wrong, likely: " + (
+        "this is gate · up: σ(gate) is missing"
+    )
     file.write_text(honest.replace("s = sigmoid(gate)", "s = sigmoid(gate)[..., :-1]"))
     command = ["--steps", "2", "--student", str(folder), "--out", str(tmp_path / "run")]
     with pytest.raises(ValueError, match=r"swiglu: .*--anyway"):

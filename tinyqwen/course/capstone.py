@@ -115,11 +115,11 @@ def assigned(keys=None) -> list[str]:
 
 def shortcomings(folder) -> list[str]:
     """A line for each function that a run would use and that fails a test of its chapter, or for
-    each file that does not load.
+    each file that does not load; of several tests one that names the mistake.
 
     The graders run in this process: on one's own code.
     """
-    found = {}
+    found, named = {}, set()
     for chapter, file in _files(folder):
         used = [n for n, home in chapter.assigned.items() if not home.startswith(NOT_TRAINED)]
         submission = submitted(chapter, folder)
@@ -132,7 +132,10 @@ def shortcomings(folder) -> list[str]:
             for name in submission.used & set(used):
                 if result.status in ("failed", "error"):
                     told = result.text.partition("\n")[0].rstrip(".")
-                    found.setdefault(name, f"{chapter.key} {name}: {told}")
+                    told += f", likely: {result.mistake}" if result.mistake else ""
+                    if name not in found or (result.mistake and name not in named):
+                        found[name] = f"{chapter.key} {name}: {told}"
+                    named |= {name} if result.mistake else set()
     return list(found.values())
 
 
