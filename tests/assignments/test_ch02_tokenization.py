@@ -153,6 +153,12 @@ def test_count_pairs_value(submission):
                 "the last pair of each word is left out": pairs_weighted(
                     words, lambda word: pairwise(word[:-1])
                 ),
+                "a word's count is squared: it counts as often as it occurs": pairs_weighted(
+                    words, weight=lambda count: count * count
+                ),
+                "two equal neighbors are a pair as well": pairs_weighted(
+                    words, lambda word: [pair for pair in pairwise(word) if len({*pair}) > 1]
+                ),
                 "pairs are counted without their order": pairs_weighted(
                     words, lambda word: map(sorted, pairwise(word))
                 ),
@@ -291,6 +297,7 @@ MERGES = {
     "one of the two tokens is enough; both must be the pair's": lambda word, pair, new: merged(
         word, pair, new, same=lambda two: two[0] == pair[0] or two[1] == pair[1]
     ),
+    "the first token is never looked at": lambda word, pair, new: merged(word[1:], pair, new),
     "the pair itself stands where the new token belongs": lambda word, pair, new: merged(
         word, pair, pair
     ),
@@ -700,6 +707,9 @@ def check_encoded(fn, text, merges):
             "the text is not brought to NFC first": lambda: encoded(text, merges, form=None),
             "the text is taken apart (NFD); NFC puts it together": lambda: encoded(
                 text, merges, form="NFD"
+            ),
+            "small letters have become capital ones; text is encoded as it is": lambda: encoded(
+                text.upper(), merges
             ),
             "capital letters have become small ones; text is encoded as it is": lambda: reference(
                 "encode"

@@ -169,6 +169,7 @@ def test_silu_value(submission):
             ),
             "this is GELU, x Φ(x): the gate must be the sigmoid": lambda x: x * normal_cdf(x),
             "the sigmoid is taken of |x|": lambda x: x * sigmoid(np.abs(x)),
+            "this is x σ(x/2)": lambda x: x * sigmoid(0.5 * x),
             "this is softplus, ln(1 + eˣ)": lambda x: np.logaddexp(x, 0.0),
             "the gate is straight between -3 and 3, a hard sigmoid; it is the smooth one": (
                 lambda x: x * np.clip(x / 6 + 0.5, 0, 1)
@@ -230,6 +231,9 @@ def test_silu_vjp(submission):
             ),
             "the sigmoid's slope is σ (1 - σ); here it is 1 - σ², as if it were tanh": (
                 lambda x, g: (g * (sigmoid(x) + x * (1 - sigmoid(x) ** 2)),)
+            ),
+            "the sigmoid's slope is σ (1 - σ); here it is σ (1 + σ)": lambda x, g: (
+                g * sigmoid(x) * (1 + x * (1 + sigmoid(x))),
             ),
             "the sigmoid's slope is σ (1 - σ); here it is 1 - σ": lambda x, g: (
                 g * (sigmoid(x) + x * (1 - sigmoid(x))),
@@ -373,6 +377,7 @@ def test_swiglu_value(submission):
         shapes=[(shape, shape) for shape in ELEMENTWISE],
         mistakes={
             "up is added; it is multiplied": lambda a, b: a * sigmoid(a) + b,
+            "σ(gate) is a factor twice": lambda a, b: a * sigmoid(a) ** 2 * b,
             "this is gate · up: σ(gate) is missing": lambda a, b: a * b,
             "gate and up are swapped: silu belongs on the gate": lambda a, b: a * b * sigmoid(b),
             "this is GLU, σ(gate) · up: silu has the gate as a factor too": lambda a, b: (
@@ -429,6 +434,7 @@ def test_swiglu_vjp(submission):
                 None,
             ),
             "up's gradient is silu(gate), not σ(gate)": lambda a, b, g: (None, g * sigmoid(a)),
+            "up's gradient is silu(gate), not its slope": lambda a, b, g: (None, g * silu_slope(a)),
             "up's gradient is silu(gate), not gate": lambda a, b, g: (None, g * a),
             "up's gradient is silu(gate), not the output, which has up as a factor": (
                 lambda a, b, g: (None, g * a * sigmoid(a) * b)

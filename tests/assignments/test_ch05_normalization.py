@@ -336,6 +336,9 @@ def test_layer_norm_value(submission):
                     w * (x - mean(x)) / np.sqrt(mean(np.abs(x - mean(x))) ** 2 + eps) + b
                 )
             ),
+            "the variance is halved": lambda x, w, b, eps: (
+                w * (x - mean(x)) / np.sqrt(0.5 * x.var(-1, keepdims=True) + eps) + b
+            ),
             "the sum of the squares stands where their mean belongs": lambda x, w, b, eps: (
                 w * (x - mean(x)) / np.sqrt(((x - mean(x)) ** 2).sum(-1, keepdims=True) + eps) + b
             ),

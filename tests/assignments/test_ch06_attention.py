@@ -83,6 +83,7 @@ def test_softmax_value(submission):
                 lambda x, axis=-1: weights_of(x, None)
             ),
             "the sign is turned: e to the power of -x": lambda x, axis=-1: weights_of(-x, axis),
+            "softmax is taken twice": lambda x, axis=-1: weights_of(weights_of(x, axis), axis),
             "this is the sigmoid of each number by itself": lambda x, axis=-1: 1 / (1 + np.exp(-x)),
             "x is divided by √n first; that belongs to attention, if at all": lambda x, axis=-1: (
                 weights_of(x / np.sqrt(x.shape[axis]), axis) if x.size else None
@@ -170,6 +171,10 @@ def test_softmax_vjp(submission):
             "the factor p belongs in front of both terms: p (g - Σ g p)": lambda x, g, axis=-1: (
                 g * weights_of(x, axis) - (g * weights_of(x, axis)).sum(axis, keepdims=True),
             ),
+            "the largest g p is subtracted; it is their sum": lambda x, g, axis=-1: (
+                weights_of(x, axis)
+                * (g - (g * weights_of(x, axis)).max(axis, keepdims=True, initial=-np.inf)),
+            ),
             "the factor p is missing": lambda x, g, axis=-1: (
                 g - (g * weights_of(x, axis)).sum(axis, keepdims=True),
             ),
@@ -251,6 +256,9 @@ def test_causal_mask_window(submission):
             ),
             "the window counts from the first key; it ends at the query's own": (
                 lambda t, s=None, window=None: (distances(t, s) >= 0) & (np.arange(s or t) < window)
+            ),
+            "the query itself is left out of its window": lambda t, s=None, window=None: (
+                (distances(t, s) > 0) & (distances(t, s) <= window)
             ),
             "the window is twice as wide": lambda t, s=None, window=None: (
                 (distances(t, s) >= 0) & (distances(t, s) < 2 * window)

@@ -58,7 +58,7 @@ def compare_numeric(call, function, case, g, mine, position, what, settings):
     if isinstance(function, StudentFunction):
         right = central_differences(call.solution, case, g, position)
     cause = SHORT if numeric.any() else UNMOVED
-    if numeric.any() and np.abs(right - numeric).max() > 0.5 * np.abs(right).max():
+    if numeric.any() and np.abs(right - numeric).max() > 0.05 * np.abs(right).max():
         cause = OTHER
 
     def told_by(mine):
