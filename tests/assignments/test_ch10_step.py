@@ -534,6 +534,12 @@ def test_cosine_with_warmup_warmup(submission):
                 lambda step, rate, warmup, total: rate * (step + 1) / (warmup + 1)
             ),
             "there is no warmup": lambda step, rate, warmup, total: rate,
+            "// divides whole numbers: the line becomes a step": lambda step, rate, warmup, total: (
+                rate * ((step + 1) // warmup)
+            ),
+            "the warmup begins at the minimum; it is a line from 0": (
+                lambda step, rate, warmup, total: rate * (0.1 + 0.9 * (step + 1) / warmup)
+            ),
             "the line is a part of learning_rate; that factor is missing": (
                 lambda step, rate, warmup, total: (step + 1) / warmup
             ),
@@ -647,6 +653,7 @@ def test_cosine_with_warmup_edges(submission):
                 case(0, 0.5, 0, 10, label="no warmup"),
                 case(3, 0.5, 0, 10, label="no warmup"),
                 case(4, 0.5, 5, 5, label="nothing but warmup"),
+                case(5, 0.5, 5, 5, label="the step behind nothing but warmup"),
                 case(6, 0.5, 5, 5, label="after a run of nothing but warmup"),
                 case(41, 0.5, 7, 40, label="after the last step"),
                 case(80, 0.5, 7, 40, label="long after the last step"),
@@ -742,6 +749,15 @@ def test_clip_by_global_norm_value(submission):
                 "the factor is applied twice": g * (max_norm / right) ** 2,
             },
         )
+
+    tiny = [np.array([3e-6, 0.0]), np.array([[4e-6]])]
+    clipped, _ = clip(submission, tiny, 1e-6)
+    check_close(
+        clipped[1],
+        tiny[1] * (1e-6 / 6e-6),
+        "clip_by_global_norm: the second of two arrays whose joint norm is 5e-6, with max_norm 1e-6,",
+        "clip_by_global_norm: the second of two arrays with the joint norm 5e-6, max_norm 1e-6,",
+    )
 
 
 @points(1, "clip_by_global_norm: small gradients")

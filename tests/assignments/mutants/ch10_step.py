@@ -1231,3 +1231,33 @@ def schedule_warms_up_once_more(step, learning_rate, warmup_steps, total_steps, 
     if step == warmup_steps > 0:
         return learning_rate * (1 + 1 / warmup_steps)
     return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_edges", "with nothing to divide by")
+def schedule_divides_at_the_very_end(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step == warmup_steps == total_steps:
+        return (step - warmup_steps) / (total_steps - warmup_steps)
+    return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_warmup", "the line becomes a step")
+def schedule_whole_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    if step < warmup_steps:
+        return learning_rate * ((step + 1) // warmup_steps)
+    return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+
+
+@schedule_mutant("test_cosine_with_warmup_warmup", "begins at the minimum")
+def schedule_warms_up_from_the_minimum(
+    step, learning_rate, warmup_steps, total_steps, min_ratio=0.1
+):
+    if step < warmup_steps:
+        low = min_ratio * learning_rate
+        return low + (learning_rate - low) * (step + 1) / warmup_steps
+    return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
+
+
+@clip_mutant("test_clip_by_global_norm_value", "1e-6 is not added")
+def clip_without_a_constant(gradients, max_norm):
+    norm = float(np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients)))
+    return [g * min(1.0, max_norm / norm) if norm else g for g in gradients], norm
