@@ -756,7 +756,7 @@ def test_clip_by_global_norm_value(submission):
         clipped[1],
         tiny[1] * (1e-6 / 6e-6),
         "clip_by_global_norm: the second of two arrays whose joint norm is 5e-6, with max_norm 1e-6,",
-        "clip_by_global_norm: the second of two arrays with the joint norm 5e-6, max_norm 1e-6,",
+        "clip_by_global_norm: the second of two arrays, joint norm 5e-6, max_norm 1e-6,",
     )
 
 
