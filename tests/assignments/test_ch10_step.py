@@ -755,8 +755,8 @@ def test_clip_by_global_norm_value(submission):
     check_close(
         clipped[1],
         tiny[1] * (1e-6 / 6e-6),
-        "clip_by_global_norm: the second of two arrays whose joint norm is 5e-6, with max_norm 1e-6,",
         "clip_by_global_norm: the second of two arrays, joint norm 5e-6, max_norm 1e-6,",
+        mistakes={"1e-6 is not added to the norm in the factor": tiny[1] * (1e-6 / 5e-6)},
     )
 
 
