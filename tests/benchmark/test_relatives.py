@@ -29,7 +29,7 @@ def test_rows(rng, monkeypatch):
 
     model = tq.quantize(load(), 4, 32)
     inner = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64)  # weights of the linear layers
-    scales = inner // 32 * 6  # float32 and a zero of two bytes
+    scales = inner // 32 * 8  # a scale and a zero, both float32
     biases_and_norms = 4 * (2 * (32 + 16 + 16) + 5 * 32)
     table = 64 * 32 + 64 * 4
     assert nbytes(model) == inner // 2 + scales + biases_and_norms + table
