@@ -1233,13 +1233,6 @@ def schedule_warms_up_once_more(step, learning_rate, warmup_steps, total_steps, 
     return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
 
 
-@schedule_mutant("test_cosine_with_warmup_edges", "with nothing to divide by")
-def schedule_divides_at_the_very_end(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
-    if step == warmup_steps == total_steps:
-        return (step - warmup_steps) / (total_steps - warmup_steps)
-    return cosine_with_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio)
-
-
 @schedule_mutant("test_cosine_with_warmup_warmup", "the line becomes a step")
 def schedule_whole_warmup(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
     if step < warmup_steps:

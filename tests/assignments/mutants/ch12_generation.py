@@ -962,7 +962,7 @@ def apply_temperature_int(logits, temperature):
 @mutant(
     of="apply_temperature",
     killed_by="test_temperature_value",
-    named="every entry is 0.707107 times what it should be",
+    named="the square root of temperature is taken",
 )
 def apply_temperature_sqrt(logits, temperature):
     return logits / temperature**0.5
