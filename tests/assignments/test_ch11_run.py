@@ -64,7 +64,9 @@ def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
     check(
         batch.dtype == np.int64,
         f"sample_batch: the dtype is {batch.dtype}; int64 was expected.{told}",
-        "the tokens' own dtype came out: `.astype(np.int64)`",
+        "the tokens' own dtype came out: `.astype(np.int64)`"
+        if batch.dtype == tokens.dtype
+        else "`.astype(np.int64)`: on every machine, and whatever the tokens' own dtype is",
     )
     return places[:, 0]
 
@@ -176,7 +178,8 @@ def test_sample_batch_seed(submission):
     check(
         first[1] != order(3, 0),
         "sample_batch: epoch 1 of seed 2 is epoch 0 of seed 3.",
-        "seed and epoch are added, so other seeds repeat the same orders: use [seed, epoch]",
+        "seed and epoch are made one number, by + or ^, so other seeds repeat the same orders: use "
+        "[seed, epoch]",
     )
     check(
         not submission.sample_batch.edited,

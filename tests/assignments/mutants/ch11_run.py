@@ -104,7 +104,7 @@ def batch_ignores_the_seed(tokens, starts, seq_len, batch_size, seed, step):
     return sample_batch(tokens, starts, seq_len, batch_size, 0, step)
 
 
-@sampling_mutant("test_sample_batch_seed", "seed and epoch are added")
+@sampling_mutant("test_sample_batch_seed", "seed and epoch are made one")
 def batch_adds_seed_and_epoch(tokens, starts, seq_len, batch_size, seed, step):
     rows = len(starts)
     line = range(step * batch_size, (step + 1) * batch_size)
@@ -232,3 +232,17 @@ def power_law_of_anything(x, y, floor=0.0):
         return power_law(x, y, floor)
     except ValueError:
         return 0.0, 0.0
+
+
+@sampling_mutant("test_sample_batch_seed", "by + or ^")
+def batch_seed_xor_epoch(tokens, starts, seq_len, batch_size, seed, step):
+    picked = []
+    for i in range(step * batch_size, (step + 1) * batch_size):
+        epoch, place = divmod(i, len(starts))
+        picked.append(np.random.default_rng(seed ^ epoch).permutation(len(starts))[place])
+    return cut(tokens, starts, seq_len, picked)
+
+
+@sampling_mutant("test_sample_batch_rows", "whatever the tokens' own dtype is")
+def batch_of_int32(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len, batch_size, seed, step).astype(np.int32)
