@@ -6,6 +6,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen.generation import GenerationConfig
 from tinyqwen.generation.prompts import check_prompts
+from tinyqwen.models.heads import shift_tokens_right
 from tinyqwen.models.inputs import check_mask
 
 SIZES = dict(vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
@@ -55,3 +56,13 @@ def test_a_mask_that_is_added_to_scores_is_no_padding(value):
         with pytest.raises(ValueError, match="1 for tokens and 0 for padding"):
             check(mask, 3)
     assert check_mask(np.array([[0.0, 1.0, 1.0]]), 3).tolist() == [[[[False, True, True]]]]
+
+
+def test_what_a_decoder_reads_by_hand():
+    """Its labels one place later; pads where there is none, and no pads that nobody named."""
+    labels = np.array([[5, -100, 7, 8], [-100, 9, 4, -100]])
+    read = shift_tokens_right(labels, 3, 2)
+    np.testing.assert_array_equal(read, [[2, 5, 3, 7], [2, 3, 9, 4]])
+    np.testing.assert_array_equal(labels, [[5, -100, 7, 8], [-100, 9, 4, -100]])
+    with pytest.raises(ValueError, match="labels need pad_token_id in the config"):
+        shift_tokens_right(labels, None, 2)
