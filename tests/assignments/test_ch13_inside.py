@@ -193,6 +193,12 @@ def test_induction_score_value(submission):
             "a key that is the query itself counts too, where the token before it is equal": (
                 lambda w, ids: scored(w, matches(ids) & ~np.eye(ids.shape[1], dtype=bool))
             ),
+            "only the first row of the batch is looked at": lambda w, ids: scored(
+                w[:1], matches(ids[:1])
+            ),
+            "the heads are averaged too; each has a score of its own": lambda w, ids: np.full(
+                w.shape[1], scored(w, matches(ids)).mean()
+            ),
             "a query's keys are averaged; sum their weights": lambda w, ids: of_keys(
                 w, ids, lambda found: found.mean(-1)
             ),
@@ -267,7 +273,12 @@ def lens_case(layers, b, t, c, v, **options):
 
 
 def lens_cases():
-    return [lens_case(3, 2, 4, 5, 7), lens_case(1, 1, 3, 6, 4, eps=0.3), lens_case(0, 2, 1, 3, 5)]
+    return [
+        lens_case(3, 2, 4, 5, 7),
+        lens_case(1, 1, 3, 6, 4, eps=0.3),
+        lens_case(0, 2, 1, 3, 5),
+        lens_case(2, 2, 3, 4, 4),
+    ]
 
 
 def normed(h, weight, eps):
@@ -306,6 +317,16 @@ def test_logit_lens_value(submission):
                 h, np.ones_like(w), head, eps
             ),
             "the argument eps is not used": lambda h, w, head, eps=1e-6: lens(h, w, head),
+            "the head's weight is used as it is; its transpose is (C, V)": (
+                lambda h, w, head, eps=1e-6: (
+                    lens(h, w, head.T, eps) if head.shape[0] == head.shape[1] else None
+                )
+            ),
+            "the mean of the squares runs over the tokens; it runs over the features": (
+                lambda h, w, head, eps=1e-6: divided(
+                    h, np.sqrt((h * h).mean(-2, keepdims=True) + eps), w, head
+                )
+            ),
             "RMSNorm subtracts no mean": lambda h, w, head, eps=1e-6: lens(
                 np.concatenate([h[:-1] - h[:-1].mean(-1, keepdims=True), h[-1:]]), w, head, eps
             ),

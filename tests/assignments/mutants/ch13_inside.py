@@ -767,3 +767,39 @@ def check_b_of_other_rows(model, inside, ids):
 @mutant(of="diagnoses", killed_by="test_diagnoses_form", named="either 'no causal mask' is not it")
 def diagnoses_exchanged():
     return {**faulty_models.diagnoses(), "a": "no causal mask", "b": "norm over the batch"}
+
+
+@mutant(**INDUCTION, named="only the first row of the batch")
+def induction_of_one_text(weights, ids):
+    return induction_by(keys_after)(weights[:1], ids[:1])
+
+
+@mutant(**INDUCTION, named="the heads are averaged too")
+def induction_of_all_heads(weights, ids):
+    score = induction_by(keys_after)(weights, ids)
+    return np.repeat(score.mean(keepdims=True), len(score))
+
+
+@mutant(**LENS, named="runs over the tokens")
+def logit_lens_norm_over_tokens(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    states = hidden_states.copy()
+    states[:-1] /= np.sqrt(np.average(states[:-1] ** 2, axis=2)[:, :, None] + eps)
+    states[:-1] *= norm_weight
+    return lens_of(states, lm_head_weight)
+
+
+@mutant(**LENS, named="its transpose is (C, V)")
+def logit_lens_head_untransposed(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    v, c = lm_head_weight.shape
+    head = lm_head_weight.T if v == c else lm_head_weight
+    return lens_of(
+        np.concatenate(
+            [
+                hidden_states[:-1]
+                * norm_weight
+                / np.sqrt(np.square(hidden_states[:-1]).mean(-1)[..., None] + eps),
+                hidden_states[-1:],
+            ]
+        ),
+        head,
+    )
