@@ -306,6 +306,15 @@ def test_a_folder_that_cannot_be_made(text, tmp_path):
             run(text, out)
 
 
+def test_rows_are_as_long_as_the_model_reads_where_nobody_says(tmp_path):
+    usual = TrainConfig.seq_len
+    for longest in (40, 4 * usual):
+        config = tq.Qwen2Config(max_position_embeddings=longest).to_dict()
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        made = parse_arguments(["--init-from", str(tmp_path), "--tokenizer", "char"])[0]
+        assert made.seq_len == min(usual, longest)
+
+
 def test_rows_longer_than_the_model_can_read(text, tmp_path):
     run(text, tmp_path / "base", steps=1)
     base = str(tmp_path / "base")

@@ -12,7 +12,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen.storage import safetensors
 from tinyqwen.tuning.packed_matrix import GroupedMatrix, Int8Table, packed_linear, packed_product
-from tinyqwen.tuning.packing import dequantize_array, quantize_array
+from tinyqwen.tuning.packing import dequantize_array, group_scales, quantize_array
 from tinyqwen.tuning.quantization import QuantizedEmbedding, QuantizedLinear
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +59,13 @@ def matrix(rng, bits, ordered, out=24, n=32, size=16):
         ]
     )
     return packed, dense, (codes, g_idx)
+
+
+@pytest.mark.parametrize("sign, zero", [(1, 1), (-1, 3)])
+def test_a_zero_is_one_that_a_file_can_hold(sign, zero):
+    """Of weights of one sign by hand: files hold the zero less 1, so that 0 is none."""
+    scale, zeros = group_scales(sign * np.array([[1.0], [2.0], [3.0]]), 2)
+    assert (scale.tolist(), zeros.tolist()) == ([1.0], [zero])
 
 
 def test_rows_are_given_in_whole_blocks(rng):
