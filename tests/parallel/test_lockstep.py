@@ -23,6 +23,17 @@ def test_ring_sum(size, length, rng):
         np.testing.assert_array_equal(array, total)
 
 
+def test_who_sends_what_by_hand():
+    """Of three: a chunk's sum ends where its owner is, who then sends it on; and what was not sent
+    to a rank stays as it was."""
+    arrays = [np.array([1.0, 2, 4]) * 10**rank for rank in range(3)]
+    found = [(phase, sent, [a.tolist() for a in arrays]) for phase, sent in ring_sum(arrays)]
+    assert [sent for _, sent, _ in found] == [[2, 0, 1], [1, 2, 0], [0, 1, 2], [2, 0, 1]]
+    assert found[0][2] == [[1, 202, 4], [10, 20, 44], [110, 200, 400]]
+    assert found[1][2] == [[111, 202, 4], [10, 222, 44], [110, 200, 444]]
+    assert found[2][2] == [[111, 202, 444], [111, 222, 44], [110, 222, 444]]
+
+
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_shards_make_the_whole_step(size, rng):
     p, g, m = rng.normal(size=(3, 10))
