@@ -9,7 +9,9 @@ from model_families import FAMILIES, our_model, padded
 import tinyqwen as tq
 from tinyqwen import functional as F
 from tinyqwen import nn
+from tinyqwen.autograd.recomputation import checkpoint
 from tinyqwen.functional.routing import load_balancing_loss
+from tinyqwen.models import pretrained
 from tinyqwen.models.auto import empty
 from tinyqwen.models.qwen2 import Qwen2MLP
 from tinyqwen.storage import safetensors
@@ -54,6 +56,29 @@ def test_what_is_dropped_and_how_often(family, head, settings, attention, monkey
     assert not drawn
     model.train()(**given)
     assert drawn == dict(settings.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_layer_is_recomputed_where_that_is_asked(family, monkeypatch, rng):
+    """And none without gradients, or when it is taken back."""
+    model, computed = our_model(family), []
+
+    def counted(inner, *inputs, parameters):
+        computed.append(inner)
+        return checkpoint(inner, *inputs, parameters=parameters)
+
+    monkeypatch.setattr(pretrained, "checkpoint", counted)
+    ids = rng.integers(2, 44, (2, 5))
+    given = {"input_ids": ids, **({"decoder_input_ids": ids} if family == "marian" else {})}
+    model.gradient_checkpointing_enable()
+    with tq.no_grad():
+        model(**given)
+    assert not computed
+    model(**given, **({} if family == "bert" else {"use_cache": False}))
+    assert len(computed) == (2 + 3 if family == "marian" else 3)
+    model.gradient_checkpointing_enable(False)
+    model(**given)
+    assert len(computed) == (2 + 3 if family == "marian" else 3)
 
 
 EPSILON = {"gpt2": "layer_norm_epsilon", "bert": "layer_norm_eps"}

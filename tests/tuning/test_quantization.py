@@ -68,6 +68,12 @@ def test_a_zero_is_one_that_a_file_can_hold(sign, zero):
     assert (scale.tolist(), zeros.tolist()) == ([1.0], [zero])
 
 
+@pytest.mark.parametrize("weight", [1e7, -1e7, np.inf, np.nan])
+def test_a_scale_that_is_no_number_is_refused(weight):
+    with pytest.raises(ValueError, match="not finite, or too large for a scale in float16"):
+        group_scales(np.array([[0.0], [weight]]), 2)
+
+
 def test_rows_are_given_in_whole_blocks(rng):
     packed, dense, _ = matrix(rng, 4, ordered=False)  # 24 rows: three blocks of 8
     x = rng.normal(size=(2, 32)).astype(np.float32)
