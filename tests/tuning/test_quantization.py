@@ -74,6 +74,14 @@ def test_a_scale_that_is_no_number_is_refused(weight):
         group_scales(np.array([[0.0], [weight]]), 2)
 
 
+def test_a_row_of_zeros_is_divided_by_nothing():
+    """As a padding token's is; and 1 of at most 2 is 63.5 of 127, rounded to even."""
+    with np.errstate(all="raise"):
+        table = Int8Table.from_dense(np.array([[0.0, 0.0], [1.0, -2.0]]))
+    assert table.codes.tolist() == [[0, 0], [64, -127]]
+    assert table.scales.tolist() == [1.0, np.float32(2 / 127)]
+
+
 def test_rows_are_given_in_whole_blocks(rng):
     packed, dense, _ = matrix(rng, 4, ordered=False)  # 24 rows: three blocks of 8
     x = rng.normal(size=(2, 32)).astype(np.float32)
