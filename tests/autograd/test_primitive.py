@@ -145,3 +145,22 @@ def test_scalar_options_do_not_promote(call, scalar):
     out = call(x, scalar)
     assert out.dtype == np.float32
     assert tq.grad(out.sum(), x).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_output_that_nobody_used_has_a_gradient_of_zeros_of_its_kind(dtype):
+    given = []
+
+    @tq.primitive
+    def twice_and_sum(x):
+        def vjp(g):
+            given.extend(g)
+            return (2 * g[0] + g[1],)
+
+        return (2 * x, np.asarray(x.sum())), vjp
+
+    x = tq.Tensor(np.ones((2, 3), dtype), requires_grad=True)
+    _, total = twice_and_sum(x)
+    total.backward()
+    assert [(g.shape, g.dtype) for g in given] == [((2, 3), dtype), ((), dtype)]
+    assert not given[0].any() and (x.grad == 1).all()

@@ -314,6 +314,14 @@ def test_a_raise_that_was_left_is_named_by_its_line(tmp_path, isolated):
         submission.close()
 
 
+def test_a_stub_as_it_came_has_nothing_left_in_it(stubs):
+    """Its raise is not the student's: no line is named."""
+    submission = submitted(chapter("ch04"), stubs)
+    for name in chapter("ch04").assigned:
+        with pytest.raises(ToDo, match=rf"^{name}$"):
+            getattr(submission, name)(np.ones(2))
+
+
 def test_what_was_left_is_told_once(tmp_path):
     student(tmp_path, "ch04", "def silu(x):\n    y = 2 * x\n    raise NotImplementedError")
     code, printed = run_pytest(tmp_path, "-k", "silu", of=["ch04"])
