@@ -710,6 +710,17 @@ def test_memory_peaks_near_the_weights(tmp_path):
     assert peak < 1.25 * weights, f"{peak / weights:.2f} × the weights"
 
 
+def test_settings_in_place_of_the_folders(saved):
+    model, path = saved
+    loaded = tq.Qwen2ForCausalLM.from_pretrained(path, attention_dropout=0.25, eos_token_id=7)
+    assert (loaded.config.attention_dropout, loaded.config.eos_token_id) == (0.25, 7)
+    assert loaded.config.hidden_size == 12 and model.config.attention_dropout == 0
+    assert_same(loaded, model)
+    assert tq.Qwen2ForCausalLM.from_pretrained(path).config.attention_dropout == 0
+    with pytest.raises(TypeError, match="atention_dropout"):
+        tq.Qwen2ForCausalLM.from_pretrained(path, atention_dropout=0.25)
+
+
 @pytest.mark.parametrize(
     ("prefix", "says"),
     [("module.", "DataParallel"), ("base_model.model.", "PeftModel"), ("x.", "")],
