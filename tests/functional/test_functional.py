@@ -142,6 +142,20 @@ def test_sinusoidal_table_by_its_formula_and_its_shift():
             make([0], 5)
 
 
+def test_what_is_taken_where_nothing_is_said():
+    """θ = 10,000; an ε of 1e-6 beside a mean square, and of 1e-5 beside a variance, as large as
+    itself: then the result is 1/√2."""
+    one, hundredth = np.exp(1j), np.exp(0.01j)
+    for table, expected in (
+        (F.sinusoidal_table([1], 4), [one.imag, one.real, hundredth.imag, hundredth.real]),
+        (F.rope_tables([1], 4)[0], [one.real, hundredth.real] * 2),
+        (F.rope_tables([1], 4)[1], [one.imag, hundredth.imag] * 2),
+        (F.rms_norm(np.full((1, 2), 1e-3), None).data, [0.5**0.5] * 2),
+        (F.layer_norm(np.array([[1, -1]]) * 1e-5**0.5, None, None).data, [0.5**0.5, -(0.5**0.5)]),
+    ):
+        np.testing.assert_allclose(table, [expected], rtol=1e-6)
+
+
 def test_rope_turns_the_pair_one_half_apart():
     """A quarter turn: (x_i, x_{i + d/2}) -> (-x_{i + d/2}, x_i), half-split and not interleaved."""
     cos, sin = np.zeros((1, 4)), np.ones((1, 4))
