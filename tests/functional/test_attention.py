@@ -4,6 +4,7 @@ The reference is the definition, written entry by entry (`attention_bias`, `atte
 """
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -443,3 +444,26 @@ def test_the_reference_bias_is_the_definition():
     bias = attention_bias(2, 4, None, causal=True, window=2)
     inf = np.inf
     np.testing.assert_array_equal(bias, [[-inf, 0, 0, -inf], [-inf, -inf, 0, 0]])
+
+
+# ---------------------------------------------------------------------------------------------
+# Memory
+# ---------------------------------------------------------------------------------------------
+
+
+def test_a_long_prompt_that_is_only_read(rng):
+    """Two blocks' scores at a time; and of who sees whom nothing is kept for each of its pieces."""
+    heads, piece, keys = 4, 128, 4096
+    q, k = (rng.standard_normal((1, heads, n, 8), np.float32) for n in (piece, keys))
+    block = heads * 32 * keys * 4  # bytes of 32 queries' scores
+    tracemalloc.start()
+    try:
+        with tq.no_grad():
+            for stop in range(piece, keys + 1, piece):
+                seen = k[:, :, :stop]
+                F.scaled_dot_product_attention(q, seen, seen, causal=True)
+        left, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 2 * block <= peak < 2.5 * block
+    assert left < block / 10

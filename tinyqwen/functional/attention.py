@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from tinyqwen.autograd.grad_mode import is_grad_enabled
 from tinyqwen.autograd.ops import softmax
 from tinyqwen.autograd.random import dropout_mask
 from tinyqwen.autograd.tensor import primitive
@@ -130,7 +131,8 @@ def _in_blocks(query, key, value, mask, causal, window, scale, dropout, return_w
         np.divide(_unfold(part, groups), _unfold(l, groups), out=out[b, :, t])
         if return_weights:
             weights[b, :, t, s] = _unfold(dropped / l, groups)
-        saved.append((b, t, s, rows, e, l, kept))
+        if is_grad_enabled():  # else a long prompt would hold all its scores at once
+            saved.append((b, t, s, rows, e, l, kept))
     return out, weights, saved
 
 
@@ -300,33 +302,30 @@ def _add_masks(scores, groups, mask, block, offset, causal, window):
     batch, kv_heads, rows, keys = scores.shape
     grouped = scores.reshape(batch, kv_heads, groups, rows // groups, keys)
     if causal or window:
-        bias = _band(t.start + offset - s.start, rows // groups, keys, causal, window)
+        first, bias = _band(t.start + offset - s.start, rows // groups, keys, causal, window)
         if bias is not None:
-            first, values = bias
-            grouped[..., first:] += values.astype(scores.dtype, copy=False)
+            grouped[..., first:] += bias.astype(scores.dtype, copy=False)
     if mask is not None:
         grouped += _mask_block(mask, block, kv_heads, groups, scores.dtype)
 
 
-@functools.lru_cache(maxsize=256)
 def _band(diagonal, rows, keys, causal, window):
-    """0 and -inf for a block whose row 0 is at key position `diagonal`.
+    """(first, bias) of a block whose row 0 is at key position `diagonal`.
 
-    Returns (first, bias): the bias of the columns from `first` on, the others being all allowed;
-    or None if all are. To leave them out makes runs short, on which NumPy is slow: `first` is 0
-    unless they are most.
+    bias: 0 and -inf for the columns from `first` on, None if all are allowed, as those before are.
+    To leave them out makes runs short, on which NumPy is slow: `first` is 0 unless they are most.
     """
+    first = 0 if window or 6 * (keys - diagonal - 1) >= keys else min(diagonal + 1, keys)
+    return first, _bias(diagonal - first, rows, keys - first, causal, window)
+
+
+@functools.lru_cache(maxsize=256)
+def _bias(diagonal, rows, keys, causal, window):
     distance = diagonal + np.arange(rows)[:, None] - np.arange(keys)
-    forbidden = np.zeros((rows, keys), bool)
-    if causal:
-        forbidden |= distance < 0
+    forbidden = (distance < 0) & bool(causal)
     if window:
         forbidden |= distance >= window
-    columns = np.flatnonzero(forbidden.any(0))
-    if not len(columns):
-        return None
-    first = columns[0] if 6 * (keys - columns[0]) < keys else 0
-    return first, np.where(forbidden, np.float32(-np.inf), np.float32(0))[:, first:]
+    return np.where(forbidden, np.float32(-np.inf), np.float32(0)) if forbidden.any() else None
 
 
 def _mask_block(mask, block, kv_heads, groups, dtype):
