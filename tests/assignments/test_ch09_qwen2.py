@@ -45,8 +45,9 @@ class Parts:
         self.kept.append((x, np.array(x)))
 
     def norm(self, which, x):
-        size = np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6))
-        return x / size * self.scales[which]
+        with np.errstate(all="ignore"):  # whatever a student hands in
+            size = np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6))
+            return x / size * self.scales[which]
 
     def input_layernorm(self, x):
         self._noted("input_layernorm", x)

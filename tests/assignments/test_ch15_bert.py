@@ -528,8 +528,9 @@ class Parts:
         return np.tanh(self.note("activation", x)) * x
 
     def norm(self, x):
-        size = np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6))
-        return self.note("norm", x) / size * self.scale
+        with np.errstate(all="ignore"):  # whatever a student hands in
+            size = np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6))
+            return self.note("norm", x) / size * self.scale
 
     def decoder(self, x):
         return self.note("decoder", x) @ self.table

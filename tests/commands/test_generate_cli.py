@@ -176,6 +176,7 @@ def chat_reply(parts, messages):
     return tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)
 
 
+@pytest.mark.filterwarnings("ignore:this tokenizer does not know")
 def test_chat_prompt(printed, parts):
     system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}
     options = ("--chat", "--greedy", "--max-new-tokens", 12)
@@ -185,6 +186,7 @@ def test_chat_prompt(printed, parts):
     assert out == chat_reply(parts, [system, user]) + "\n"
 
 
+@pytest.mark.filterwarnings("ignore:this tokenizer does not know")
 def test_conversation_remembers(printed, parts, monkeypatch):
     typed = iter(["Hi", "", "And \\", "you?"])
     monkeypatch.setattr("builtins.input", lambda _: _next(typed))
@@ -312,6 +314,7 @@ def test_closed_streams_and_narrow_code_pages(folder, stdin, monkeypatch):
         generate.main([str(folder)])
 
 
+@pytest.mark.filterwarnings("ignore:this tokenizer does not know")
 def test_a_run_that_learned_to_chat_chats(parts, folder, tmp_path, capsys, stdin, monkeypatch):
     """Without --chat: a TEXT is answered, --system is heard, and a terminal is talked with."""
     run = tmp_path / "run"
@@ -378,6 +381,7 @@ def translator(tmp_path_factory):
     return folder, model, tokenizer
 
 
+@pytest.mark.filterwarnings("ignore:this tokenizer does not know")
 def test_a_translator_translates(translator, capsys):
     folder, model, tokenizer = translator
     texts = ["the cat sat", "mat"]

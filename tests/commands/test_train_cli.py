@@ -105,6 +105,7 @@ def fake(monkeypatch):
 
 
 @pytest.mark.parametrize("signum, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (0, 130)])
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
 def test_a_stop_tells_how_to_go_on(fake, capsys, signum, status):
     fake.ending = signum
     assert main(["--out", "runs/y", "--steps", "9"]) == status
@@ -115,6 +116,7 @@ def test_a_stop_tells_how_to_go_on(fake, capsys, signum, status):
     )
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
 def test_resumed_with_more_steps_and_other_ranks(fake, capsys, tmp_path):
     fake.saved = 3
     assert main(["--out", str(tmp_path), "--resume", "--steps", "7"]) == 0
@@ -136,6 +138,7 @@ def test_a_run_that_ends_in_its_warmup_is_told(fake):
     main(["--out", "runs/z", "--steps", "49", "--warmup-steps", "5"])
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
 def test_a_new_run_is_no_resumed_one(fake):
     assert main(["--out", "runs/z", "--steps", "5"]) == 0
     config, resume, steps = fake.made

@@ -282,6 +282,7 @@ def test_the_translator_is_reached(tmp_path, solved, record):
     assert f"at least 95% exact: {exact}% exact" in board
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
 def test_a_run_is_refused_what_fails_its_tests_and_tells_whose_exception_it_is(tmp_path):
     """The function is named, with its likely mistake; --anyway goes on, to the student's line."""
     folder = tmp_path / "mine"

@@ -460,6 +460,7 @@ def test_plan_is_of_the_run_that_would_be(tmp_path, capsys):
     assert "Embedding(512, 400000)" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
 def test_a_run_that_is_gone_on_with_has_no_plan_of_another(text, tmp_path, capsys):
     run(text, tmp_path / "run", steps=1)
     with pytest.raises(ValueError, match="at step 1 already; ask for more --steps"):
@@ -485,6 +486,7 @@ def test_paths_may_begin_at_home(monkeypatch, tmp_path):
     assert found == [str(tmp_path / name) for name in "xyzms"]
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
 def test_a_students_runs_lie_side_by_side(text, tmp_path, capsys):
     """The course repeats one command after every chapter."""
     (tmp_path / "code").mkdir()

@@ -148,7 +148,8 @@ def _read_piece(entry, out, start):
     elif out.dtype == np.float32:
         np.left_shift(raw, 16, out=out.view(np.uint32), dtype=np.uint32)
     else:
-        out[...] = (raw.astype(np.uint32) << 16).view(np.float32)
+        with np.errstate(invalid="ignore"):  # a NaN of a kind that warns when it is cast
+            out[...] = (raw.astype(np.uint32) << 16).view(np.float32)
     return out.size, out.dtype.kind != "f" or bool(np.isfinite(out).all())
 
 

@@ -37,7 +37,8 @@ def group_scales(weight, bits, sym=False):
     if sym:
         high = np.maximum(-low, high)
         low = -high
-    scale = ((high - low) / most).astype(np.float16)
+    with np.errstate(over="ignore"):  # refused below
+        scale = ((high - low) / most).astype(np.float16)
     scale[scale == 0] = 1  # nothing but zeros, or less than float16 can tell from them
     if not np.isfinite(scale).all():
         raise ValueError("a weight is not finite, or too large for a scale in float16")
