@@ -361,11 +361,14 @@ def test_merge_pair_manners(submission):
         },
     )
     check_unchanged(fn)
+    by_identity = "tokens are compared by `is`; == compares what they are"
+    word = ("##a", "##bc", "##a")
     check_equal(
-        fn(("##a", "##bc", "##a"), ("##a", "##bc"), "##abc"),
+        fn(word, ("##a", "##bc"), "##abc"),
         ("##abc", "##a"),
         "merge_pair of strings",
         case='("##a", "##bc", "##a"), ("##a", "##bc"), "##abc"',
+        mistakes={by_identity: word},  # in a worker, equal strings are not one
     )
     word, pair = (tuple(map(int, text.split())) for text in ("1001 1002 1001", "1001 1002"))
     check_equal(
@@ -373,7 +376,7 @@ def test_merge_pair_manners(submission):
         (1003, 1001),
         "merge_pair of large ids",
         case=f"{word}, {pair}, 1003",
-        mistakes={"tokens are compared by `is`; == compares what they are": word},
+        mistakes={by_identity: word},
     )
 
 

@@ -23,13 +23,13 @@ from tinyqwen import cli, grade
 from tinyqwen.course import clock
 from tinyqwen.course.authoring import shortcuts
 from tinyqwen.course.authoring.mutants import mutants_of
-from tinyqwen.course.calls import StudentFunction
+from tinyqwen.course.calls import Here, StudentFunction
 from tinyqwen.course.classroom import grading
 from tinyqwen.course.isolation import inside, outside, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, graders_of, result_of, run
-from tinyqwen.course.submission import InWorker, Submission, submitted, write_solution
+from tinyqwen.course.submission import InWorker, Named, Submission, submitted, write_solution
 
 pytestmark = pytest.mark.skipif(not available(), reason="no worker processes on this platform")
 
@@ -623,6 +623,13 @@ def check_wire_is_faithful(key, folder):
             assert result.status == "failed", mutant.name
             assert mutant.named in result.text, mutant.name
             assert worker.alive, mutant.name
+
+
+def test_a_function_has_the_same_doors_wherever_it_lives():
+    doors = {n for n, value in vars(Here).items() if callable(value) and not n.startswith("_")}
+    assert doors >= {"run", "run_many", "pages", "inner"}
+    missing = [(home, n) for home in (Named, Remote) for n in doors if not hasattr(home, n)]
+    assert missing == []
 
 
 def test_wire_is_faithful(tmp_path):

@@ -108,6 +108,10 @@ class Named:
         self._submission.current = self._name
         return self._remote.run_many(*request)
 
+    def pages(self, *request):
+        self._submission.current = self._name
+        return self._remote.pages(*request)
+
     def inner(self, function):
         return Named(function, self._name, self._submission)
 
