@@ -3,7 +3,7 @@
 import pytest
 
 import tinyqwen as tq
-from tinyqwen.benchmark import packed
+from tinyqwen.benchmark import packed, relatives
 from tinyqwen.benchmark.sizes import SIZES
 from tinyqwen.tuning.quantization import nbytes
 
@@ -15,6 +15,14 @@ def test_more_cores_help_what_waits_for_arithmetic():
     assert packed.predicted(**facts, cores=2) == 5 + 1
     assert packed.predicted(**facts, cores=4) == packed.predicted(**facts, cores=8) == 5 + 1
     assert packed.predicted(**{**facts, "size": 100}, cores=4) == 2.5 + 1
+
+
+def test_columns_stay_apart():
+    """Also where bytes have ten digits, which are written with commas."""
+    row = {"weights": "float32", "times float32": 1.0, "bytes": 1_976_131_072, "of float32": 1.0}
+    header, line = relatives.columns(row, header=True).strip("\n").split("\n")
+    assert line.split() == ["float32", "1.0000", "1,976,131,072", "1.0000"]
+    assert len(line) == len(header)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -64,7 +64,7 @@ def line(row=None):
 def columns(row, header=False):
     """A row of a study, {column: value}, as a line of text; with the line of names above it."""
     first, *others = row
-    width = {name: max(10, len(name) + 2) for name in others}
+    width = {n: max(16 if isinstance(row[n], int) else 10, len(n) + 2) for n in others}
     line = f"{row[first]!s:<36}" + "".join(f"{_shown(n, row[n]):>{width[n]}}" for n in others)
     names = f"\n{first:<36}" + "".join(f"{name:>{width[name]}}" for name in others)
     return f"{names}\n{line}" if header else line
