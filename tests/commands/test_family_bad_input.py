@@ -73,7 +73,7 @@ ROWS = {
     ),
     "a pair longer than a row": (
         *("train --model marian --data pairs.jsonl --seq-len 4 --out new",),
-        "a text has . tokens, and --seq-len is 4",
+        r"pairs\.jsonl: line 1 has a text of 6 tokens, and --seq-len is 4",
     ),
     "no direction": ("train --model marian --direction zh --out new", "'zh' is not like zh-en"),
     "past a learned table": (

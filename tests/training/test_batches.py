@@ -140,7 +140,10 @@ def test_either_direction(tmp_path):
         ('{"zh": "a", "en": "b"}\n\n{"zh": "a"}', 'line 3 is no JSON object with a string in "zh"'),
         ('{"zh": 1, "en": "b"}', "line 1"),
         ("[]", "line 1"),
-        (lines([{"zh": "猫" * 70, "en": "b"}]), "71 tokens, and --seq-len is 64"),
+        (
+            lines([PAIRS[0], {"zh": "猫" * 70, "en": "b"}]),
+            r"x\.jsonl: line 2 has a text of 71 tokens, and --seq-len is 64",
+        ),
     ],
 )
 def test_pairs_that_are_none(tmp_path, text, message):

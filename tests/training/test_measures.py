@@ -157,7 +157,7 @@ def test_a_record_may_be_as_long_as_a_row(of, name, field):
     task, _ = of(name, seq_len=256)
     longest = int(task.train_data.lengths(field).max())
     of(name, seq_len=longest)
-    with pytest.raises(ValueError, match=f"has {longest} tokens, and --seq-len is {longest - 1}"):
+    with pytest.raises(ValueError, match=f"{longest} tokens, and --seq-len is {longest - 1}"):
         of(name, seq_len=longest - 1)
 
 

@@ -34,16 +34,17 @@ class Translate(Task):
     }
 
     def _pairs(self, files):
+        """(file, line number, the two texts) of each pair."""
         names = self.config.source, self.config.target
         for file in files:
             if file.suffix.lower() != ".jsonl":
                 raise ValueError(f"{file}: to learn to translate takes .jsonl files of pairs")
-            for _, line in json_lines(file, *names):
-                yield [line[name] for name in names]
+            for number, line in json_lines(file, *names):
+                yield file, number, [line[name] for name in names]
 
     def texts(self, files):
         """Both texts of every pair: one vocabulary for both languages."""
-        return chain.from_iterable(self._pairs(files))
+        return chain.from_iterable(texts for _, _, texts in self._pairs(files))
 
     def special_tokens(self, tokenizer):
         """The decoder begins with the padding token (as Marian's models do)."""
@@ -64,14 +65,14 @@ class Translate(Task):
         """A record a pair; each text ends with the end token."""
 
         def read(files):
-            for pair in self._pairs(files):
-                batch = tokenizer(pair[0], text_target=pair[1])
+            for file, number, (source, target) in self._pairs(files):
+                batch = tokenizer(source, text_target=target)
                 record = {"source": batch["input_ids"], "target": batch["labels"]}
                 longest = max(map(len, record.values()))
                 if longest > self.config.seq_len:
                     raise ValueError(
-                        f"a text has {longest} tokens, and --seq-len is {self.config.seq_len}: "
-                        f"{pair[0]:.40}"
+                        f"{file}: line {number} has a text of {longest} tokens, and --seq-len is "
+                        f"{self.config.seq_len}"
                     )
                 yield record
 
