@@ -70,8 +70,11 @@ def main():
     if "make_gradescope" in given:
         keys = given.get("chapters", ())
         path = make_zip(given["make_gradescope"], keys)
+        what = " ".join(chapter(key).key for key in keys) or "all chapters"
         minutes = math.ceil((longest(keys or chapters()) + SLACK) / 60)
-        print(f"{path}: upload it as the autograder, with a time limit of {minutes} minutes there")
+        print(
+            f"{path} grades {what}: upload it as the autograder, with a time limit of {minutes} min"
+        )
         return 0
     if "out" not in given:
         parser.error("say where the gradebook goes: --out grades.csv")

@@ -1,6 +1,7 @@
 """The command lines: bad arguments end in one line and exit code 2; paths may begin at home."""
 
 import importlib
+import math
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from tinyqwen import bench, cli, compress, grade, inspect
 from tinyqwen.course import registry
+from tinyqwen.course.classroom.gradescope import make_zip
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = [
@@ -52,11 +54,29 @@ def test_paths_may_begin_at_home(monkeypatch, tmp_path):
         grade.main()
 
 
-def test_an_autograder_says_how_long_it_may_take(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("chapters", "what", "minutes"),  # 60 s, 45 for each, 60 of slack
+    [(["ch04"], "ch04", 3), (["ch05", "4"], "ch05 ch04", 4), ([], "all chapters", None)],
+)
+def test_an_autograder_says_what_it_grades_and_how_long_that_may_take(
+    tmp_path, monkeypatch, capsys, chapters, what, minutes
+):
+    """A second one of other chapters takes the first one's place, so it says which it has."""
     path = str(tmp_path / "a.zip")
-    monkeypatch.setattr("sys.argv", ["grade", "--make-gradescope", path, "--chapters", "ch04"])
+    more = ["--chapters", *chapters] if chapters else []
+    monkeypatch.setattr("sys.argv", ["grade", "--make-gradescope", path, *more])
     assert grade.main() == 0
-    assert "time limit of 3 minutes" in capsys.readouterr().out  # 60 s, 45 for ch04, 60 of slack
+    minutes = minutes or math.ceil((120 + 45 * len(registry.chapters())) / 60)
+    told = f"{path} grades {what}: upload it as the autograder, with a time limit of {minutes} min"
+    assert capsys.readouterr().out == f"{told}\n"
+
+
+def test_an_autograder_takes_no_gradebooks_place(tmp_path):
+    book = tmp_path / "grades.csv"
+    book.write_text("student,ch04")
+    with pytest.raises(ValueError, match=r"grades\.csv: the autograder's name must end in \.zip"):
+        make_zip(book)
+    assert book.read_text() == "student,ch04"
 
 
 def test_a_mutant_that_is_not_there_is_told(monkeypatch):

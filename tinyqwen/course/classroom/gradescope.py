@@ -40,9 +40,13 @@ fi
 def make_zip(path, keys=()) -> Path:
     """Write the autograder's zip, of these chapters or of all, and return its path.
 
-    Raises ValueError where the graders are not there, as beside an installed package.
+    What stands there is replaced, if it is a zip: an autograder grades what it was made for.
+    Raises ValueError for another name, and where the graders are not there, as beside an installed
+    package.
     """
     path = Path(path)
+    if path.suffix.lower() != ".zip":
+        raise ValueError(f"--make-gradescope {path}: the autograder's name must end in .zip")
     chapters()  # which raises it
     graders = [f"tests/assignments/{chapter(key).graders.name}" for key in keys]
     run = RUN.replace("{graders}", " ".join(graders) or "tests/assignments")
