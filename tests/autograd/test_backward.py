@@ -341,6 +341,20 @@ def test_seeds_are_per_thread():
     assert default_rng().bit_generator.state == own  # another thread's seed is its own
 
 
+def test_threads_without_a_seed_draw_apart():
+    """Nobody's seed is 0: not of a thread, nor of `manual_seed(None)`."""
+    tq.manual_seed(3)  # this thread's alone
+
+    def draw(i):
+        generator = default_rng()
+        assert generator is default_rng()  # one a thread, not one a call
+        return generator.bytes(16), tq.manual_seed(None).bytes(16)
+
+    known = {np.random.default_rng(seed).bytes(16) for seed in range(4)}
+    drawn = {first for pair in in_threads(2, draw) for first in pair}
+    assert len(drawn) == 4 and not drawn & known
+
+
 def test_a_seed_for_a_while():
     """Inside draws are those of the seed; afterwards they go on as if nothing had been drawn."""
     tq.manual_seed(3)

@@ -96,7 +96,15 @@ def test_numpys_functions_of_a_tensor():
     for function in (np.cumsum, np.linalg.norm, lambda x: np.concatenate([x, x])):
         with pytest.raises(TypeError, match=r"use tensor.detach\(\).numpy\(\)"):
             function(x)
-    assert np.concatenate([x.detach(), x.data]).shape == (4, 2)
+    y = x.detach()
+    for pair in ([y, x.data], (y, x.data), (x.data, y)):
+        assert np.concatenate(pair).tolist() == [[1, 2], [3, 4], [1, 2], [3, 4]]
+    assert np.block([[y, np.array([[5.0], [6.0]])]]).tolist() == [
+        [1, 2, 5],
+        [3, 4, 6],
+    ]  # lists in lists
+    weighted = np.average(np.ones(2), weights=tq.Tensor([1.0, 3.0]))  # by name
+    assert type(weighted) is not tq.Tensor and weighted == 1
     assert np.repeat(x.detach(), 2).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
 
 

@@ -246,6 +246,8 @@ def command(*arguments, **options):
         (["RUN", PROMPT, "--temperature", "-1"], "temperature must be a number, 0 or more"),
         (["RUN", PROMPT, "--max-new-tokens", "50000"], "do not fit into max_position_embeddings"),
         (["RUN", PROMPT, "--num-samples", "0"], "--num-samples must be at least 1"),
+        (["RUN", PROMPT, "--threads", "-1"], "--threads must be at least 0, not -1"),
+        (["RUN", PROMPT, "--seed", "-1"], "--seed must be at least 0, not -1"),
         (["RUN", PROMPT, "--system", "Be brief."], "add --chat"),
         (["RUN", PROMPT, "--stop", ""], "stop_strings must be texts that are not empty"),
         (["RUN", PROMPT, "--greedy", "--top-k", "0"], "leave out --top-k"),

@@ -67,7 +67,7 @@ def test_every_family(family, tmp_path, capsys):
     assert ("active" in out) == (model.num_active_parameters() < model.num_parameters())
 
 
-def test_active_parameters_by_hand():
+def test_active_parameters_by_hand(tmp_path, capsys):
     """Of 8 experts 2 work; each has 3 matrices of 12 × 5 numbers, in each of 3 layers."""
     config = tq.Qwen2MoeConfig(
         **{"vocab_size": 20, "hidden_size": 12, "num_hidden_layers": 3, "intermediate_size": 16},
@@ -75,7 +75,10 @@ def test_active_parameters_by_hand():
         **{"num_experts_per_tok": 2, "moe_intermediate_size": 5},
     )
     model = tq.Qwen2MoeForCausalLM(config)
-    assert model.num_parameters() - model.num_active_parameters() == 3 * 6 * 3 * 12 * 5
+    active = model.num_parameters() - 3 * 6 * 3 * 12 * 5
+    assert model.num_active_parameters() == active
+    model.save_pretrained(tmp_path)
+    assert f"2N, 6N{2 * active:>38,}{6 * active:>22,}\n" in printed(capsys, tmp_path)
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -154,3 +154,6 @@ def test_caches_grow_by_doubling_and_are_cropped_in_every_layer():
     assert cache.get_seq_length() == 12
     with pytest.raises(ValueError, match="holds a batch of 2, got one of 1"):
         cache.update(0, keys[0][:1], keys[0][:1])
+    with pytest.raises(ValueError, match="holds a batch of 2, got one of 3"):
+        cache.update(0, *[np.ones((3, *keys[0].shape[1:]))] * 2)
+    assert [cache.get_seq_length(layer) for layer in (0, 1)] == [12, 12]  # and nothing has changed

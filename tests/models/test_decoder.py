@@ -1,5 +1,6 @@
 """What a decoder must do whatever its weights are: in float64, without another implementation."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -99,8 +100,11 @@ def test_positions_count_in_their_distances(model, ids):
     close(logits(model, ids, position_ids=np.arange(9)[None]), logits(model, ids))
     stretched = logits(model, ids, position_ids=2 * np.arange(9))
     assert np.abs(stretched - logits(model, ids)).max() > 1e-3
-    with pytest.raises(ValueError, match=r"position_ids have shape \(1, 8\)"):
-        model(ids, position_ids=np.arange(8))
+    B, T = ids.shape
+    for shape in ((T - 1,), (1, T + 1), (B + 1, T), (T, B), (1, B, T)):
+        told = str(shape if len(shape) > 1 else (1, *shape))
+        with pytest.raises(ValueError, match=rf"position_ids have shape {re.escape(told)}, expe"):
+            model(ids, position_ids=np.zeros(shape, int))
 
 
 def test_a_window_of_one_layer_ends_where_it_ends(ids):

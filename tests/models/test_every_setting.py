@@ -357,6 +357,15 @@ def test_a_decoder_does_not_see_what_its_mask_hides(rng):
     )  # fmt: skip
     np.testing.assert_array_equal(found, again)
     assert np.abs(found - whole).max() > 1e-4
+    cache, pieces = None, []  # the mask is of all that the cache holds, and of what is new
+    for start, stop in ((0, 3), (3, 4), (4, 6)):
+        with tq.no_grad():
+            out = model(
+                source, decoder_input_ids=target[:, start:stop], past_key_values=cache,
+                use_cache=True, decoder_attention_mask=mask[:, :stop],
+            )  # fmt: skip
+        cache, pieces = out.past_key_values, [*pieces, out.logits.data]
+    np.testing.assert_allclose(np.concatenate(pieces, 1)[:, 2:], found, atol=1e-5)
 
 
 def test_a_reader_has_a_loss_where_both_labels_are_given(rng):

@@ -168,6 +168,7 @@ def test_what_a_settings_words_do():
     scaled = {**YARN, "mscale": 2.0, "mscale_all_dim": 0.5}
     size = (0.2 * math.log(2) + 1) / (0.05 * math.log(2) + 1)
     assert angles(scaled, 9)[1] == pytest.approx(size, rel=1e-12)
+    assert angles({**scaled, "attention_factor": 1.5}, 9)[1] == pytest.approx(1.5, rel=1e-12)
     inside = {"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0}
     with pytest.warns(UserWarning, match="100.0 is used"):
         assert tq.Qwen2Config(**TINY, rope_scaling=inside).rope_theta == 100.0

@@ -605,6 +605,24 @@ def test_a_family_brings_its_task_and_recipe():
     assert parse_arguments([])[0] == TrainConfig()
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("bert", {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}),
+        ("gpt2", {"intermediate_size": 512, "resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0}),
+        ("marian", {"activation_function": "relu", "scale_embedding": True}),  # the paper's
+        ("marian", {"forced_eos_token_id": None, "max_position_embeddings": 512}),
+        ("qwen2_moe", {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128}),
+        ("qwen2_moe", {"shared_expert_intermediate_size": 128}),
+    ],
+)
+def test_a_new_model_is_a_small_one(model, settings):
+    tokens = {"pad_token_id": 0, "decoder_start_token_id": 0} if model == "marian" else {}
+    config = TrainConfig.recipe(model=model).model_config(512, **tokens)
+    assert config.tie_word_embeddings and config.vocab_size == 512
+    assert {name: getattr(config, name) for name in settings} == settings
+
+
 def test_a_direction_is_two_fields(capsys):
     for text, fields in (("zh-en", ("zh", "en")), ("en-zh", ("en", "zh")), ("a-b", ("a", "b"))):
         config = parse_arguments(["--model", "marian", "--direction", text])[0]
