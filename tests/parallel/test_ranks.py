@@ -197,6 +197,7 @@ def test_cores_are_shared_by_those_of_one_machine(monkeypatch):
     for near, cores in ((1, 7), (2, 3), (9, 1)):
         assert together(2, lambda ranks: ranks.threads(), near) == [cores] * 2
     assert together(2, lambda ranks: ranks.threads(5), 2) == [5, 5]
+    assert [Alone().threads(), Alone().threads(0), Alone().threads(2)] == [7, 7, 2]
 
 
 @pytest.mark.parametrize(

@@ -563,6 +563,35 @@ def test_config_file_by_itself(saved):
     assert read_config(path / "config.json", tq.Qwen2Config) == read_config(path, tq.Qwen2Config)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[1]", '"text"', '{"hidden_size": 0}', '{"hidden_size": "a"}', '{"vocab_size": {}}'),
+        *('{"rope_scaling": 3}', '{"hidden_size": 15, "num_attention_heads": 2}'),
+        *('{"rope_scaling": {"rope_type": "none such"}}', '{"num_labels": 0}', "\xff"),
+    ],
+)
+def test_a_wrong_config_is_told_with_its_file_once(tmp_path, content):
+    file = tmp_path / "config.json"
+    file.write_bytes(content.encode("latin-1"))
+    for path in (file, tmp_path):
+        with pytest.raises(ValueError) as error:
+            read_config(path, tq.Qwen2Config)
+        told = str(error.value)
+        assert told.startswith(f"{file}: ") and told.count(str(tmp_path)) == 1
+        assert len(told) > len(f"{file}: ") + 5 and "\n" not in told
+
+
+def test_a_folder_keeps_nothing_of_the_model_before(tmp_path):
+    """How one model writes is not how the next one does that is saved over it."""
+    model = make()
+    model.generation_config = {"temperature": 0.3}
+    model.save_pretrained(tmp_path)
+    assert tq.Qwen2ForCausalLM.from_pretrained(tmp_path).generation_config["temperature"] == 0.3
+    make().save_pretrained(tmp_path)
+    assert not tq.Qwen2ForCausalLM.from_pretrained(tmp_path).generation_config
+
+
 # ---------------------------------------------------------------------------------------------
 # Writing
 # ---------------------------------------------------------------------------------------------

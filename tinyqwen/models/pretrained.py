@@ -219,6 +219,8 @@ class PreTrainedModel(nn.Module):
         write_json(path / CONFIG, config)
         if self.generation_config:
             write_json(path / GENERATION_CONFIG, self.generation_config)
+        else:
+            (path / GENERATION_CONFIG).unlink(missing_ok=True)  # that of a model saved here before
         write_weights(path, arrays, limit)
 
 
