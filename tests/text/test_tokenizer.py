@@ -146,11 +146,18 @@ def test_bpe_returns_any_text_in_composed_form(text):
 
 
 @settings(max_examples=300)
-@given(st.text(st.sampled_from(STORY), max_size=80))
+@example("\n\n\nthe\n\n cats")
+@given(st.text(st.sampled_from(sorted(set(STORY))), max_size=80))
 def test_char_returns_known_text_one_token_a_character(text):
     ids = CHAR.encode(text)
-    assert len(ids) == len(text)
+    assert ids == [CHAR.token_to_id(char) for char in text]
     assert CHAR.decode(ids) == text
+
+
+def test_char_parts_every_kind_of_line_end():
+    known = "\r\n\r\n\n\x0b\x0c\x1c\x85\u2028\u2029\ta"
+    tokenizer = Tokenizer.train([known], kind="char")
+    assert tokenizer.encode(known) == [tokenizer.token_to_id(char) for char in known]
 
 
 @pytest.mark.filterwarnings("ignore:this tokenizer does not know")

@@ -20,9 +20,9 @@ END_OF_TEXT = "<|endoftext|>"
 PIECE = 1 << 16  # characters
 
 # Text may be cut before a space that follows anything else, and between a letter or digit and a
-# line end or a sign (but for the apostrophe). Not after white space: GPT-2's pattern leaves a run's
-# last character to the word behind it, and Qwen2's gives line ends to the sign before them.
-_CUT = re.compile(r"(?<=\S)(?= )|(?<=[^\W_])(?=[\n!-&(-/:-@\[-^`{-~。，、；：？！])")
+# tab, a line end or a sign (but for the apostrophe). Not after white space: GPT-2's pattern leaves
+# a run's last character to the word behind it, and Qwen2's gives line ends to the sign before them.
+_CUT = re.compile(r"(?<=\S)(?= )|(?<=[^\W_])(?=[\t\n!-&(-/:-@\[-^`{-~。，、；：？！])")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
