@@ -69,7 +69,12 @@ def reduced(rule):
     return rule if isinstance(rule, str) else tuple(map(reduced, rule))
 
 
-@pytest.mark.parametrize("plot", range(len(make_stories.STORY[1].rules)))
+PLOTS = range(len(make_stories.STORY[1].rules))
+
+
+@pytest.mark.parametrize(  # the first has as many texts as all others
+    "plot", [pytest.param(plot, marks=[pytest.mark.slow] * (plot == 0)) for plot in PLOTS]
+)
 def test_every_plot_enumerated(plot):
     """All texts of a plot about one hero: probabilities sum to 1, no text comes twice, and the
     entropy from the recursion is the one from the definition."""

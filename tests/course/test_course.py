@@ -209,7 +209,9 @@ STRANGE_RESULTS = {
 }
 
 
-@pytest.mark.parametrize("key", chapters())
+@pytest.mark.parametrize(  # a third of all the time is chapter 13's, which calls whole models
+    "key", [pytest.param(key, marks=[pytest.mark.slow] * (key == "ch13")) for key in chapters()]
+)
 def test_no_grader_breaks_whatever_a_function_returns(key):
     for grader in graders_of(chapter(key)):
         nothing = Submission({})
