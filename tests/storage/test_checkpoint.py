@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tracemalloc
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -556,6 +557,24 @@ def test_what_is_not_there(tmp_path):
     with pytest.raises(ValueError, match="nothing to save"):
         model.save_pretrained(tmp_path / "empty")
     assert not (tmp_path / "empty").exists()
+
+
+def test_the_bar_of_loading_ends_full(saved, monkeypatch):
+    """It counts the bytes of all files, and is shown where there are many."""
+    shown = []
+
+    def bar(total, **form):
+        shown.append([total])
+        return nullcontext(SimpleNamespace(update=shown[-1].append))
+
+    monkeypatch.setattr("tqdm.tqdm", bar)
+    model, path = saved
+    tq.Qwen2ForCausalLM.from_pretrained(path)
+    assert not shown
+    monkeypatch.setattr("tinyqwen.models.pretrained.BAR_BYTES", 1)
+    tq.Qwen2ForCausalLM.from_pretrained(path)
+    ((total, *told),) = shown
+    assert total == sum(told) == 4 * sum(p.data.size for p in model.parameters())
 
 
 def test_config_file_by_itself(saved):

@@ -13,6 +13,7 @@ import pytest
 from tinyqwen.text.corpus_files import split_files
 from tinyqwen.text.documents import documents, in_pieces
 from tinyqwen.text.tokenizer import Tokenizer
+from tinyqwen.training import data
 from tinyqwen.training.data import (
     TokenDataset,
     open_corpus,
@@ -38,6 +39,33 @@ def test_token_stream(tmp_path, tokenizer):
     end = tokenizer.eos_token_id
     assert tokens.tolist() == [end, *tokenizer.encode("ab"), end, *tokenizer.encode("cde"), end]
     assert starts.tolist() == [0, 3]
+
+
+class Bar:
+    """What is shown of progress: how much there is in all, and what has been told of it."""
+
+    def __init__(self, total, **form):
+        self.total, self.told = total, []
+        self.update = self.told.append
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+
+def test_the_bar_of_tokenizing_ends_full(tmp_path, monkeypatch, tokenizer):
+    """It counts bytes, of which a character may have several."""
+    bars = []
+    monkeypatch.setattr(data, "tqdm", lambda **form: bars.append(Bar(**form)) or bars[-1])
+    (tmp_path / "a.txt").write_text("猫 é a\n" * 99 + "🐈", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("abc", encoding="utf-8")
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    texts = ["".join(pieces) for pieces in data._counted(files)]
+    assert texts == [file.read_text(encoding="utf-8") for file in files]
+    (bar,) = bars
+    assert sum(bar.told) == bar.total == 99 * 9 + 4 + 3
 
 
 def test_long_documents_tokenize_as_a_whole(tmp_path):
