@@ -7,6 +7,8 @@ from tinyqwen.course import (
     check_close,
     check_equal,
     check_example,
+    likely,
+    made_of,
     normal,
     points,
     reference,
@@ -204,6 +206,11 @@ def test_decoder_layer_weights(submission):
     """They are handed on as self_attn gave them, or as None."""
     x, parts = normal(1, 4, 6), Parts(6)
     _, weights = run(submission.decoder_layer, x, parts)
+    check(
+        weights is not None,
+        "the attention weights are None, and self_attn gave an array.",
+        "the second thing that self_attn returns is dropped: hand it on",
+    )
     check_close(
         weights,
         parts.weights,
@@ -250,8 +257,9 @@ def some_config(**changes):
     draw = rng().integers
     kv, groups, depth = int(draw(2, 5)), int(draw(3, 6)), 2 * int(draw(3, 9))
     width = kv * groups * depth
+    hidden = width + 2 * int(draw(3, 20))
     return {
-        "hidden_size": width + 2 * int(draw(3, 20)),
+        "hidden_size": hidden + 2 * (hidden % (kv * groups) == 0),  # no number of heads divides it
         "intermediate_size": 3 * width + int(draw(1, 50)),
         "num_hidden_layers": 2 * int(draw(3, 12)) + 1,
         "vocab_size": 4 * width + int(draw(1, 90)),
@@ -279,6 +287,21 @@ def sizes(config):
     return h, *rest, H * depth, kv * depth
 
 
+def made_of_sizes(config, expected, **more):
+    """{what a number is made of: that number} of a wrong part, as `check_equal` takes mistakes."""
+    h, i, L, V, queries, keys = sizes(config)
+    named = {
+        "num_hidden_layers": L,
+        "hidden_size": h,
+        "intermediate_size": i,
+        "vocab_size": V,
+        "(query heads · head_dim)": queries,
+        "(key/value heads · head_dim)": keys,
+        **more,
+    }
+    return lambda yours: made_of(yours, expected, named)
+
+
 def check_parts(fn, config, right, mistakes, equal, **options):
     """fn's dict against the right one, part by part.  mistakes: {part: {mistake: number}}"""
     name = fn.__name__
@@ -297,7 +320,15 @@ def check_parts(fn, config, right, mistakes, equal, **options):
         f"{name}: {'missing: ' + ', '.join(missing) if missing else 'unknown: '}"
         f"{', '.join(map(str, unknown)) if not missing else ''}\n"
         f"  expected  the parts {', '.join(right)}",
-        "a part's name is misspelled" if missing and unknown else None,
+        "a part's name is misspelled"
+        if missing and unknown
+        else "the head has its place where it is tied, too, with a 0"
+        if missing == ["lm_head"]
+        else "the sum is no part: whoever wants it adds the values"
+        if len(unknown) == 1 and yours[unknown[0]] == sum(v for k, v in yours.items() if k in right)
+        else "a look-up multiplies nothing"
+        if unknown and "embed" in unknown[0]
+        else None,
     )
     check(
         0 not in getattr(fn, "edited", ()),
@@ -305,17 +336,28 @@ def check_parts(fn, config, right, mistakes, equal, **options):
         "the config is changed in place (setdefault, pop, …): work on a copy",
     )
     for part, expected in right.items():
-        equal(yours[part], expected, f"{name}: {part}", case=words, mistakes=mistakes.get(part, {}))
+        equal(
+            yours[part],
+            expected,
+            f"{name}: {part}",
+            case=words,
+            mistakes=mistakes.get(part, {}),
+            told_by=made_of_sizes(config, expected),
+        )
 
 
 def check_counts(fn, config):
     """parameter_counts of a config, with the mistakes that can be made in each part."""
     h, i, L, V, queries, keys = sizes(config)
-    bias = config.get("attention_bias", True)
+    bias = config.get("attention_bias") is not False
     right = reference("parameter_counts")(config)
     one_layer = "the number of layers is missing"
     no_bias = "the bias is missing" if bias else "attention_bias is False: there are no biases"
+    if config.get("attention_bias", True) is None:
+        no_bias = "attention_bias is null, which stands for its default: q, k and v have biases"
     other = int(not bias)
+    heads, kv = config["num_attention_heads"], config.get("num_key_value_heads")
+    plain, wide = h // heads, h // (kv or heads)
     weight_only = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
     mistakes = {
         part: {
@@ -326,8 +368,15 @@ def check_counts(fn, config):
                 L * queries * (h + bias)
             ),
             "its outputs are hidden_size in number; they are heads times head_dim": (
-                L * h * (h + bias)
+                L * h * (h + bias) if h != queries else None
             ),
+            "head_dim is not used: this is hidden_size / num_attention_heads": (
+                L * (n * heads // queries * plain) * (h + bias) if h != heads * plain else None
+            ),
+            "a head has hidden_size / num_attention_heads numbers, for keys and values as well": (
+                L * heads * wide * (h + bias) if part == "q_proj" else None
+            ),
+            "each layer has its biases; here they are counted once": L * n * h + n,
         }
         for part, n in weight_only.items()
     }
@@ -341,19 +390,24 @@ def check_counts(fn, config):
         mistakes[part] = {
             one_layer: i * h,
             "the mlp has no biases": L * (i * h + (h if part == "down_proj" else i)),
+            "hidden_size stands in the place of intermediate_size": L * h * h,
             "all three matrices of the mlp are in one": 3 * L * i * h,
             "intermediate_size is not used: this is 4 times hidden_size": L * 4 * h * h,
         }
     mistakes["norms"] = {
         "the norm after the last layer is missing": 2 * L * h,
         "each layer has two norms": (L + 1) * h,
+        "a norm has a weight for each of the hidden_size numbers, not for those of the heads": (
+            (2 * L + 1) * queries
+        ),
         "RMSNorm has a weight and no bias": 2 * (2 * L + 1) * h,
         "the final norm is there once, not in every layer": 3 * L * h,
     }
     tied = config.get("tie_word_embeddings", False)
     mistakes["lm_head"] = {
-        "the head is tied to the embedding, which is counted already": V * h if tied else 0,
-        "the head is not tied: it has a table of its own": 0 if not tied else V * h,
+        "the head is tied to the embedding, which is counted already"
+        if tied
+        else "the head is not tied: it has a table of its own": V * h if tied else 0,
         "lm_head has no bias": V * (h + 1),
     }
     mistakes["embed_tokens"] = {
@@ -372,8 +426,8 @@ def test_parameter_counts_example(submission):
 @points(3, "parameter_counts: value")
 def test_parameter_counts_value(submission):
     """Every part, for key/value heads that are shared and heads of any width."""
-    check_counts(submission.parameter_counts, narrow())
     check_counts(submission.parameter_counts, some_config())
+    check_counts(submission.parameter_counts, narrow())
 
 
 @points(1, "parameter_counts: tied or not")
@@ -393,10 +447,12 @@ def test_parameter_counts_defaults(submission):
     check_counts(fn, narrow(num_key_value_heads=None))
     config = narrow()
     del config["num_key_value_heads"]
-    check_counts(fn, config)
+    with likely("config.json need not have the field: config.get(…) gives None then"):
+        check_counts(fn, config)
     check_counts(fn, {**narrow(), "head_dim": None})
     for bias in (True, False):
-        check_counts(fn, narrow(attention_bias=bias))
+        check_counts(fn, some_config(attention_bias=bias))
+    check_counts(fn, some_config(attention_bias=None))
 
 
 @points(2, "parameter_counts: Qwen2.5 and LLaMA")
@@ -441,10 +497,11 @@ def test_parameter_counts_published(submission):
 # ---------------------------------------------------------------------------------------------
 
 
-def check_number(yours, expected, what, case, mistakes):
+def check_number(yours, expected, what, case, mistakes, told_by):
     """Equal within rounding: a mean may be a fraction."""
     exact = {name: np.float64(number) for name, number in mistakes.items()}
-    check_close(yours, np.float64(expected), what, case=case, mistakes=exact)
+    settings = {"case": case, "mistakes": exact, "told_by": lambda mine: told_by(float(mine))}
+    check_close(yours, np.float64(expected), what, **settings)
 
 
 def seen_by(config, s, causal):
@@ -470,8 +527,11 @@ def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
         twice["training is not used: the backward pass takes twice the forward pass"] = 1 / 3
         both = "forward once and backward twice: the backward pass has two products for each"
         twice[both] = 2 / 3
+        twice["forward once and backward twice are three passes, not four"] = 4 / 3
     else:
         twice["training is False by default: the forward pass alone"] = 3
+
+    of_passes = ", or the backward pass" if training else ""
 
     def scaled(part, factors, **more):
         return {name: right[part] * factor for name, factor in factors.items()} | more
@@ -502,6 +562,9 @@ def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
             "every query head has scores of its own, whoever shares the keys": (
                 4 * passes * seen * keys
             ),
+            "every query head has a weighted sum of its own, whoever shares the values": (
+                2 * passes * seen * (queries + keys)
+            ),
             "a token is scored in H heads of D numbers; H·D need not be hidden_size": (
                 4 * passes * seen * h
             ),
@@ -513,8 +576,12 @@ def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
         | {k: f * right["attention scores"] for k, f in twice.items() if f != 0.5},
         "mlp": scaled("mlp", twice)
         | {
-            "the mlp has three matrices: gate, up and down": right["mlp"] * 2 / 3,
-            "one of the mlp's three matrices is counted": right["mlp"] / 3,
+            "the mlp has three matrices, gate, up and down; this is two" + of_passes: (
+                right["mlp"] * 2 / 3
+            ),
+            "the mlp has three matrices, gate, up and down; this is one" + of_passes: (
+                right["mlp"] / 3
+            ),
         },
         "lm_head": {k: f * right["lm_head"] for k, f in twice.items() if f != 1 / L}
         | {
@@ -541,8 +608,8 @@ def test_flops_per_token_example(submission):
 def test_flops_per_token_value(submission):
     """Two operations a parameter, and 4·s·H·D for the scores of each layer."""
     fn = submission.flops_per_token
-    check_flops(fn, narrow(tie_word_embeddings=True), 7)
-    check_flops(fn, some_config(), 11)
+    check_flops(fn, narrow(tie_word_embeddings=True), 8)  # even: no number of layers
+    check_flops(fn, some_config(), 12)
     check_flops(fn, narrow(num_key_value_heads=None), 1)
 
 
@@ -575,8 +642,8 @@ def test_flops_per_token_textbook(submission):
 @points(1, "flops_per_token: training")
 def test_flops_per_token_training(submission):
     """Forward once, backward twice."""
-    check_flops(submission.flops_per_token, narrow(), 5, training=True)
-    check_flops(submission.flops_per_token, some_config(), 9, training=True)
+    check_flops(submission.flops_per_token, some_config(), 6, training=True)
+    check_flops(submission.flops_per_token, narrow(), 10, training=True)
 
 
 @points(2, "flops_per_token: causal")
@@ -596,22 +663,28 @@ def test_flops_per_token_causal(submission):
             wrong_scores={
                 "causal is not used": L * s,
                 half: L * s / 2,
+                "a token sees itself as well: the first sees 1, the last s": L * (s - 1) / 2,
                 "this is the sum over all tokens; the mean is asked for": L * s * (s + 1) / 2,
             },
         )
 
 
+def mean_of_window(s, window, causal):
+    """How many keys a token sees, of the s so far at most as many as the window has."""
+    return np.mean([min(t, window) for t in range(1, s + 1)]) if causal else min(s, window)
+
+
 @points(1, "flops_per_token: sliding windows")
 def test_flops_per_token_windows(submission):
     """Some layers see the last few tokens only."""
-    for s, window, causal in ((9, 4, False), (3, 4, False), (9, 4, True), (3, 4, True)):
+    for s, window, causal in ((12, 4, False), (3, 4, False), (12, 4, True), (3, 4, True)):
         config = some_config()
         L = config["num_hidden_layers"]
         full = L // 2
         kinds = ["full_attention"] * full + ["sliding_attention"] * (L - full)
         config |= {"layer_types": kinds, "sliding_window": window}
         mean = (s + 1) / 2 if causal else s
-        one = np.mean([min(t, window) for t in range(1, s + 1)]) if causal else min(s, window)
+        one = mean_of_window(s, window, causal)
         check_flops(
             submission.flops_per_token,
             config,
@@ -620,6 +693,12 @@ def test_flops_per_token_windows(submission):
             wrong_scores={
                 "the sliding window is not used": L * mean,
                 "only the layers of sliding_attention have a window": L * one,
+                **{
+                    f"off by one: this is a window of {window + step}": (
+                        full * mean + (L - full) * mean_of_window(s, window + step, causal)
+                    )
+                    for step in (1, -1)
+                },
                 "a window that is longer than the text shows the text and no more": (
                     full * mean + (L - full) * (window if window > s else np.nan)
                 ),
@@ -648,8 +727,10 @@ def test_training_memory_example(submission):
 def test_training_memory_value(submission):
     """Weights, gradients and moments are counted by parameters, activations by tokens."""
     for config in (some_config(), narrow(), some_config(tie_word_embeddings=True)):
-        for batch, s, each in ((3, 10, 4), (5, 16, 2)):
+        for batch, s, each in ((3, 10, 4), (5, 16, 2), (2, 7, 4)):
             check_memory(submission.training_memory, config, batch, s, each)
+    odd = {"num_attention_heads": 15, "num_key_value_heads": 3}
+    check_memory(submission.training_memory, some_config(**odd), 2, 7, 4)
 
 
 def check_memory(fn, config, batch, s, each):
@@ -665,11 +746,17 @@ def check_memory(fn, config, batch, s, each):
         "these are numbers, not bytes": lambda n: n // each,
     }
     mistakes = {part: {told: made(n) for told, made in plain.items()} for part, n in right.items()}
+    for part in right:
+        twice = right[part] + h * config["vocab_size"] * right[part] // right["weights"] * each
+        mistakes[part]["the table that is tied is counted twice"] = twice
     mistakes["moments of AdamW"]["AdamW keeps two moments a parameter, m and v"] = N
     mistakes["activations"] |= {
         "the number of layers is missing": tokens * per_token * each,
         "the batch is missing": s * L * per_token * each,
         "the tokens are batch_size · sequence_length": batch * L * per_token * each,
+        "h·s/2 may end in a half: // drops it": (
+            tokens * L * (per_token - (H * s % 2) / 2) * each if H * s % 2 else None
+        ),
         "the attention weights, h·s/2, are missing": tokens * L * (per_token - H * s / 2) * each,
         "each query sees about half of the keys: s/2, not s": (
             tokens * L * (per_token + H * s / 2) * each

@@ -71,6 +71,7 @@ follow.
        check_manners(fn, …)                    float32 kept, views, nothing edited, calls repeatable
        check_close(yours, expected, what, mistakes={name: array})          properties of arrays
        check_equal(yours, expected, what, mistakes={name: value})          tokens, merges, counts
+       made_of(yours, expected, sizes)          which product of sizes a wrong count is, or None
        check(condition, message, mistake)                                  everything else
        output(fn, …)                            fn's output, to compute a property with
        with likely(mistake): …                 the diagnosis if a check in the block finds none
@@ -115,17 +116,17 @@ faults of the graders; fix those, not the mutant.
 from tinyqwen.course.authoring.cases import case, normal
 from tinyqwen.course.authoring.checks import (
     check,
-    check_all_equal,
     check_close,
-    check_equal,
     check_value,
     check_vjp,
     output,
 )
 from tinyqwen.course.authoring.contract import check_manners
 from tinyqwen.course.authoring.diagnosis import CheckFailed, likely
+from tinyqwen.course.authoring.equality import check_all_equal, check_equal
 from tinyqwen.course.authoring.examples import check_example
 from tinyqwen.course.authoring.mutants import mutant
+from tinyqwen.course.authoring.products import made_of
 from tinyqwen.course.notebook import grade
 from tinyqwen.course.registry import reference
 from tinyqwen.course.runner import points, rng
@@ -144,6 +145,7 @@ __all__ = [
     "check_vjp",
     "grade",
     "likely",
+    "made_of",
     "mutant",
     "normal",
     "output",

@@ -472,3 +472,143 @@ def flops_pop_the_window(config, sequence_length, training=False, causal=False):
     right = right_flops(dict(config), sequence_length, training, causal)
     config.pop("vocab_size")
     return right
+
+
+@layer_mutant("weights", "is dropped: hand it on")
+def layer_drops_the_weights(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    return right_layer(x, input_layernorm, self_attn, post_attention_layernorm, mlp)[0], None
+
+
+def changed_counts(change):
+    """The right counts of a config with the parts that `change` gives for its sizes."""
+
+    def counts(config):
+        h, heads = config["hidden_size"], config["num_attention_heads"]
+        kv = config.get("num_key_value_heads") or heads
+        depth = config.get("head_dim") or h // heads
+        return right_counts(config) | change(config, h, heads, kv, depth)
+
+    return counts
+
+
+@counts_mutant("value", "head_dim is not used")
+def counts_with_a_head_dim_of_their_own(config):
+    return right_counts({**config, "head_dim": None})
+
+
+@counts_mutant("value", "for keys and values as well")
+def counts_heads_of_another_width(config):
+    h, kv = config["hidden_size"], config.get("num_key_value_heads")
+    return right_counts({**config, "head_dim": h // (kv or config["num_attention_heads"])})
+
+
+@counts_mutant("value", "here they are counted once")
+def counts_biases_once(config):
+    bias = config.get("attention_bias") is not False
+
+    def once(config, h, heads, kv, depth):
+        widths = {"q_proj": heads * depth, "k_proj": kv * depth, "v_proj": kv * depth}
+        return {part: (config["num_hidden_layers"] * h + bias) * n for part, n in widths.items()}
+
+    return changed_counts(once)(config)
+
+
+@counts_mutant("value", "not for those of the heads")
+def counts_norms_of_heads(config):
+    def norms(config, h, heads, kv, depth):
+        return {"norms": (2 * config["num_hidden_layers"] + 1) * heads * depth}
+
+    return changed_counts(norms)(config)
+
+
+@counts_mutant("value", "in the place of intermediate_size")
+def counts_a_square_gate(config):
+    def gate(config, h, heads, kv, depth):
+        return {"gate_proj": config["num_hidden_layers"] * h * h}
+
+    return changed_counts(gate)(config)
+
+
+@counts_mutant("tied", "the head is not tied: it has a table of its own")
+def counts_tie_by_default(config):
+    return right_counts({"tie_word_embeddings": True, **config})
+
+
+@counts_mutant("tied", "with a 0")
+def counts_leave_out_a_tied_head(config):
+    counts = right_counts(config)
+    if config.get("tie_word_embeddings"):
+        del counts["lm_head"]
+    return counts
+
+
+@counts_mutant("value", "the sum is no part")
+def counts_and_their_sum(config):
+    counts = right_counts(config)
+    return counts | {"total": sum(counts.values())}
+
+
+@counts_mutant("defaults", "is null, which stands for its default")
+def counts_null_as_false(config):
+    return right_counts({**config, "attention_bias": bool(config.get("attention_bias", True))})
+
+
+@counts_mutant("defaults", "need not have the field")
+def counts_want_key_value_heads(config):
+    config["num_key_value_heads"]
+    return right_counts(config)
+
+
+@flops_mutant("training", "three passes, not four")
+def flops_four_passes(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, False, causal)
+    return {part: number * (4 if training else 1) for part, number in flops.items()}
+
+
+@flops_mutant("value", "a weighted sum of its own")
+def flops_shared_sums(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    heads = config["num_attention_heads"]
+    share = (config.get("num_key_value_heads") or heads) / heads
+    return flops | {"attention scores": flops["attention scores"] * (1 + share) / 2}
+
+
+@flops_mutant("causal", "the first sees 1, the last s")
+def flops_of_the_tokens_before(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    if causal:
+        flops["attention scores"] *= (sequence_length - 1) / (sequence_length + 1)
+    return flops
+
+
+@flops_mutant("windows", "off by one: this is a window of 5")
+def flops_of_a_wider_window(config, sequence_length, training=False, causal=False):
+    if "sliding_window" in config:
+        config = {**config, "sliding_window": config["sliding_window"] + 1}
+    return right_flops(config, sequence_length, training, causal)
+
+
+@flops_mutant("value", "a look-up multiplies nothing")
+def flops_of_the_embedding(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return flops | {"embedding": 2 * config["vocab_size"] * config["hidden_size"]}
+
+
+@flops_mutant("value", "the number of layers is missing")
+def flops_scores_of_one_layer(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return flops | {"attention scores": flops["attention scores"] / config["num_hidden_layers"]}
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="counted twice")
+def training_memory_of_two_tables(config, batch_size, sequence_length, bytes_per_number=4):
+    untied = {**config, "tie_word_embeddings": False}
+    return memory(untied, batch_size, sequence_length, bytes_per_number)
+
+
+@mutant(of="training_memory", killed_by="test_training_memory_value", named="// drops it")
+def training_memory_whole_halves(config, batch_size, sequence_length, bytes_per_number=4):
+    half = config["num_attention_heads"] * sequence_length % 2 / 2
+    lost = batch_size * sequence_length * config["num_hidden_layers"] * half * bytes_per_number
+    parts = memory(config, batch_size, sequence_length, bytes_per_number)
+    return parts | {"activations": int(parts["activations"] - lost)}

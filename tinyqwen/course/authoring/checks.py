@@ -33,7 +33,7 @@ from tinyqwen.course.authoring.elsewhere import KEPT, Results, arrays_of, fits, 
 from tinyqwen.course.authoring.forms import gradients_of, pair_of, pulled_back, value_of
 from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
-from tinyqwen.course.authoring.values import plain, value_pattern
+from tinyqwen.course.authoring.values import shortened
 from tinyqwen.course.authoring.wrong_calls import (
     by_an_argument,
     guesses,
@@ -42,7 +42,6 @@ from tinyqwen.course.authoring.wrong_calls import (
     several,
     without_an_argument,
 )
-from tinyqwen.course.calls import StudentError
 from tinyqwen.course.registry import reference
 
 
@@ -68,7 +67,7 @@ class Call:
 def in_words(name, value):
     """An argument in a message: a small array by its numbers, a larger one by shape and dtype."""
     if not isinstance(value, np.ndarray):
-        text = value.__name__ if callable(value) else _shortened(value, 200)
+        text = value.__name__ if callable(value) else shortened(value, 200)
         return f"{name} = {text}"
     if value.size > 4:
         return f"{name} {value.shape} {value.dtype}"
@@ -331,67 +330,22 @@ def check(condition, message, mistake=None):
 
 
 def check_close(
-    yours, expected, what, *, case="", axes="", mistakes=None, rtol=None, patterns=True
+    yours,
+    expected,
+    what,
+    *,
+    case="",
+    axes="",
+    mistakes=None,
+    rtol=None,
+    patterns=True,
+    told_by=None,
 ):
-    """Two arrays agree.  mistakes: {name: the array that the mistake gives, or a function}."""
+    """Two arrays agree.  mistakes: {name: the array that the mistake gives, or a function}.
+    told_by: None, or a function of `yours` that gives the mistake, tried after those"""
     variants = [
         (text, wrong if callable(wrong) else lambda wrong=wrong: wrong)
         for text, wrong in (mistakes or {}).items()
     ]
-    settings = {"axes": axes, "rtol": rtol, "patterns": patterns}
+    settings = {"axes": axes, "rtol": rtol, "patterns": patterns, "told_by": told_by}
     compare(yours, expected, what, case=case, mistakes=variants, **settings)
-
-
-def check_equal(yours, expected, what, *, case="", mistakes=None):
-    """Two Python values (numbers, strings, lists, dicts …) are equal.  mistakes: as above."""
-    if plain(yours) == plain(expected):
-        return
-    known = [
-        text
-        for text, wrong in (mistakes or {}).items()
-        if plain(yours) == plain(wrong() if callable(wrong) else wrong)
-    ]
-    likely = ", or ".join(known[:3]) or value_pattern(plain(yours), plain(expected))
-    at = f"\n  input     {case}" if case else ""
-    raise CheckFailed(
-        f"{what} is wrong.{at}\n"
-        f"  expected  {_shortened(expected)}\n  yours     {_shortened(yours)}",
-        likely,
-    )
-
-
-def check_all_equal(fn, cases, what, *, mistakes, seen=plain):
-    """fn's Python values equal the reference's, and a mistake is named where it explains them all.
-
-    cases: tuples of arguments;  mistakes: {name: a function of the same arguments}
-    seen: what is compared of a result
-    """
-    right = reference(fn.__name__)
-    for args in cases:
-        yours, expected = seen(fn(*args)), seen(right(*args))
-        if yours == expected:
-            continue
-        known = [name for name, wrong in mistakes.items() if _gives(wrong, args, yours, seen)]
-        for other in cases if known else ():
-            try:
-                mine = seen(fn(*other))
-            except (StudentError, CheckFailed):
-                continue
-            known = [name for name in known if _gives(mistakes[name], other, mine, seen)]
-        raise CheckFailed(
-            f"{what} is wrong.\n  input     {_shortened(args)[1:-1]}\n"
-            f"  expected  {_shortened(expected)}\n  yours     {_shortened(yours)}",
-            ", or ".join(known[:3]) or value_pattern(yours, expected),
-        )
-
-
-def _gives(wrong, args, mine, seen):
-    try:
-        return seen(wrong(*args)) == mine
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        return False
-
-
-def _shortened(value, limit=300):
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -19,6 +19,12 @@ def plain(value):
     return value
 
 
+def shortened(value, limit=300):
+    """How a value reads in a message: its repr, cut off behind `limit` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def value_pattern(yours, expected):
     """The likely mistake in a few words, or None."""
     if yours is None:

@@ -1,0 +1,26 @@
+"""What a wrong count is made of: told where one product of sizes has that number, or nothing is."""
+
+from tinyqwen.course import made_of
+
+SIZES = {"layers": 7, "width": 61, "vocabulary": 997}
+
+
+def test_a_wrong_count_is_a_product_of_sizes():
+    assert made_of(7 * 61 * 61, 7 * 61 * 997, SIZES) == "this is layers · width · width"
+    assert made_of(2 * 7 * 61, 61, SIZES) == "this is 2 · layers · width"
+
+
+def test_what_is_counted_too_often_or_not_at_all():
+    right = 7 * 61 * (61 + 997)
+    assert made_of(right + 61 * 61, right, SIZES) == "that is 3721 too many: width · width"
+    assert made_of(right - 7 * 61, right, SIZES) == "that is 427 too few: layers · width"
+
+
+def test_nothing_is_told_where_two_products_have_the_number():
+    assert made_of(2 * 24, 5, {"heads": 24, "half as many": 12}) is None
+    assert made_of(35, 1001, {"layers": 7, "also layers": 7, "batch": 5}) is None
+
+
+def test_nothing_is_told_of_what_is_no_number():
+    assert made_of("854", 61, SIZES) is None
+    assert made_of(float("nan"), 61, SIZES) is None

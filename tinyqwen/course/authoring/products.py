@@ -1,0 +1,47 @@
+"""What a wrong count is made of: a product of sizes, or the right count and a product too many.
+
+A count is a sum of products, of layers, heads and widths. Whoever takes another size, drops a
+factor or counts something twice returns another product, and its factors tell which, whatever the
+mistake is: nothing has to be listed. It is told only where no other product has that number.
+"""
+
+import math
+from itertools import combinations_with_replacement
+
+COEFFICIENTS = (1, 2, 3, 4, 6, 8, 12)
+
+
+def made_of(yours, expected, sizes, most=4):
+    """What a wrong count is, in words, or None.
+
+    sizes: {name: number} of what may be counted; of several with one number none is told apart
+    most:  how many sizes a product may have
+    """
+    numbers = [yours, expected]
+    if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+        return None
+    if told := _product(yours, sizes, most):
+        return f"this is {told}"
+    step = yours - expected
+    if told := _product(abs(step), sizes, most - 1):
+        return f"that is {abs(step):.10g} too {'many' if step > 0 else 'few'}: {told}"
+    return None
+
+
+def _product(number, sizes, most):
+    """The one shortest product of sizes that has this number, or None."""
+    if number < 2:
+        return None
+    for count in range(1, most + 1):
+        found = [
+            (coefficient, names)
+            for names in combinations_with_replacement(sizes, count)
+            for coefficient in COEFFICIENTS
+            if coefficient * math.prod(sizes[name] for name in names) == number
+        ]
+        if len(found) == 1:
+            (coefficient, names), *_ = found
+            return " · ".join([str(coefficient)] * (coefficient > 1) + [*names])
+        if found:
+            return None
+    return None
