@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinyqwen as tq
-from tinyqwen.training.tasks import TASKS
+from tinyqwen.training.tasks import TASKS, chat
 
 SENTENCES = "One cat saw two old red hens in a box. The hen ran. A very old dog sat on it."
 STORIES = f"{SENTENCES}\n<|endoftext|>\nOne dog. {SENTENCES}\n<|endoftext|>\nThe end. A box."
@@ -142,9 +142,33 @@ def test_how_an_answer_ends(of):
     assert said["eos_token_id"] == ends and said["do_sample"] is False
 
 
-def test_the_prompt_is_a_question_of_the_validation_data(of):
-    task, tokenizer = of("chat", seq_len=256, training=conversations([["Quite other?", "Yes."]]))
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+def test_the_prompt_is_a_question_of_the_validation_data(of, monkeypatch, at_once):
+    """The first one, however many are rendered together; and so are all records."""
+    other = conversations([["Quite other?", "Yes."]])
+    whole = list(of("chat", seq_len=256, training=other)[0].evaluation_batches())
+    monkeypatch.setattr(chat, "AT_ONCE", at_once)
+    task, tokenizer = of("chat", seq_len=256, training=other)
     assert task.prompt(tokenizer) == "Where is the hen?"
+    for mine, expected in zip(task.evaluation_batches(), whole, strict=True):
+        for name, array in expected.items():
+            np.testing.assert_array_equal(mine[name], array)
+
+
+@pytest.mark.parametrize(
+    ("rows_open", "rows"),
+    [
+        (1, [[0], [1], [2], [3, 4]]),
+        (2, [[0], [1], [2], [3, 4]]),  # there was room in the first, but two were begun since
+        (3, [[0, 3], [1, 4], [2]]),
+        (64, [[0, 3], [1, 4], [2]]),
+    ],
+)
+def test_records_are_packed_by_hand(monkeypatch, rows_open, rows):
+    """The last of each of these rows fill it to the brim."""
+    monkeypatch.setattr(chat, "OPEN", rows_open)
+    assert chat.packed([6, 7, 8, 4, 3], 10) == rows
+    assert chat.packed([10, 10], 10) == [[0], [1]] and chat.packed([], 10) == []
 
 
 # ---------------------------------------------------------------------------------------------
