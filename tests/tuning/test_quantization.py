@@ -97,7 +97,7 @@ def test_rows_are_given_in_whole_blocks(rng):
 def test_products_are_the_dense_ones(rng, bits, ordered, monkeypatch):
     packed, dense, (codes, g_idx) = matrix(rng, bits, ordered)
     bias = rng.normal(size=24)
-    for piece in (1 << 19, 600):  # all at once; two blocks of 8 outputs and then one
+    for piece in (1 << 19, 600, 1):  # all at once; two blocks of 8 outputs and then one; each alone
         monkeypatch.setattr("tinyqwen.tuning.packed_matrix.PIECE", piece)
         for rows in (1, 3, 11):
             x, g = rng.normal(size=(rows, 32)), rng.normal(size=(rows, 24))
@@ -114,7 +114,9 @@ def test_products_are_the_dense_ones(rng, bits, ordered, monkeypatch):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_int8_rows(rng):
+@pytest.mark.parametrize("piece", [1 << 19, 100, 1])  # all rows at once, three, and each alone
+def test_int8_rows(rng, monkeypatch, piece):
+    monkeypatch.setattr("tinyqwen.tuning.packed_matrix.PIECE", piece)
     dense = rng.normal(size=(70, 32)).astype(np.float32)
     dense[3] = 0
     table = Int8Table.from_dense(dense)
