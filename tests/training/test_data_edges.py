@@ -1,6 +1,7 @@
 """Tokens and rows at their edges: the last place, the first one, the step over an epoch's end."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tinyqwen.training.data import (
     sample_batch,
     token_dtype,
 )
+from tinyqwen.training.records import dealt_by_length
 from tinyqwen.training.tasks.causal import Causal
 from tinyqwen.training.train_config import TrainConfig
 
@@ -104,6 +106,16 @@ def test_rows_are_dealt_out_over_the_ends_of_epochs():
     assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1  # each has an order of its own
     assert dealt != [n for step in range(9) for n in rows_of_step(5, 3, seed=5, step=step)]
+
+
+def test_steps_get_rows_of_like_length(rng):
+    lengths = rng.integers(3, 60, 512)
+    dealt = dealt_by_length(lengths, 16, rng)
+    assert sorted(dealt.ravel().tolist()) == list(range(512))  # each row once
+    spans = sorted((lengths[rows].min(), lengths[rows].max()) for rows in dealt)
+    assert all(longest <= shortest for (_, longest), (shortest, _) in pairwise(spans))
+    means = lengths[dealt].mean(1)
+    assert (np.diff(means) < 0).any() and (np.diff(means) > 0).any()  # in no order of lengths
 
 
 def test_the_last_row_ends_with_the_tokens():

@@ -32,10 +32,18 @@ def test_the_shares_are_the_papers(rng):
 
 
 def test_what_does_not_follow_is_of_another_document(rng):
-    sentences = Sentences(SimpleNamespace(all=lambda field: np.array([0, 0, 0, 0, 1, 1])))
+    documents = np.array([0, 0, 0, 0, 1, 1])
+    sentences = Sentences(
+        SimpleNamespace(all=lambda field: documents, lengths=lambda field: np.ones(6, int))
+    )
     assert sentences.firsts.tolist() == [0, 1, 2, 4]
     for i, others in ((0, {4, 5}), (3, {4, 5}), (4, {0, 1, 2, 3})):
-        assert {sentences.elsewhere(i, rng) for _ in range(50)} == others
+        assert set(sentences.elsewhere(np.full(50, i), rng).tolist()) == others
+    firsts = np.repeat(sentences.firsts, 50)
+    seconds, follows = sentences.seconds(firsts, rng)
+    np.testing.assert_array_equal(seconds == firsts + 1, follows)
+    np.testing.assert_array_equal(documents[seconds] == documents[firsts], follows)
+    assert 70 < follows.sum() < 130  # of 200, by half chance: four standard errors of 7
 
 
 def test_pairs_by_hand():

@@ -104,7 +104,7 @@ def test_chance_is_another_at_every_step(of):
 @pytest.mark.parametrize("seq_len", [11, 12, 13])
 def test_two_sentences_and_their_marks_fit_into_a_row(of, seq_len):
     task, _ = of("masked", seq_len=seq_len)
-    width = task.batch(0, 0, 100)["input_ids"].shape[1]
+    width = task.batch(0, 0, 512)["input_ids"].shape[1]
     assert width == (seq_len - 3) // 2 * 2 + 3 <= seq_len
 
 

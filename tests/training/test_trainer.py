@@ -592,8 +592,8 @@ def test_a_family_brings_its_task_and_recipe():
     assert (bert.task, bert.batch_size, bert.steps, bert.learning_rate) == (
         "masked",
         32,
-        2200,
-        1e-3,
+        5000,
+        4e-3,
     )
     assert (marian.task, marian.batch_size, marian.steps) == ("translate", 64, 800)
     assert (marian.num_hidden_layers, marian.hidden_size, marian.learning_rate) == (3, 128, 2e-3)

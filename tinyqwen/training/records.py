@@ -104,6 +104,19 @@ class Records:
         return rows_of_step(len(self), batch_size, seed, step)
 
 
+def dealt_by_length(lengths, steps, rng):
+    """Rows dealt out to steps, as many to each, so that those of a step are of like length.
+
+    lengths (rows,): of the rows of all these steps. Returns (steps, rows / steps): which rows are
+    whose. Which step gets the short ones is drawn from rng, so that lengths do not grow.
+
+    >>> dealt_by_length([9, 2, 8, 3], 2, np.random.default_rng(0))
+    array([[1, 3],
+           [2, 0]])
+    """
+    return rng.permutation(np.argsort(lengths, kind="stable").reshape(steps, -1))
+
+
 def padded(rows, value):
     """Lists of integers as an array (rows, longest), int64, filled up behind with `value`."""
     out = np.full((len(rows), max(map(len, rows))), value, np.int64)

@@ -14,12 +14,13 @@ from tinyqwen.models.auto import AutoModelForPreTraining
 from tinyqwen.storage.files import file_in
 from tinyqwen.text.documents import documents
 from tinyqwen.training.data import known_number, rows_of_step
-from tinyqwen.training.records import open_records, padded, prepare_records
+from tinyqwen.training.records import dealt_by_length, open_records, padded, prepare_records
 from tinyqwen.training.tasks.task import Task
 
 CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; what becomes of them; the others stay
 SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?=[\"“A-Z])|\n+")
 FIELDS = ("ids", "document")
+TOGETHER = 512  # pairs that are drawn together and dealt out to steps by their lengths
 VALIDATION_PAIRS = 1024
 BEST_READER = "reader.json"  # what a corpus may bring along: how many hidden words can be guessed
 
@@ -67,8 +68,10 @@ class Masked(Task):
 
     auto = AutoModelForPreTraining
     recipe: ClassVar = {
-        **{"tokenizer": "wordpiece", "steps": 2200, "batch_size": 32, "learning_rate": 1e-3},
-        **{"intermediate_size": 512, "seq_len": 64, "eval_interval": 550},
+        **{"tokenizer": "wordpiece", "steps": 5000, "batch_size": 32, "seq_len": 64},
+        **{"learning_rate": 4e-3, "warmup_steps": 100, "weight_decay": 0.01},
+        **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3},
+        **{"initializer_range": 0.09, "eval_interval": 1000},
     }
 
     def new_tokenizer(self, files):
@@ -113,10 +116,16 @@ class Masked(Task):
         self._best = known_number(file_in(folder, "index.json"), "masked_accuracy")
 
     def batch(self, seed, step, rows):
-        """The rows of a step: which, what follows, and what is hidden are drawn from both."""
-        data = self.splits[0]
-        firsts = data.firsts[data.step(rows, seed, step)]
-        return self._batch(data, firsts, np.random.default_rng([seed, 2, step]))
+        """The rows of a step, of like lengths: fewer places are padding, which costs as much."""
+        data, steps = self.splits[0], max(1, TOGETHER // rows)
+        group, place = divmod(step, steps)
+        rng = np.random.default_rng([seed, 2, group])
+        firsts = data.firsts[data.step(steps * rows, seed, group)]
+        seconds, follows = data.seconds(firsts, rng)
+        lengths = data.lengths[firsts] + data.lengths[seconds]
+        own = dealt_by_length(lengths, steps, rng)[place]
+        hiding = np.random.default_rng([seed, 3, step])
+        return self._batch(data, firsts[own], seconds[own], follows[own], hiding)
 
     def example(self, rng, rows, vocab_size):
         """Random tokens, of which all are to be predicted."""
@@ -134,13 +143,10 @@ class Masked(Task):
         firsts = data.firsts[places.astype(int)]
         for first in range(0, len(firsts), rows):
             part = firsts[first : first + rows]
-            yield self._batch(data, part, np.random.default_rng([0, first]))
+            rng = np.random.default_rng([0, first])
+            yield self._batch(data, part, *data.seconds(part, rng), rng)
 
-    def _batch(self, data, firsts, rng):
-        follows = rng.random(len(firsts)) < 0.5
-        seconds = [
-            i + 1 if follow else data.elsewhere(i, rng) for i, follow in zip(firsts, follows)
-        ]
+    def _batch(self, data, firsts, seconds, follows, rng):
         a, b = ([data.ids(i) for i in rows] for rows in (firsts, seconds))
         ids, kinds, real = sentence_pairs(a, b, self.cls, self.sep, self.pad)
         hidden, labels = self.hide(ids, real, rng)
@@ -228,7 +234,8 @@ class Masked(Task):
 
 
 class Sentences:
-    """The sentences of documents. firsts: those that another of the same document follows."""
+    """The sentences of documents. firsts: those that another of the same document follows;
+    lengths: the tokens of each."""
 
     def __init__(self, records):
         self._records = records
@@ -239,7 +246,7 @@ class Sentences:
                 "the data have no two documents of several sentences; part them by lines that hold "
                 "only <|endoftext|>"
             )
-        self._documents = documents
+        self._documents, self.lengths = documents, records.lengths("ids")
 
     def step(self, rows, seed, step):
         """Places in `firsts` that are a step's."""
@@ -249,12 +256,18 @@ class Sentences:
         """The tokens of sentence i."""
         return self._records.field("ids", i)
 
-    def elsewhere(self, i, rng):
-        """A sentence of another document than sentence i's."""
-        while True:
-            other = int(rng.integers(len(self._documents)))
-            if self._documents[other] != self._documents[i]:
-                return other
+    def seconds(self, firsts, rng):
+        """(for each first sentence the second of its pair, whether it is the one that follows)."""
+        follows = rng.random(len(firsts)) < 0.5
+        return np.where(follows, firsts + 1, self.elsewhere(firsts, rng)), follows
+
+    def elsewhere(self, rows, rng):
+        """For each of these sentences one of another document."""
+        documents, size = self._documents, len(self._documents)
+        others = rng.integers(size, size=len(rows))
+        while (same := documents[others] == documents[rows]).any():
+            others[same] = rng.integers(size, size=np.count_nonzero(same))
+        return others
 
 
 def _marks(tokenizer):
