@@ -69,9 +69,9 @@ class Masked(Task):
     auto = AutoModelForPreTraining
     recipe: ClassVar = {
         **{"tokenizer": "wordpiece", "steps": 5000, "batch_size": 32, "seq_len": 64},
-        **{"learning_rate": 4e-3, "warmup_steps": 100, "weight_decay": 0.01},
+        **{"learning_rate": 4e-3, "warmup_steps": 100, "initializer_range": 0.09},
         **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3},
-        **{"initializer_range": 0.09, "eval_interval": 1000},
+        "eval_interval": 1000,
     }
 
     def new_tokenizer(self, files):
