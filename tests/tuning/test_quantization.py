@@ -312,7 +312,17 @@ def test_loading_never_holds_the_dense_weights(tmp_path):
         (dict(bits=3), "bits must be 2, 4 or 8, not 3"),
         (dict(bits=True), "bits must be"),
         (dict(group_size=24), r"group_size 24 does not divide the 32 inputs of model.layers.0"),
-        (dict(group_size=0), "group_size must be a positive integer"),
+        *(
+            (dict(group_size=size), "group_size must be a positive int")
+            for size in (0, -8, True, 8.0)
+        ),
+        *(
+            (
+                dict(bits=bits, group_size=size),
+                f"group_size {size}: so many codes of {bits} bits fill",
+            )
+            for bits, size in ((4, 1), (4, 3), (2, 2), (2, 6))  # 12 bits are a byte and a half
+        ),
         (dict(method="awq"), "method must be 'rtn' or 'gptq'"),
         (dict(method="gptq"), "calibration has 0 tokens; gptq needs at least 64"),
         (dict(method="gptq", calibration=[np.zeros(63, int)]), "has 63 tokens"),

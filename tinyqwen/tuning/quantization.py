@@ -162,11 +162,15 @@ def quantize(model, bits=4, group_size=128, method="rtn", calibration=None, sym=
 
 
 def _check_groups(layers, bits, group_size):
-    if not isinstance(group_size, int) or isinstance(group_size, bool) or group_size < 8 // bits:
+    if not isinstance(group_size, int) or isinstance(group_size, bool) or group_size < 1:
         raise ValueError(f"group_size must be a positive integer, not {group_size!r}")
+    if group_size * bits % 8:
+        raise ValueError(
+            f"group_size {group_size}: so many codes of {bits} bits fill no whole bytes"
+        )
     words = 32 // bits
     for path, layer in layers.items():
-        if layer.in_features % group_size or group_size * bits % 8:
+        if layer.in_features % group_size:
             raise ValueError(
                 f"group_size {group_size} does not divide the {layer.in_features} inputs of {path}"
             )
