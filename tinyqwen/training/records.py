@@ -5,6 +5,7 @@ field of all records is one array, and another says where each record ends in it
 into memory, so there may be more records than fit there.
 """
 
+import warnings
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -115,6 +116,16 @@ def dealt_by_length(lengths, steps, rng):
            [2, 0]])
     """
     return rng.permutation(np.argsort(lengths, kind="stable").reshape(steps, -1))
+
+
+def warn_of_cut(lengths, most, things, where):
+    """Say how many things of these lengths, in tokens, were cut off at `most`, if any were."""
+    if cut := sum(length > most for length in lengths):
+        warnings.warn(
+            f"{cut} of {len(lengths)} {things} are cut off at {where}; the longest has "
+            f"{max(lengths)} tokens",
+            stacklevel=3,
+        )
 
 
 def padded(rows, value):

@@ -4,7 +4,6 @@ Radford et al. 2018, "Improving language understanding by generative pre-trainin
 new head on the last token, and the old task goes on beside the new one.
 """
 
-import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from tinyqwen import nn
 from tinyqwen.models.auto import AutoModelForSequenceClassification
 from tinyqwen.storage.files import read_json
 from tinyqwen.text.documents import json_lines
-from tinyqwen.training.records import open_records, padded, prepare_records
+from tinyqwen.training.records import open_records, padded, prepare_records, warn_of_cut
 from tinyqwen.training.tasks.task import DATA, Task
 from tinyqwen.tuning.quantization import QuantizedEmbedding
 
@@ -53,13 +52,7 @@ class Classify(Task):
 
         most, lengths = self.config.seq_len, []
         prepare_records(files, read, folder, FIELDS, {"labels": labels})
-        if max(lengths) > most:
-            cut = sum(length > most for length in lengths)
-            warnings.warn(
-                f"{cut} of {len(lengths)} texts are cut off at --seq-len {most}; the longest has "
-                f"{max(lengths)} tokens",
-                stacklevel=2,
-            )
+        warn_of_cut(lengths, most, "texts", f"--seq-len {most}")
 
     def open(self, folder, tokenizer):
         """Map the texts and their labels."""

@@ -14,7 +14,13 @@ from tinyqwen.models.auto import AutoModelForPreTraining
 from tinyqwen.storage.files import file_in
 from tinyqwen.text.documents import documents
 from tinyqwen.training.data import known_number, rows_of_step
-from tinyqwen.training.records import dealt_by_length, open_records, padded, prepare_records
+from tinyqwen.training.records import (
+    dealt_by_length,
+    open_records,
+    padded,
+    prepare_records,
+    warn_of_cut,
+)
 from tinyqwen.training.tasks.task import Task
 
 CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1  # of tokens; what becomes of them; the others stay
@@ -100,12 +106,15 @@ class Masked(Task):
             for number, pieces in enumerate(documents(files)):
                 sentences = [one for one in SENTENCE.split("".join(pieces)) if one.strip()]
                 for ids in tokenizer.encode_batch(sentences, add_special_tokens=False):
+                    lengths.append(len(ids))
                     yield {"ids": ids[:room], "document": [number]}
 
-        best = None
+        lengths, best = [], None
         if files[1] and (file := Path(files[1][0]).parent / BEST_READER).exists():
             best = known_number(file, "masked_accuracy")
         prepare_records(files, read, folder, FIELDS, {"masked_accuracy": best})
+        half = f"{room} tokens, half of what --seq-len {self.config.seq_len} leaves a pair"
+        warn_of_cut(lengths, room, "sentences", half)
 
     def open(self, folder, tokenizer):
         """Map the sentences, and find those that another follows."""
