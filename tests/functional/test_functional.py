@@ -12,6 +12,8 @@ from op_table import FUSED, as_dtype, assert_close, ours, outputs_and_gradients
 
 import tinyqwen as tq
 from tinyqwen import functional as F
+from tinyqwen.autograd.random import seeded
+from tinyqwen.functional import attention
 
 with_twin = [op for op in FUSED if op.twin]
 
@@ -238,6 +240,39 @@ def test_dropout_is_a_function_of_the_seed():
     assert (draw(3) != draw(4)).any()
     tq.manual_seed(3)
     assert (F.dropout(np.ones(50), 0.5).data != F.dropout(np.ones(50), 0.5).data).any()
+
+
+@pytest.mark.parametrize("chunk", [1, attention.CHUNK])
+def test_a_row_drops_the_same_beside_others_and_alone(rng, chunk, monkeypatch):
+    """Plain, and in attention where the others' texts begin earlier; also when computed anew."""
+    monkeypatch.setattr(attention, "CHUNK", chunk)
+    q, k, v = rng.standard_normal((3, 3, 2, 40, 4))
+    texts = np.arange(40) // np.array([40, 8, 25])[:, None]  # which text of its row a token is of
+    packed = (texts[:, None, :, None] == texts[:, None, None]).astype(bool)
+
+    def dropped(rows):
+        def both(q, k, v):
+            attended = F.scaled_dot_product_attention(
+                q, k, v, mask=packed[rows], causal=True, dropout=0.5
+            )
+            return F.dropout(attended, 0.5)
+
+        inputs = [tq.Tensor(a[rows], requires_grad=True) for a in (q, k, v)]
+        with seeded((3,), range(rows.start, rows.stop)):
+            out = both(*inputs)
+            again = tq.checkpoint(both, *inputs)
+            third = tq.checkpoint(both, *inputs)
+            return [out.data, again.data, *tq.grad((third * third).sum(), inputs)]
+
+    whole = dropped(slice(0, 3))
+    assert (whole[0] != whole[1]).any()  # a second draw is another one
+    for first, last in ((0, 1), (1, 2), (2, 3), (1, 3)):
+        for alone, beside in zip(dropped(slice(first, last)), whole):
+            np.testing.assert_allclose(alone, beside[first:last], rtol=1e-10, atol=1e-12)
+    one = np.ones((2, 30))
+    with seeded(3, range(2)):
+        a, b = F.dropout(one, 0.5).data
+    assert (a != b).any()
 
 
 def test_dropout_off_and_total():

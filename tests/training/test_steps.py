@@ -50,10 +50,10 @@ def watched(monkeypatch, change=lambda step, result: result):
     """Keep what `clipped_gradients` is called with at every step, and change what it returns."""
     calls, original = [], room.clipped_gradients
 
-    def clipped(parallel, optimizer, batches, num_items, max_norm, seed, ranks):
+    def clipped(parallel, optimizer, batches, num_items, max_norm, seed, **rest):
         batch = [b["input_ids"].tolist() for b in batches]
         calls.append({"batch": batch, "items": num_items, "norm": max_norm, "seed": seed})
-        result = original(parallel, optimizer, batches, num_items, max_norm, seed, ranks)
+        result = original(parallel, optimizer, batches, num_items, max_norm, seed, **rest)
         return change(len(calls), result)
 
     monkeypatch.setattr(room, "clipped_gradients", clipped)

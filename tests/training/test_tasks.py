@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import tinyqwen as tq
-from tinyqwen import functional as F
 from tinyqwen.course.registry import library
 from tinyqwen.course.swapping import swap
 from tinyqwen.models.auto import MODELS
 from tinyqwen.parallel import data_parallel, workers
 from tinyqwen.train import dry_run
+from tinyqwen.training import train_config
 from tinyqwen.training import trainer as trainer_module
 from tinyqwen.training.data import write_index
 from tinyqwen.training.records import open_records, padded, prepare_records
@@ -30,6 +30,7 @@ CASES = [
     pytest.param(pair, marks=[] if pair in FIRST else pytest.mark.slow, id="-".join(pair))
     for pair in PAIRS
 ]
+DROPOUTS = ("dropout", "dropout_prob", "pdrop")
 TINY = {
     **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "batch_size": 4},
     **{"intermediate_size": 24, "seq_len": 64, "vocab_size": 0, "steps": 6, "warmup_steps": 2},
@@ -117,13 +118,19 @@ def test_stopped_by_ctrl_c_and_resumed_bit_for_bit(case, monkeypatch):
 
 
 @pytest.fixture
-def no_dropout(monkeypatch):
-    """Each part of a batch draws its own, so that other parts drop other numbers."""
-    monkeypatch.setattr(F.dropout, "raw", lambda x, p=0.5, training=True: (x, lambda g: (g,)))
+def with_dropout(monkeypatch):
+    """Wherever a family has it, also where its recipe goes without."""
+    small = train_config._small
+
+    def dropping(model):
+        names = [name for name in train_config._names(model) if name.endswith(DROPOUTS)]
+        return small(model) | dict.fromkeys(names, 0.2)
+
+    monkeypatch.setattr(train_config, "_small", dropping)
 
 
-def test_two_processes_agree_with_one(case, no_dropout):
-    """Losses and metrics, within rounding."""
+def test_two_processes_agree_with_one(case, with_dropout):
+    """Losses and metrics, within rounding: a row drops the same on either."""
     one, two = (case(str(threads), threads=threads) for threads in (1, 2))
     run(one)
     run(two)
@@ -133,7 +140,7 @@ def test_two_processes_agree_with_one(case, no_dropout):
             assert a[name] == pytest.approx(b[name], rel=2e-4, abs=1e-5), name
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(case, no_dropout):
+def test_accumulated_gradients_are_those_of_the_whole_batch(case, with_dropout):
     """Also where the parts hold unequally many labels."""
     whole, parts = case("whole", steps=2), case("parts", steps=2, batch_size=2, grad_accumulation=2)
     run(whole)
@@ -229,18 +236,18 @@ def test_a_sample_and_a_prompt(case):
         assert trainer.task.prompt(trainer.tokenizer).strip()
 
 
-def test_what_is_dropped_is_drawn_anew_in_every_process_step_and_part(case, monkeypatch):
+def test_what_is_dropped_is_drawn_anew_for_every_step_and_row(case, monkeypatch):
     seeds, original = [], data_parallel.seeded
 
-    def seeded(seed):
-        seeds.append(tuple(seed))
-        return original(seed)
+    def seeded(seed, rows):
+        seeds.extend((*seed, row) for row in rows)
+        return original(seed, rows)
 
     monkeypatch.setattr(data_parallel, "seeded", seeded)
     monkeypatch.setattr(workers, "FORK", False)  # so that all are seen here
     run(case("run", steps=3, grad_accumulation=2, eval_interval=0, seed=5))
     run(case("other", steps=1, grad_accumulation=2, eval_interval=0, seed=6))
-    assert len(seeds) == len(set(seeds)) == 3 * 2 * 2 + 2 * 2
+    assert len(seeds) == len(set(seeds)) == (3 + 1) * 8
 
 
 # ---------------------------------------------------------------------------------------------

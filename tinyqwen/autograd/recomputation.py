@@ -1,7 +1,9 @@
 """Gradient checkpointing: memory is saved by computing a part of the graph twice."""
 
+import copy
+
 from tinyqwen.autograd.grad_mode import enable_grad, no_grad
-from tinyqwen.autograd.random import default_rng
+from tinyqwen.autograd.random import copied_generators, drawing_from
 from tinyqwen.autograd.tape import backpropagate
 from tinyqwen.autograd.tensor import Tensor, apply
 
@@ -15,19 +17,16 @@ def checkpoint(fn, *inputs, parameters=()):
     """
     leaves = [*inputs, *parameters]
     count = len(inputs)
-    random_state = default_rng().bit_generator.state  # so that dropout drops the same entries twice
+    generators = copied_generators()  # so that dropout drops the same entries twice
 
     def recomputed(*arrays):
         with no_grad():
             out = fn(*map(Tensor, arrays[:count])).data
 
         def vjp(g):
-            generator, before = default_rng(), default_rng().bit_generator.state
-            generator.bit_generator.state = random_state
-            with enable_grad():
+            with enable_grad(), drawing_from(copy.deepcopy(generators)):
                 again = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays[:count]]
                 output = fn(*again)
-            generator.bit_generator.state = before
             sums = backpropagate(output, g)
             return tuple(sums.get(leaf) for leaf in [*again, *parameters])
 

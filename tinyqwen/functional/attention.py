@@ -112,8 +112,7 @@ _ALL = slice(None)
 
 
 def _in_blocks(query, key, value, mask, causal, window, scale, dropout, return_weights, groups):
-    batch, heads, length, _ = query.shape
-    keys = key.shape[2]
+    (batch, heads, length, _), keys = query.shape, key.shape[2]
     mask = _checked_mask(mask, (batch, heads, length, keys))
     # In the order in which heads are merged, so that there is nothing to copy.
     out = np.empty((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
@@ -125,7 +124,8 @@ def _in_blocks(query, key, value, mask, causal, window, scale, dropout, return_w
         scores = rows @ key[b, :, s].swapaxes(-1, -2)  # (b, H_kv, G·t, s)
         _add_masks(scores, groups, mask, (b, t, s), keys - length, causal, window)
         e, l = _exponentials(scores, small)
-        kept = dropout_mask(e.shape, dropout, e.dtype) if dropout else None
+        drawn = (*e.shape[:3], s.stop)  # from key 0 on: where s starts depends on the rows beside
+        kept = dropout_mask(drawn, dropout, e.dtype, b)[..., s] if dropout else None
         dropped = e if kept is None else e * kept
         part = dropped @ value[b, :, s]
         np.divide(_unfold(part, groups), _unfold(l, groups), out=out[b, :, t])

@@ -129,7 +129,7 @@ class DataParallel:
 
         return work
 
-    def _differentiate(self, batch, num_items, seed, final, early):
+    def _differentiate(self, batch, num_items, seed, first_row, final, early):
         """The loss; final(i, gradient or None) is called once for each trained parameter.
 
         early: as soon as its gradient is final, and not at the end.
@@ -140,7 +140,7 @@ class DataParallel:
             if leaf in left:
                 final(left.pop(leaf), gradient)
 
-        with seeded(seed):
+        with seeded(seed, range(first_row, first_row + num_rows(batch))):
             loss = self.objective.loss(self.model, batch, num_items)
             value = loss.item()
             sums = backpropagate(loss, final=told if early else None)
@@ -177,18 +177,22 @@ class DataParallel:
             raise errors[0]
         return [own, *others]
 
-    def gradients(self, batch, params, out, num_items, seed=(), add=False, ready=None):
+    def gradients(self, batch, params, out, num_items, seed=(), first_row=0, add=False, ready=None):
         """Loss of a batch; its gradients are written to `out`, or added to what is there.
 
         batch: {name: array (B, …)}; params: the model's Parameters; out: an array for each of them.
         num_items: what losses and gradients are divided by, as the objective counts it.
-        seed: integers for this step's random numbers (dropout); each part appends its own.
+        seed: integers for this step's random numbers. Dropout draws for each row by its number,
+        counted from first_row: the masks are the same however the rows are shared out.
         ready: called with the place of a parameter in params as soon as its gradient is in `out`,
         while others are still computed. Returns the loss as a float.
         """
         self._start_again_if_changed()
         batches = split_rows(batch, self.threads)
-        options = [{"num_items": num_items, "seed": [*seed, i]} for i in range(len(batches))]
+        options = []
+        for part in batches:
+            options.append({"num_items": num_items, "seed": seed, "first_row": first_row})
+            first_row += num_rows(part)
         numbers = {id(p): i for i, p in enumerate(self._trained)}
         places = {numbers[id(p)]: place for place, p in enumerate(params)}
         own, missing = {}, dict.fromkeys(places, len(batches))
@@ -264,9 +268,14 @@ class DataParallel:
         return sums["loss"] / max(1, sums["items"])
 
 
+def num_rows(batch):
+    """B of a batch, {name: array (B, …)}."""
+    return len(next(iter(batch.values())))
+
+
 def split_rows(batch, parts):
     """A batch as at most `parts` batches of neighboring rows, as even as can be."""
-    parts = min(parts, *(len(array) for array in batch.values()))
+    parts = min(parts, num_rows(batch))
     columns = [np.array_split(array, parts) for array in batch.values()]
     return [dict(zip(batch, arrays)) for arrays in zip(*columns)]
 
@@ -281,28 +290,34 @@ def _add_up(parts, out):
         out += part
 
 
-def clipped_gradients(parallel, optimizer, batches, num_items, max_norm, seed=(), ranks=None):
+def clipped_gradients(
+    parallel, optimizer, batches, num_items, max_norm, seed=(), first_row=0, ranks=None
+):
     """Gradients of one update, in the `.grad` of the optimizer's parameters, clipped to max_norm.
 
     parallel: a DataParallel; batches: dicts of arrays, or arrays (B, T) of token ids that are their
-    own labels; their gradients are added. num_items: of all of them. ranks: who else has batches of
-    this update, if anybody; the optimizer then sums the gradients over them. Returns the loss and
-    the gradients' norm before clipping.
+    own labels; their gradients are added. num_items: of all of them. first_row: the number of their
+    first row among those of the update. ranks: who else has batches of this update, if anybody; the
+    optimizer then sums the gradients over them. Returns the loss and the gradients' norm before
+    clipping.
     """
 
     def own_loss():
-        loss = 0.0
+        loss, row = 0.0, first_row
         for i, batch in enumerate(batches):
+            batch = batch if isinstance(batch, dict) else {"input_ids": batch, "labels": batch}
             last = i == len(batches) - 1
             loss += parallel.gradients(
-                batch if isinstance(batch, dict) else {"input_ids": batch, "labels": batch},
+                batch,
                 optimizer.params,
                 out=optimizer.gradient_buffers,
                 num_items=num_items,
-                seed=(*seed, i),
+                seed=seed,
+                first_row=row,
                 add=i > 0,
                 ready=optimizer.gradient_ready if last else None,
             )
+            row += num_rows(batch)
         return loss
 
     ranks = ranks or Alone()

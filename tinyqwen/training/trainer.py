@@ -243,7 +243,8 @@ class Trainer:
             split_rows(ranks.rows(batch), config.grad_accumulation),
             self.task.num_items(batch),
             config.grad_clip,
-            seed=(config.seed, 1, self.step, *[ranks.rank] * (ranks.size > 1)),
+            seed=(config.seed, 1, self.step),
+            first_row=ranks.bounds(rows)[0],
             ranks=ranks,
         )
         if not (math.isfinite(loss) and math.isfinite(norm)):
