@@ -65,7 +65,8 @@ def _of_lists(yours, expected):
     if len(mine) > len(right) and mine[: len(right)] == right:
         return "there is too much at the end: the items up to there are right"
     if _numbers(mine) and _numbers(right) and len(mine) == len(right) and mine:
-        return _of_numbers(mine, right)
+        if told := _of_numbers(mine, right):
+            return told
     try:
         if sorted(mine) == sorted(right):
             return "the right items, in another order"
