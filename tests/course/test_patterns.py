@@ -1,4 +1,4 @@
-"""What wrong numbers, shapes and values give away, each sentence by one mistake that deserves it."""
+"""What wrong numbers, shapes and values give away: a sentence each, by one mistake."""
 
 import numpy as np
 import pytest

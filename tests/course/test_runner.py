@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -199,6 +200,22 @@ def lambda_of():
         return x, lambda g: (g,)
 
     return silu
+
+
+def test_a_grader_stumbles_at_its_own_innermost_line():
+    """Not where it was called, and not inside of a library."""
+
+    def largest(values):
+        return np.max(values)
+
+    def test_silu(submission):
+        largest(submission)
+
+    with pytest.raises(TypeError) as error:
+        test_silu([None, 1])
+    told = runner._stumble(test_silu, SimpleNamespace(title="silu"), error.value)
+    assert told.startswith("silu: the test cannot go on with what came back (TypeError: ")
+    assert told.endswith("\n  in the test  return np.max(values)")
 
 
 def test_what_is_asked_for_honor_is_not_required():
