@@ -13,6 +13,8 @@ from tinyqwen.course.classroom.reports import (
     gradebook,
     gradescope,
 )
+from tinyqwen.course.notebook import Grade
+from tinyqwen.course.registry import chapter
 from tinyqwen.course.runner import Result
 from tinyqwen.course.scoreboard import scoreboard, total
 
@@ -131,6 +133,24 @@ def test_what_is_to_do_and_what_failed_is_counted():
     assert text.startswith("all") and "9/21" in text and text.split()[-2:] == ["2", "2"]
     assert len(scoreboard(RESULTS[:2])) == 2  # of one chapter there is no sum
     assert total(RESULTS) == (9, 21) and total([]) == (0, 0)
+
+
+def test_a_notebooks_table_has_each_tests_own_sign():
+    grade = Grade(chapter("ch04"), gradescope(RESULTS))
+    title, *lines = repr(grade).splitlines()
+    assert title.startswith("04 ") and title.endswith(": 9/21")
+    assert [line.split()[:2] for line in lines[:6]] == [
+        *(["✓", "3/3"], ["✗", "0/4"], ["·", "0/2"], ["✗", "0/5"], ["·", "0/1"], ["✓", "6/6"]),
+    ]
+    assert all(line.endswith("test") for line in lines[:6])
+    assert lines[6:8] == ["", "a failed test"] and "it is failed" in "\n".join(lines[8:])
+    told = re.findall(r'<span style="color:(#\w+)">(.) ([\w ]+)</span>', grade._repr_html_())
+    assert [words for _, _, words in told] == [
+        *("passed", "failed", "to do", "grader broke", "not run", "passed"),
+    ]
+    assert [sign for _, sign, _ in told] == [line.split()[0] for line in lines[:6]]
+    colors = dict((words, color) for color, _, words in told)
+    assert len(set(colors.values())) == 3 and colors["failed"] == colors["grader broke"]
 
 
 def test_chapters_stand_in_their_order():

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from tinyqwen.course import CheckFailed, case, check_equal, check_value, check_vjp, likely
+from tinyqwen.course.authoring.checks import in_words
+from tinyqwen.course.authoring.elsewhere import KEPT
+from tinyqwen.course.authoring.equality import check_all_equal
 from tinyqwen.course.authoring.examples import _PlainNumbers
 from tinyqwen.course.authoring.patterns import pattern, place
 from tinyqwen.course.calls import Here, StudentError, StudentFunction
@@ -293,3 +296,69 @@ def test_ones_own_raise_is_pointed_at(tmp_path):
     exec(compile(file.read_text(), str(file), "exec"), names)
     fn = StudentFunction("exp", Here(names["exp"], str(file)), str(file))
     assert "your own `raise` refuses" in told(lambda: check_value(fn, [case(x)]))
+
+
+def test_what_is_kept_from_an_earlier_call_is_told():
+    made = []
+
+    def kept(x, axis=-1):
+        made.append(softmax(x, axis))
+        return made[0]
+
+    inputs = np.random.default_rng(0).standard_normal((2, 2, 3))
+    with pytest.raises(CheckFailed) as failure:
+        check_value(StudentFunction("softmax", Here(kept)), [case(x) for x in inputs])
+    assert failure.value.mistake == KEPT
+
+
+def test_a_mistake_is_told_that_fits_all_outputs():
+    """Both give the weights that came; one of them would have spoiled what came right."""
+
+    def wrong(query, key, value):
+        (out, weights), vjp = reference("grouped_query_attention")(query, key, value)
+        return (out, weights**2), vjp
+
+    def outputs(query, key, value, factor):
+        (out, weights), _ = reference("grouped_query_attention")(query, key, value)
+        return factor * out, weights**2
+
+    inputs = np.random.default_rng(0).standard_normal((3, 1, 2, 3, 4))
+    fn = StudentFunction("grouped_query_attention", Here(wrong))
+    mistakes = {
+        "all is spoiled": lambda *args: outputs(*args, 2),
+        "the weights are": lambda *args: outputs(*args, 1),
+    }
+    with pytest.raises(CheckFailed) as failure:
+        check_value(fn, [case(*inputs)], outputs=("out", "weights"), mistakes=mistakes)
+    assert failure.value.mistake == "the weights are"
+
+
+@pytest.mark.parametrize("error", [KeyError, IndexError, ZeroDivisionError, TypeError, ValueError])
+def test_a_listed_mistake_that_breaks_explains_nothing(error):
+    """Others are tried where one cannot be computed for these arguments."""
+
+    def broken(*args):
+        raise error("cannot be computed")
+
+    def wrong(word, pair, new):
+        return word
+
+    mistakes = {"it breaks": broken, "nothing is merged": wrong}
+    fn = StudentFunction("merge_pair", Here(wrong))
+    with pytest.raises(CheckFailed) as failure:
+        check_all_equal(fn, [((1, 2), (1, 2), 9)], "the word", mistakes=mistakes)
+    assert failure.value.mistake == "nothing is merged"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.array([[1.0, 2.0], [3.0, 0.25]]), "x = [[1.  , 2.  ], [3.  , 0.25]] float64"),
+        (np.arange(5), "x (5,) int64"),
+        (np.zeros((0, 3), np.float32), "x = [] float32"),
+        (abs, "x = abs"),
+        ("a" * 300, f"x = '{'a' * 199}…"),
+    ],
+)
+def test_an_argument_in_words(value, words):
+    assert in_words("x", value) == words
