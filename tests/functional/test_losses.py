@@ -142,6 +142,21 @@ def test_the_fused_loss_under_no_grad(rng):
     assert silent.item() == F.linear_cross_entropy(hidden, weight, labels).item()
 
 
+def test_nothing_is_computed_of_rows_that_do_not_count(rng):
+    """So what stands there, as in padding, reaches neither the loss nor a gradient."""
+    hidden, weight = rng.standard_normal((6, 4)), rng.standard_normal((7, 4))
+    labels, counts = np.array([1, -100, 2, -100, 3, -100]), slice(0, None, 2)
+    hidden[1::2] = np.nan
+    leaf, kept = (tq.Tensor(h, requires_grad=True) for h in (hidden, hidden[counts]))
+    found = F.linear_cross_entropy(leaf, weight, labels)
+    expected = F.linear_cross_entropy(kept, weight, labels[counts])
+    assert found.item() == expected.item()
+    found.backward()
+    expected.backward()
+    np.testing.assert_array_equal(leaf.grad[counts], kept.grad)
+    assert not leaf.grad[1::2].any()
+
+
 @pytest.mark.parametrize("frozen", ["hidden", "weight"])
 def test_the_fused_loss_with_one_side_frozen(frozen, rng):
     hidden = tq.Tensor(rng.standard_normal((4, 6)), frozen != "hidden")

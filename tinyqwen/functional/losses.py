@@ -70,24 +70,24 @@ def linear_cross_entropy(
 ):
     """cross_entropy(hidden Wᵀ, labels), without ever holding all the logits.
 
-    hidden (..., d), weight (V, d), labels (...); the rest as for `cross_entropy`. A few hundred
-    rows of logits are made, turned into their gradient while still in cache, multiplied into
-    d hidden = dz W and dW = dzᵀ hidden, and forgotten.
+    hidden (..., d), weight (V, d), labels (...); the rest as for `cross_entropy`. Of the rows that
+    count, a few hundred at a time become logits, these their gradient while still in cache, and
+    that is multiplied into d hidden = dz W and dW = dzᵀ hidden, and forgotten.
     """
     rows, labels, count = flat_rows(hidden, labels, ignore_index, num_items)
-    loss = 0.0
+    loss, counting = 0.0, np.flatnonzero(labels != ignore_index)
     wanted = is_grad_enabled()
-    dhidden = np.empty_like(rows) if wanted else None
-    dweight = np.zeros_like(weight) if wanted else None
-    for start in range(0, len(rows), ROWS):
-        part = slice(start, start + ROWS)
+    dhidden, dweight = (np.zeros_like(a) if wanted else None for a in (rows, weight))
+    for start in range(0, len(counting), ROWS):
+        chosen = counting[start : start + ROWS]
+        part = rows[chosen]
         part_losses, dlogits = _rows_cross_entropy(
-            rows[part] @ weight.T, labels[part], ignore_index, label_smoothing
+            part @ weight.T, labels[chosen], ignore_index, label_smoothing
         )
         loss += float(np.sum(part_losses, dtype=np.float64))
         if wanted:
-            np.matmul(dlogits, weight, out=dhidden[part])
-            dweight += dlogits.T @ rows[part]
+            dhidden[chosen] = dlogits @ weight
+            dweight += dlogits.T @ part
 
     def vjp(g):
         scale = g / count

@@ -228,7 +228,7 @@ class DataParallel:
     def training_step(self, batch, max_norm=math.inf):
         """One update by a batch: its gradients, clipped to max_norm, then the optimizer's step.
 
-        batch: {name: array (B, …)}; dropout draws from this thread's generator. Returns the loss
+        batch: {name: array (B, …)}; this thread's generator seeds dropout. Returns the loss
         and the gradients' norm before clipping, two floats. The learning rate is the optimizer's.
         """
         loss, norm = clipped_gradients(
