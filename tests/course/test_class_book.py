@@ -107,6 +107,13 @@ def test_only_what_is_new_is_graded_again(folder, jobs):
     assert sorted(name for name, _, _ in jobs) == ["ada", "bob"] and jobs[0][1] == seeds["ada"]
 
 
+def test_the_least_memory_is_enough(folder, jobs):
+    grade(folder, memory=grading.LEAST_MEMORY)
+    assert len(jobs) == 2
+    with pytest.raises(ValueError, match="--memory 63: a process needs 64 MiB at least"):
+        grade(folder, memory=grading.LEAST_MEMORY - 1)
+
+
 def test_other_chapters_are_added(folder, jobs):
     grade(folder)
     (folder / "ada" / FILES["ch05"]).write_text("# passed")

@@ -246,6 +246,7 @@ def test_a_worker_answers_and_tells_what_was_edited(tmp_path):
             return x.flags.c_contiguous, y.flags.c_contiguous
     """
     with Worker(written(tmp_path, code), ["double", "nosy", "missing"]) as worker:
+        assert os.getsid(worker._process.pid) == worker._process.pid  # no terminal reaches it
         assert set(worker.functions) == {"double", "nosy"}
         x = np.arange(3.0)
         (out, vjp), edited, views = worker.functions["double"].run((x,), {"factor": 3}, 5)

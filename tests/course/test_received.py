@@ -55,7 +55,8 @@ def test_halves_of_characters_and_millions_of_columns():
         "syntax": (0, "\ufffd", "x", 2),
     }
     assert received.name("ch04_\udcff.py") == "ch04_\ufffd.py"
-    assert received.text("x" * 5000) == "x" * 4000 + " …"
+    assert received.text("x" * 5000) == received.text("x" * 4001) == "x" * 4000 + " …"
+    assert received.text("x" * 4000) == "x" * 4000 and received.text("abc", 3) == "abc"
     assert received.places([True, 1, "eps", "no"], (5, 6), {"eps": 1}) == [1, "eps"]
 
 

@@ -22,9 +22,10 @@ from tinyqwen.course.registry import (
     is_written,
     library,
     names_in,
+    reference,
 )
 from tinyqwen.course.runner import Result, points, result_of, rng, run
-from tinyqwen.course.submission import Submission, find_file
+from tinyqwen.course.submission import Submission, find_file, write_solution
 
 NOTHING = Submission({})
 
@@ -102,6 +103,33 @@ def test_a_link_that_leads_out_of_a_submission_is_nobodys(tmp_path):
     (folder / one.file).write_text("")
     assert find_file(one, folder) == (folder / one.file).resolve()  # the stub's own name wins
     assert find_file(chapter("ch05"), folder) is None
+
+
+@pytest.mark.parametrize("name", ["CH04_eve.PY", "ch04.Py", "zach03_ch04.py", "chapter 4.py"])
+def test_a_file_names_its_chapter_however_it_is_spelled(tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / name
+    file.write_text("")
+    (tmp_path / "in" / "ch04_notes.txt").write_text("")
+    (tmp_path / "in" / "ch05.py").mkdir()  # a folder is no file
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "in", Path("in"), file, Path("in") / name):
+        assert find_file(chapter("ch04"), path) == file.resolve()
+        assert find_file(chapter("ch05"), path) is None
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        find_file(chapter("ch04"), "nowhere")
+
+
+def test_a_solution_hands_on_all_that_it_is_called_with(tmp_path):
+    folder = write_solution(tmp_path / "solved", "ch06")
+    made = submission.load_module(folder / chapter("ch06").file)
+    x = np.random.default_rng(0).standard_normal((2, 1, 3, 4))
+    for name in ("softmax", "scaled_dot_product_attention"):
+        assert hasattr(made, name)
+    out, _ = made.scaled_dot_product_attention(*[x] * 3, causal=True)
+    right, _ = reference("scaled_dot_product_attention")(*[x] * 3, causal=True)
+    np.testing.assert_array_equal(out, right)
+    np.testing.assert_allclose(out[:, :, 0], x[:, :, 0])  # the first sees itself alone
 
 
 # ---------------------------------------------------------------------------------------------
