@@ -240,7 +240,7 @@ def byte_pairs(pattern):
 @pytest.fixture(scope="module", params=[*PATTERNS, "char"])
 def tokenizer(request):
     if request.param == "char":
-        return face.Tokenizer.train(["word's don't they'll\r\n\t"], kind="char")
+        return face.Tokenizer.train(["word's don't they'll a,\r\n\t"], kind="char")
     return byte_pairs(PATTERNS[request.param])
 
 

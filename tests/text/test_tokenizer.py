@@ -339,6 +339,7 @@ def test_training_is_the_same_in_every_process(tmp_path, kind, size):
     assert outputs == {Tokenizer.train(STORY, size, kind).backend.to_str().encode()}
 
 
+@pytest.mark.filterwarnings("ignore:this tokenizer does not know")
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(text="a  \n\n  b  \n\n b", piece_bytes=3)
 @given(
