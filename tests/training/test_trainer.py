@@ -592,7 +592,7 @@ def test_a_family_brings_its_task_and_recipe():
     assert (bert.task, bert.batch_size, bert.steps, bert.learning_rate) == (
         "masked",
         32,
-        5000,
+        8000,
         4e-3,
     )
     assert (marian.task, marian.batch_size, marian.steps) == ("translate", 64, 800)

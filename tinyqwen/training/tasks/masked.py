@@ -74,10 +74,10 @@ class Masked(Task):
 
     auto = AutoModelForPreTraining
     recipe: ClassVar = {
-        **{"tokenizer": "wordpiece", "steps": 5000, "batch_size": 32, "seq_len": 64},
+        **{"tokenizer": "wordpiece", "steps": 8000, "batch_size": 32, "seq_len": 64},
         **{"learning_rate": 4e-3, "warmup_steps": 100, "initializer_range": 0.09},
         **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3},
-        "eval_interval": 1000,
+        "eval_interval": 2000,
     }
 
     def new_tokenizer(self, files):
