@@ -30,7 +30,7 @@ from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enc
 from tinyqwen.course.classroom import reports
 from tinyqwen.course.classroom.gradescope import make_zip
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
-from tinyqwen.course.runner import graders_of
+from tinyqwen.course.runner import Result, graders_of
 from tinyqwen.course.submission import (
     Submission,
     load_module,
@@ -184,6 +184,20 @@ def test_self_test_notices_a_survivor_a_wrong_name_and_a_refused_reference(monke
     faults = "\n".join(self_test(chapter("ch04"), only="silu").faults)
     assert "test_silu_example fails the reference" in faults
     assert "test_silu_vjp fails the reference" in faults
+
+
+@pytest.mark.parametrize("status", ["passed", "failed", "error", "todo", "waiting"])
+def test_a_mutant_is_killed_by_a_test_that_fails_and_names_it(status):
+    def result(name, status):
+        return Result(name, "ch04", name, 1, status=status, message="the sign is wrong")
+
+    one = mutants.Mutant(F.silu.raw, "silu", "test_a", "sign")
+    results = {"test_a": result("test_a", status), "test_b": result("test_b", "failed")}
+    faults = list(mutants._faults_of_mutant(one, results))
+    survives = [f"{one.name} survives test_a; killed by test_b"]
+    assert faults == ([] if status == "failed" else survives)
+    del results["test_a"]
+    assert "no test test_a asks for silu" in next(mutants._faults_of_mutant(one, results))
 
 
 def flattened(result):

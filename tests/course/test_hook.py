@@ -1,6 +1,8 @@
 """The hook inside Python, asked as the interpreter asks it."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +53,36 @@ def test_what_a_function_on_arrays_needs_is_let_pass(event, arguments):
 def test_what_is_refused(event, arguments):
     with pytest.raises(PermissionError):
         hook._hook((LIBRARIES,))(event, arguments)
+
+
+READS = """
+import importlib.util, sys
+
+spec = importlib.util.spec_from_file_location("hook", sys.argv[1])
+hook = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(hook)
+hook.audit([sys.argv[2]])
+for path in sys.argv[3:]:
+    try:
+        print(open(path).read())
+    except PermissionError:
+        print("refused")
+"""
+
+
+@pytest.mark.skipif(not available(), reason="no worker processes on this platform")
+def test_a_folder_may_be_read_by_its_own_name_and_by_a_links(tmp_path):
+    """Python names its files by either, and a virtual environment is made of links."""
+    for name in ("real", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    paths = [tmp_path / name / "a" for name in ("real", "link", "other")]
+    command = [sys.executable, "-I", "-c", READS, hook.__file__]
+    done = subprocess.run(
+        [*command, tmp_path / "link", *paths], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["real", "real", "refused"]
 
 
 def test_there_is_no_cell_to_empty():
