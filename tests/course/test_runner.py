@@ -291,3 +291,26 @@ def test_what_may_be_the_machines_doing_is_told_apart(kind, loaded, tmp_path, mo
     assert one.loaded == loaded
     with pytest.raises(submission.Unreadable, match=r"f\.py"):
         one.silu  # noqa: B018
+
+
+def test_a_worker_that_does_not_come_back_is_told(tmp_path, monkeypatch):
+    """A file that was read once and not again is not one in which nothing is written."""
+
+    class Once:
+        begun = 0
+
+        def __init__(self, file, names, **settings):
+            Once.begun += 1
+            if Once.begun > 1:
+                raise wire.Raised({"kind": "Lost", "message": "", "frames": [], "syntax": None})
+            self.alive, self.fences, self.functions = True, {}, {"silu": F.silu.raw}
+
+    monkeypatch.setattr(submission, "Worker", Once)
+    one = submission.InWorker(chapter("ch04"), tmp_path / "f.py", ["silu", "gelu"], library={})
+    assert callable(one.silu) and (one.restarts, one.loaded) == (0, True)
+    with pytest.raises(ToDo):
+        one.gelu  # noqa: B018
+    one._worker.alive, one._worker.functions = False, {}
+    with pytest.raises(submission.Unreadable, match=r"f\.py"):
+        one.silu  # noqa: B018
+    assert (one.restarts, one.loaded) == (1, False)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinyqwen.course.authoring import shortcuts
 from tinyqwen.course.authoring.shortcuts import confirmed, strong_tests
 from tinyqwen.course.faulty_models import diagnoses, load, views
 from tinyqwen.course.registry import chapter, reference
@@ -87,6 +88,29 @@ def test_who_knows_the_patients_by_their_faces_earns_nothing(points):
     checks = {f"check_{name}": by_acquaintance(name) for name in "abcd"}
     before, after = points("ch13", {"diagnoses": diagnoses, **checks})
     assert before > 0 and after == 0
+
+
+def test_what_each_shortcut_can_know_by_hand(monkeypatch):
+    """An input that was met is answered by all; others by words, by place, or by shape."""
+    monkeypatch.setattr(shortcuts, "reference", lambda name: lambda x: x + x)
+    seen = shortcuts.Seen()
+    recorded = shortcuts._recorded("f", seen)
+    for x in ("the cat", "a dog", np.ones(3)):
+        recorded(x)
+    seen.end("test_f")
+
+    def answers(shortcut, *inputs):
+        seen.begin()
+        answer = shortcuts._shortcut("f", seen, "test_f", shortcut)
+        return [answer(x) for x in inputs]
+
+    by_words = answers(shortcuts._by_words, "the dog", "a cat a", "the bird", "bird", "", "the cat")
+    assert by_words == ["the dogthe dog", "a cat aa cat a", None, None, None, "the catthe cat"]
+    assert answers(shortcuts._by_place, "x", "y") == ["the catthe cat", "a doga dog"]
+    _, _, third, none = answers(shortcuts._by_place, "x", "a dog", "z", "z")
+    assert third.tolist() == [2, 2, 2] and none is None
+    one, other, known = answers(shortcuts._by_shape, np.zeros(3), np.zeros(4), "the cat")
+    assert one.tolist() == [2, 2, 2] and other is None and known == "the catthe cat"
 
 
 def test_a_function_that_nothing_proves_gives_no_points_and_is_told():
