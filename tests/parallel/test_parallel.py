@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -237,6 +238,28 @@ def test_workers_see_each_update(model, rng):
         embeddings = model.model.embed_tokens.weight
         embeddings.data = np.zeros_like(embeddings.data)  # so the logits are all equal
         assert parallel.loss([rows(ids[:2]), rows(ids)]) == pytest.approx(np.log(50))
+
+
+@pytest.mark.parametrize("change", ["replaced", "replaced by an optimizer", "frozen"])
+def test_who_is_warned_that_workers_are_made_anew(model, rng, change):
+    """An optimizer that is known may move what it trains; and to freeze moves nothing."""
+    ids = rng.integers(0, 50, (4, 9))
+    with DataParallel(model, 2) as parallel:
+        first = list(parallel._workers)
+        if change == "frozen":
+            model.model.embed_tokens.weight.requires_grad = False
+        elif change == "replaced":
+            parameter = model.model.embed_tokens.weight
+            parameter.data = parameter.data.copy()
+        else:
+            parallel.optimizer = AdamW(model.parameters(), lr=0.1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            parallel.loss([rows(ids)])
+            parallel.loss([rows(ids)])
+        assert parallel._workers != first
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == (change == "replaced") and all("made anew" in text for text in told)
 
 
 def test_a_training_step_is_backward_clip_and_step(model, rng):
