@@ -10,7 +10,7 @@ import tinyqwen as tq
 from tinyqwen.text.tokenizer import Tokenizer
 from tinyqwen.training.tasks import TASKS
 from tinyqwen.training.tasks.chat import answer_parts, chat_labels, packed
-from tinyqwen.training.tasks.masked import SENTENCE
+from tinyqwen.training.tasks.masked import SENTENCE, _marks
 
 
 def prepared(name, tmp_path, files, **settings):
@@ -92,6 +92,15 @@ def test_fifteen_in_a_hundred_tokens_are_hidden(masked):
 def test_a_tokenizer_without_marks_cannot_hide(tmp_path):
     with pytest.raises(ValueError, match=r"\[CLS\], \[SEP\] and \[MASK\]"):
         prepared("masked", tmp_path, {"x.txt": WORDS * 9}, tokenizer="char")
+
+
+@pytest.mark.parametrize("absent", ["[CLS]", "[SEP]", "[MASK]"])
+def test_no_mark_may_be_absent(absent):
+    ids = {"[CLS]": 0, "[SEP]": 1, "[MASK]": 2}
+    assert _marks(SimpleNamespace(token_to_id=ids.get)) == [0, 1, 2]
+    del ids[absent]
+    with pytest.raises(ValueError, match=r"\[CLS\], \[SEP\] and \[MASK\]"):
+        _marks(SimpleNamespace(token_to_id=ids.get))
 
 
 def test_pairs_need_documents(tmp_path):

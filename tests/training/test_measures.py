@@ -101,6 +101,21 @@ def test_chance_is_another_at_every_step(of):
     assert all(0.3 < share < 0.7 for share in shares)
 
 
+def test_a_sample_is_of_sentences_that_were_not_trained_on(of):
+    """A line for each of three, with its middle word hidden; and so is the prompt."""
+    other = STORIES.replace("hen", "pig").replace("dog", "cow").replace("cat", "fox")
+    task, tokenizer = of("masked", training=other)
+    settings = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    config = tq.BertConfig(vocab_size=len(tokenizer), **settings, num_attention_heads=1)
+    lines = task.sample(tq.BertForPreTraining(config).eval(), tokenizer).splitlines()
+    texts = [line.split("   ")[0] for line in lines]
+    assert len(texts) == 3 and task.prompt(tokenizer) == texts[0]
+    for text in texts:
+        before, after = map(str.strip, text.split("[MASK]"))
+        assert before.lower() in STORIES.lower() and after.lower() in STORIES.lower()
+    assert {"hen", "dog", "cat"} & set(" ".join(texts).lower().split())
+
+
 @pytest.mark.parametrize("seq_len", [11, 12, 13])
 def test_two_sentences_and_their_marks_fit_into_a_row(of, seq_len):
     room, told = (seq_len - 3) // 2, r"8 of 18 sentences are cut off at {} tokens, .* 11 tokens"
