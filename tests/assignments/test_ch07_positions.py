@@ -14,6 +14,7 @@ from tinyqwen.course import (
     normal,
     output,
     points,
+    reference,
     rng,
 )
 
@@ -94,6 +95,47 @@ def test_sinusoidal_table_example(submission):
     check_example(submission.sinusoidal_table)
 
 
+SINUSOIDAL_MISTAKES = {
+    "all sines stand first, then all cosines; they take turns": lambda p, dim, theta=1e4, **_: (
+        np.concatenate([np.sin(angles(p, dim, theta)), np.cos(angles(p, dim, theta))], -1)
+    ),
+    "even entries are sines and odd ones cosines; here it is the other way round": (
+        lambda p, dim, theta=1e4, **_: taking_turns(
+            angles(p, dim, theta) + np.pi / 2, angles(p, dim, theta) - np.pi / 2
+        )
+    ),
+    "the exponent is i/dim; it is 2i/dim, where i counts the pairs": (
+        lambda p, dim, theta=1e4, **_: taking_turns(angles(p, dim, theta, step=1))
+    ),
+    "theta is a million here; it is 10,000 if none is given": lambda p, dim, theta=1e4, **_: (
+        taking_turns(angles(p, dim, 1e6))
+    ),
+    "the exponents are divided by dim - 2 where dim belongs": lambda p, dim, theta=1e4, **_: (
+        taking_turns(angles(p, dim, theta, over=dim - 2))
+    ),
+    "2i counts twice: the exponents are 4i/dim": lambda p, dim, theta=1e4, **_: taking_turns(
+        angles(p, dim, theta, step=4)
+    ),
+    EXPONENTS_ZERO: lambda p, dim, theta=1e4, **_: taking_turns(angles(p, dim, theta, step=0)),
+    DEGREES: lambda p, dim, theta=1e4, **_: taking_turns(np.radians(angles(p, dim, theta))),
+    TURNS: lambda p, dim, theta=1e4, **_: taking_turns(2 * np.pi * angles(p, dim, theta)),
+    "the sine and the cosine of a pair have different frequencies": (
+        lambda p, dim, theta=1e4, **_: taking_turns(
+            angles(p, dim, theta), angles(p, dim, theta) * theta ** (-1 / dim)
+        )
+    ),
+    "the frequencies grow: the exponent has lost its minus": lambda p, dim, theta=1e4, **_: (
+        taking_turns(angles(p, dim, theta, step=-2))
+    ),
+    "positions are counted 0, 1, 2 …; their values are given": lambda p, dim, theta=1e4, **_: (
+        taking_turns(angles(np.arange(p.size).reshape(p.shape), dim, theta))
+    ),
+    "positions are counted from 1": lambda p, dim, theta=1e4, **_: taking_turns(
+        angles(p + 1, dim, theta)
+    ),
+}
+
+
 @points(2, "sinusoidal_table: value")
 def test_sinusoidal_table_value(submission):
     """Sine and cosine take turns, and each pair has one frequency."""
@@ -101,41 +143,7 @@ def test_sinusoidal_table_value(submission):
         submission.sinusoidal_table,
         table_cases(),
         axes=TABLE_AXES,
-        mistakes={
-            "all sines stand first, then all cosines; they take turns": lambda p, dim, **_: (
-                np.concatenate([np.sin(angles(p, dim)), np.cos(angles(p, dim))], -1)
-            ),
-            "even entries are sines and odd ones cosines; here it is the other way round": (
-                lambda p, dim, **_: taking_turns(
-                    angles(p, dim) + np.pi / 2, angles(p, dim) - np.pi / 2
-                )
-            ),
-            "the exponent is i/dim; it is 2i/dim, where i counts the pairs": (
-                lambda p, dim, **_: taking_turns(angles(p, dim, step=1))
-            ),
-            "theta is a million here; it is 10,000 if none is given": lambda p, dim, **_: (
-                taking_turns(angles(p, dim, theta=1e6))
-            ),
-            "the exponents are divided by dim - 2 where dim belongs": lambda p, dim, **_: (
-                taking_turns(angles(p, dim, over=dim - 2))
-            ),
-            "2i counts twice: the exponents are 4i/dim": lambda p, dim, **_: taking_turns(
-                angles(p, dim, step=4)
-            ),
-            EXPONENTS_ZERO: lambda p, dim, **_: taking_turns(angles(p, dim, step=0)),
-            DEGREES: lambda p, dim, **_: taking_turns(np.radians(angles(p, dim))),
-            TURNS: lambda p, dim, **_: taking_turns(2 * np.pi * angles(p, dim)),
-            "the sine and the cosine of a pair have different frequencies": (
-                lambda p, dim, **_: taking_turns(angles(p, dim), angles(p, dim) * 1e4 ** (-1 / dim))
-            ),
-            "the frequencies grow: the exponent has lost its minus": lambda p, dim, **_: (
-                taking_turns(angles(p, dim, step=-2))
-            ),
-            "positions are counted 0, 1, 2 …; their values are given": lambda p, dim, **_: (
-                taking_turns(angles(np.arange(p.size).reshape(p.shape), dim))
-            ),
-            "positions are counted from 1": lambda p, dim, **_: taking_turns(angles(p + 1, dim)),
-        },
+        mistakes=SINUSOIDAL_MISTAKES,
     )
 
 
@@ -145,6 +153,7 @@ def test_sinusoidal_table_options(submission):
     fn = submission.sinusoidal_table
     mistakes = {
         "the argument theta is not used": lambda p, dim, **_: taking_turns(angles(p, dim)),
+        **SINUSOIDAL_MISTAKES,
     }
     check_value(fn, table_cases(theta=50.0), axes=TABLE_AXES, mistakes=mistakes)
     check_value(fn, [case(np.int64(3), 6, dtype=np.float64, label="one position")])
@@ -163,7 +172,8 @@ def test_sinusoidal_table_options(submission):
 def test_sinusoidal_table_far(submission):
     """At position 32,767 float32 angles are off by a thousandth; those of float64 are not."""
     fn, far = submission.sinusoidal_table, [case(LAST_OF_QWEN, 62, label=FAR)]
-    check_value(fn, far, axes=TABLE_AXES, rtol=0.1)  # what is off by more has another reason
+    known = {"axes": TABLE_AXES, "mistakes": SINUSOIDAL_MISTAKES}
+    check_value(fn, far, rtol=0.1, **known)  # what is off by more has another reason
     with likely(FLOAT32_ANGLES):
         check_value(fn, far, axes=TABLE_AXES, rtol=1e-6)
 
@@ -211,68 +221,75 @@ def test_rope_tables_example(submission):
     check_example(submission.rope_tables)
 
 
+def every_entry(p, theta, end, dim):
+    """An exponent for each of the dim entries, from 0 up to end/dim."""
+    a = p[..., None] * theta ** (-np.linspace(0, end, dim, endpoint=False) / dim)
+    return np.cos(a), np.sin(a)
+
+
+def mirrored(a):
+    a = np.concatenate([a, a[..., ::-1]], -1)
+    return np.cos(a), np.sin(a)
+
+
+ROPE_MISTAKES = {
+    **INTERLEAVED,
+    "the tables are half as wide: the dim/2 values belong there twice": (
+        lambda p, dim, theta=1e4, **_: (
+            np.cos(angles(p, dim, theta)),
+            np.sin(angles(p, dim, theta)),
+        )
+    ),
+    "every entry has a frequency of its own; the two of a pair share one": (
+        lambda p, dim, theta=1e4, **_: every_entry(p, theta, dim, dim)
+    ),
+    "the exponent is i/dim; it is 2i/dim, where i counts the pairs": (
+        lambda p, dim, theta=1e4, **_: twice(angles(p, dim, theta, step=1))
+    ),
+    "theta is a million here; it is 10,000 if none is given": (
+        lambda p, dim, theta=1e4, **_: twice(angles(p, dim, 1e6))
+    ),
+    "the exponents are divided by dim - 2 where dim belongs": (
+        lambda p, dim, theta=1e4, **_: twice(angles(p, dim, theta, over=dim - 2))
+    ),
+    "2i counts twice: the exponents are 4i/dim": (
+        lambda p, dim, theta=1e4, **_: twice(angles(p, dim, theta, step=4))
+    ),
+    EXPONENTS_ZERO: lambda p, dim, theta=1e4, **_: twice(angles(p, dim, theta, step=0)),
+    DEGREES: lambda p, dim, theta=1e4, **_: twice(np.radians(angles(p, dim, theta))),
+    TURNS: lambda p, dim, theta=1e4, **_: twice(2 * np.pi * angles(p, dim, theta)),
+    "the frequencies go on in the second half; there they are those of the first again": (
+        lambda p, dim, theta=1e4, **_: every_entry(p, theta, 2 * dim, dim)
+    ),
+    "the second half runs backwards; it is the first one again": lambda p, dim, theta=1e4, **_: (
+        mirrored(angles(p, dim, theta))
+    ),
+    "sin's first half has a minus: that sign is rotate_half's": lambda p, dim, theta=1e4, **_: (
+        twice(angles(p, dim, theta))[0],
+        np.concatenate([-np.sin(angles(p, dim, theta)), np.sin(angles(p, dim, theta))], -1),
+    ),
+    "the frequencies grow: the exponent has lost its minus": (
+        lambda p, dim, theta=1e4, **_: twice(angles(p, dim, theta, step=-2))
+    ),
+    "cos and sin are returned in the wrong order": (
+        lambda p, dim, theta=1e4, **_: twice(angles(p, dim, theta))[::-1]
+    ),
+    "positions are counted 0, 1, 2 …; their values are given": (
+        lambda p, dim, theta=1e4, **_: twice(angles(np.arange(p.size).reshape(p.shape), dim, theta))
+    ),
+    "positions are counted from 1": lambda p, dim, theta=1e4, **_: twice(angles(p + 1, dim, theta)),
+}
+
+
 @points(3, "rope_tables: value")
 def test_rope_tables_value(submission):
     """The dim/2 cosines twice over, and the sines of the same angles."""
-
-    def every_entry(p, end, dim):
-        """An exponent for each of the dim entries, from 0 up to end/dim."""
-        a = p[..., None] * 1e4 ** (-np.linspace(0, end, dim, endpoint=False) / dim)
-        return np.cos(a), np.sin(a)
-
-    def mirrored(a):
-        a = np.concatenate([a, a[..., ::-1]], -1)
-        return np.cos(a), np.sin(a)
-
     check_value(
         submission.rope_tables,
         table_cases(),
         axes=TABLE_AXES,
         outputs=("cos", "sin"),
-        mistakes={
-            **INTERLEAVED,
-            "the tables are half as wide: the dim/2 values belong there twice": (
-                lambda p, dim, **_: (np.cos(angles(p, dim)), np.sin(angles(p, dim)))
-            ),
-            "every entry has a frequency of its own; the two of a pair share one": (
-                lambda p, dim, **_: every_entry(p, dim, dim)
-            ),
-            "the exponent is i/dim; it is 2i/dim, where i counts the pairs": (
-                lambda p, dim, **_: twice(angles(p, dim, step=1))
-            ),
-            "theta is a million here; it is 10,000 if none is given": (
-                lambda p, dim, **_: twice(angles(p, dim, theta=1e6))
-            ),
-            "the exponents are divided by dim - 2 where dim belongs": (
-                lambda p, dim, **_: twice(angles(p, dim, over=dim - 2))
-            ),
-            "2i counts twice: the exponents are 4i/dim": (
-                lambda p, dim, **_: twice(angles(p, dim, step=4))
-            ),
-            EXPONENTS_ZERO: lambda p, dim, **_: twice(angles(p, dim, step=0)),
-            DEGREES: lambda p, dim, **_: twice(np.radians(angles(p, dim))),
-            TURNS: lambda p, dim, **_: twice(2 * np.pi * angles(p, dim)),
-            "the frequencies go on in the second half; there they are those of the first again": (
-                lambda p, dim, **_: every_entry(p, 2 * dim, dim)
-            ),
-            "the second half runs backwards; it is the first one again": lambda p, dim, **_: (
-                mirrored(angles(p, dim))
-            ),
-            "sin's first half has a minus: that sign belongs to rotate_half": lambda p, dim, **_: (
-                twice(angles(p, dim))[0],
-                np.concatenate([-np.sin(angles(p, dim)), np.sin(angles(p, dim))], -1),
-            ),
-            "the frequencies grow: the exponent has lost its minus": (
-                lambda p, dim, **_: twice(angles(p, dim, step=-2))
-            ),
-            "cos and sin are returned in the wrong order": (
-                lambda p, dim, **_: twice(angles(p, dim))[::-1]
-            ),
-            "positions are counted 0, 1, 2 …; their values are given": (
-                lambda p, dim, **_: twice(angles(np.arange(p.size).reshape(p.shape), dim))
-            ),
-            "positions are counted from 1": lambda p, dim, **_: twice(angles(p + 1, dim)),
-        },
+        mistakes=ROPE_MISTAKES,
     )
 
 
@@ -287,7 +304,7 @@ def test_rope_tables_options(submission):
         outputs=("cos", "sin"),
         mistakes={
             "the argument theta is not used": lambda p, dim, **_: twice(angles(p, dim)),
-            **INTERLEAVED,
+            **ROPE_MISTAKES,
         },
     )
     one = case(np.int64(3), 6, dtype=np.float64, label="one position")
@@ -308,7 +325,7 @@ def test_rope_tables_far(submission):
     """At position 32,767 float32 angles are off by a thousandth; those of float64 are not."""
     fn, far = submission.rope_tables, [case(LAST_OF_QWEN, 62, label=FAR)]
     names = {"axes": TABLE_AXES, "outputs": ("cos", "sin")}
-    check_value(fn, far, rtol=0.1, mistakes=INTERLEAVED, **names)  # as for sinusoidal_table
+    check_value(fn, far, rtol=0.1, mistakes=ROPE_MISTAKES, **names)  # as for sinusoidal_table
     with likely(FLOAT32_ANGLES):
         check_value(fn, far, rtol=1e-6, **names)
 
@@ -374,11 +391,17 @@ def test_apply_rope_value(submission):
         x1, x2 = halves(x)
         return np.concatenate([signs[0] * x2, signs[1] * x1], -1)
 
+    own = case(normal(3, 5, 6), *twice(angles(some(3, 5), 6)), label="a table for each text")
     check_value(
         submission.apply_rope,
-        rope_cases(),
+        [*rope_cases(), own],
         axes=HEAD_AXES,
         mistakes={
+            "the tables get an axis that they have not asked for; they broadcast as they are": (
+                lambda x, cos, sin: reference("apply_rope")(
+                    x, *(t[:, None] if t.ndim == 3 else t for t in (cos, sin))
+                )[0]
+            ),
             "this is interleaved RoPE, which pairs neighbors; Qwen2 rotates halves": (
                 lambda x, cos, sin: x * cos + neighbors_turned(x) * sin
             ),

@@ -88,6 +88,13 @@ def test_cross_entropy_example(submission):
     check_example(submission.cross_entropy)
 
 
+def down_the_rows(z, y):
+    """The mean of -ln p, where p is the softmax over the rows and not over the vocabulary."""
+    rows = z.reshape(-1, z.shape[-1])
+    p = np.exp(rows) / np.exp(rows).sum(0)
+    return -np.log(p[np.arange(len(rows)), y.reshape(-1)]).mean()
+
+
 @points(3, "cross_entropy: value")
 def test_cross_entropy_value(submission):
     """The mean, over all rows, of -ln p[label]."""
@@ -95,6 +102,16 @@ def test_cross_entropy_value(submission):
         submission.cross_entropy,
         plain_cases(),
         mistakes={
+            "the exponentials are divided by their sum down the rows; each row has its own": (
+                lambda z, y: down_the_rows(z - z.max(-1, keepdims=True), y)
+            ),
+            "the softmax runs down the rows; each row of logits is a distribution": down_the_rows,
+            "the sum is divided by the number of texts; the number of rows is asked for": (
+                lambda z, y: row_losses(z, y).sum() / len(z) if z.ndim > 2 else None
+            ),
+            "something is added to p before the logarithm: take ln p = z - ln Σ e^z": (
+                lambda z, y: -np.log(np.exp(-row_losses(z, y)) + 1e-9).mean()
+            ),
             "the sum over the rows is not divided by their number": lambda z, y: row_losses(
                 z, y
             ).sum(),
@@ -225,7 +242,8 @@ def test_cross_entropy_large(submission):
     unsure = np.array([[1e4, 0.0, -1e4], [0.0, 800.0, 0.0]])
     with likely(
         "e^z overflows, or p is 0: take ln p = z - ln Σ e^z, with z the logits less the largest "
-        "of their own row"
+        "of their own row",
+        unless=lambda: check_value(submission.cross_entropy, plain_cases(), rtol=1e-4),
     ):
         check_value(
             submission.cross_entropy,
@@ -312,6 +330,7 @@ def adamw(
     eps=1e-8,
     weight_decay=1e-2,
     correct="mv",
+    power=True,
     t_for_correction=0,
     numerator="m",
     decay="decoupled",
@@ -325,6 +344,8 @@ def adamw(
     t = t + t_for_correction
     c1 = 1 - b1**t if "m" in correct else 1.0
     c2 = 1 - (b1 if "b1" in correct else b2) ** t if "v" in correct else 1.0
+    if not power:
+        c1, c2 = 1 - b1 * t, 1 - b2 * t
     step = {"m": m / c1, "g": g, "old m": old / c1}[numerator] * lr
     step = (
         step
@@ -426,6 +447,7 @@ def test_adamw_step_value(submission):
         + adamw_cases(1, shape=(2, 0, 3)),
         outputs=OUTPUTS,
         mistakes={
+            "β times the step stands where β to its power belongs": wrong(power=False),
             "the corrections are missing: m and v begin with zeros, so early ones are too small": (
                 wrong(correct="")
             ),
@@ -520,31 +542,124 @@ def test_cosine_with_warmup_example(submission):
     check_example(submission.cosine_with_warmup)
 
 
+WARMUP_MISTAKES = {
+    "the first update is wasted: warmup begins with 1 / warmup_steps, not with 0": (
+        lambda step, rate, warmup, total: rate * step / warmup
+    ),
+    "warmup ends one step too late: divide by warmup_steps": (
+        lambda step, rate, warmup, total: rate * (step + 1) / (warmup + 1)
+    ),
+    "there is no warmup": lambda step, rate, warmup, total: rate,
+    "// divides whole numbers: the line becomes a step": lambda step, rate, warmup, total: (
+        rate * ((step + 1) // warmup)
+    ),
+    "the warmup begins at the minimum; it is a line from 0": (
+        lambda step, rate, warmup, total: rate * (0.1 + 0.9 * (step + 1) / warmup)
+    ),
+    "the line is a part of learning_rate; that factor is missing": (
+        lambda step, rate, warmup, total: (step + 1) / warmup
+    ),
+}
+
+
 @points(1, "cosine_with_warmup: warmup")
 def test_cosine_with_warmup_warmup(submission):
     """A line from learning_rate / warmup_steps, in the first update, to learning_rate."""
     check_value(
         submission.cosine_with_warmup,
         [case(step, 0.003, 7, 40) for step in range(7)],
-        mistakes={
-            "the first update is wasted: warmup begins with 1 / warmup_steps, not with 0": (
-                lambda step, rate, warmup, total: rate * step / warmup
-            ),
-            "warmup ends one step too late: divide by warmup_steps": (
-                lambda step, rate, warmup, total: rate * (step + 1) / (warmup + 1)
-            ),
-            "there is no warmup": lambda step, rate, warmup, total: rate,
-            "// divides whole numbers: the line becomes a step": lambda step, rate, warmup, total: (
-                rate * ((step + 1) // warmup)
-            ),
-            "the warmup begins at the minimum; it is a line from 0": (
-                lambda step, rate, warmup, total: rate * (0.1 + 0.9 * (step + 1) / warmup)
-            ),
-            "the line is a part of learning_rate; that factor is missing": (
-                lambda step, rate, warmup, total: (step + 1) / warmup
-            ),
-        },
+        mistakes=WARMUP_MISTAKES,
     )
+
+
+COSINE_MISTAKES = {
+    "the rate goes up: it is 1 + cos, not 1 - cos": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: (1 - math.cos(math.pi * x)) / 2
+        )
+    ),
+    "it is a sine; half a cosine is asked for": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: (1 + math.sin(math.pi * x)) / 2
+        )
+    ),
+    "cos(πx / 2) ends half way: it is cos(πx)": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: (1 + math.cos(math.pi * x / 2)) / 2
+        )
+    ),
+    "the warmup goes on for one step too long: it is over at step warmup_steps": (
+        lambda step, rate, warmup, total, **_: (
+            rate * (step + 1) / warmup if step == warmup else None
+        )
+    ),
+    "the cosine is one step ahead: x is 0 at step warmup_steps": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(s + 1, rate, w, total, min_ratio)
+    ),
+    "the cosine is one step behind: x is 0 at step warmup_steps": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(s - 1, rate, w, total, min_ratio)
+    ),
+    "the cosine ends one step too early: x is 1 at step total_steps": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            min(s, total - 1), rate, w, total - 1, min_ratio
+        )
+    ),
+    "the cosine begins at step 0; it begins where the warmup ends": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, 0, total, min_ratio)
+    ),
+    "x is divided by total_steps; from the warmup's end there are fewer": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(s - w, rate, 0, total, min_ratio)
+    ),
+    "min_ratio is taken for a rate; it is a share of learning_rate": (
+        lambda s, rate, w, total, min_ratio=0.1: (
+            min_ratio + (rate - min_ratio) * cosine(s, 1.0, w, total, 0.0)
+        )
+    ),
+    "1 + cos is not halved: it goes from 2 to 0": (
+        lambda s, rate, w, total, min_ratio=0.1: (
+            rate * (min_ratio + (1 - min_ratio) * 2 * cosine(s, 1.0, w, total, 0.0))
+        )
+    ),
+    "the angle is in degrees: cos takes radians, π for half a turn": (
+        lambda s, rate, w, total, min_ratio=0.1: (
+            rate * (min_ratio + (1 - min_ratio) * (1 + math.cos(180 * (s - w) / (total - w))) / 2)
+        )
+    ),
+    "the rate falls to 0: min_ratio is missing": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total, 0.0)
+    ),
+    "the argument min_ratio is not used": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total)
+    ),
+    "the cosine is cut off at the minimum; it is shrunk, so as to end there": (
+        lambda s, rate, w, total, min_ratio=0.1: max(
+            rate * min_ratio, cosine(s, rate, w, total, 0.0)
+        )
+    ),
+    "the minimum is added to a cosine of full height: it begins above learning_rate": (
+        lambda s, rate, w, total, min_ratio=0.1: rate * min_ratio + cosine(s, rate, w, total, 0.0)
+    ),
+    "it is a line; half a cosine is asked for": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: 1 - x
+        )
+    ),
+    "it is a quarter of a cosine; half of one is asked for, which ends level": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: math.cos(math.pi * x / 2)
+        )
+    ),
+    "it is a whole cosine, down and up again; half of one is asked for": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s,
+            rate,
+            w,
+            total,
+            min_ratio,
+            shape=lambda x: 0.5 * (1 + math.cos(2 * math.pi * x)),
+        )
+    ),
+}
 
 
 @points(3, "cosine_with_warmup: the cosine")
@@ -560,86 +675,22 @@ def test_cosine_with_warmup_cosine(submission):
     check_value(
         submission.cosine_with_warmup,
         steps,
-        mistakes={
-            "the warmup goes on for one step too long: it is over at step warmup_steps": (
-                lambda step, rate, warmup, total, **_: (
-                    rate * (step + 1) / warmup if step == warmup else None
-                )
-            ),
-            "the cosine is one step ahead: x is 0 at step warmup_steps": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(s + 1, rate, w, total, min_ratio)
-            ),
-            "the cosine is one step behind: x is 0 at step warmup_steps": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(s - 1, rate, w, total, min_ratio)
-            ),
-            "the cosine ends one step too early: x is 1 at step total_steps": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(
-                    min(s, total - 1), rate, w, total - 1, min_ratio
-                )
-            ),
-            "the cosine begins at step 0; it begins where the warmup ends": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, 0, total, min_ratio)
-            ),
-            "x is divided by total_steps; from the warmup's end there are fewer": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(s - w, rate, 0, total, min_ratio)
-            ),
-            "min_ratio is taken for a rate; it is a share of learning_rate": (
-                lambda s, rate, w, total, min_ratio=0.1: (
-                    min_ratio + (rate - min_ratio) * cosine(s, 1.0, w, total, 0.0)
-                )
-            ),
-            "1 + cos is not halved: it goes from 2 to 0": (
-                lambda s, rate, w, total, min_ratio=0.1: (
-                    rate * (min_ratio + (1 - min_ratio) * 2 * cosine(s, 1.0, w, total, 0.0))
-                )
-            ),
-            "the angle is in degrees: cos takes radians, π for half a turn": (
-                lambda s, rate, w, total, min_ratio=0.1: (
-                    rate
-                    * (
-                        min_ratio
-                        + (1 - min_ratio) * (1 + math.cos(180 * (s - w) / (total - w))) / 2
-                    )
-                )
-            ),
-            "the rate falls to 0: min_ratio is missing": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total, 0.0)
-            ),
-            "the argument min_ratio is not used": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total)
-            ),
-            "the cosine is cut off at the minimum; it is shrunk, so as to end there": (
-                lambda s, rate, w, total, min_ratio=0.1: max(
-                    rate * min_ratio, cosine(s, rate, w, total, 0.0)
-                )
-            ),
-            "the minimum is added to a cosine of full height: it begins above learning_rate": (
-                lambda s, rate, w, total, min_ratio=0.1: (
-                    rate * min_ratio + cosine(s, rate, w, total, 0.0)
-                )
-            ),
-            "it is a line; half a cosine is asked for": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(
-                    s, rate, w, total, min_ratio, shape=lambda x: 1 - x
-                )
-            ),
-            "it is a quarter of a cosine; half of one is asked for, which ends level": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(
-                    s, rate, w, total, min_ratio, shape=lambda x: math.cos(math.pi * x / 2)
-                )
-            ),
-            "it is a whole cosine, down and up again; half of one is asked for": (
-                lambda s, rate, w, total, min_ratio=0.1: cosine(
-                    s,
-                    rate,
-                    w,
-                    total,
-                    min_ratio,
-                    shape=lambda x: 0.5 * (1 + math.cos(2 * math.pi * x)),
-                )
-            ),
-        },
+        mistakes=COSINE_MISTAKES,
     )
+
+
+def before_its_end(wrong):
+    """A mistake of the warmup, with the right rates behind it."""
+    return lambda s, rate, w, total: (wrong if s < w else right_rate)(s, rate, w, total)
+
+
+def behind_warmup(wrong):
+    """A mistake of the cosine, with the right rates before it and after the last step."""
+    return lambda s, rate, w, total: (wrong if w <= s < total else right_rate)(s, rate, w, total)
+
+
+def right_rate(*given):
+    return reference("cosine_with_warmup")(*given)
 
 
 @points(2, "cosine_with_warmup: edges")
@@ -650,14 +701,16 @@ def test_cosine_with_warmup_edges(submission):
         check_value(
             submission.cosine_with_warmup,
             [
-                case(0, 0.5, 0, 10, label="no warmup"),
-                case(3, 0.5, 0, 10, label="no warmup"),
-                case(4, 0.5, 5, 5, label="nothing but warmup"),
-                case(6, 0.5, 5, 5, label="after a run of nothing but warmup"),
-                case(41, 0.5, 7, 40, label="after the last step"),
-                case(80, 0.5, 7, 40, label="long after the last step"),
+                case(0, 0.3, 0, 10, label="no warmup"),
+                case(3, 0.3, 0, 10, label="no warmup"),
+                case(4, 0.3, 5, 5, label="nothing but warmup"),
+                case(6, 0.3, 5, 5, label="after a run of nothing but warmup"),
+                case(41, 0.3, 7, 40, label="after the last step"),
+                case(80, 0.3, 7, 40, label="long after the last step"),
             ],
             mistakes={
+                **{told: before_its_end(wrong) for told, wrong in WARMUP_MISTAKES.items()},
+                **{told: behind_warmup(wrong) for told, wrong in COSINE_MISTAKES.items()},
                 "after total_steps the rate rises again: x must not grow beyond 1": (
                     lambda s, rate, w, total: cosine(s, rate, w, total) if total > w else None
                 ),
@@ -680,9 +733,17 @@ def norm_of(arrays):
 def clip(submission, gradients, max_norm):
     result = submission.clip_by_global_norm(gradients, max_norm)
     check(
-        type(result) is tuple and len(result) == 2 and isinstance(result[0], (list, tuple)),
+        type(result) in (tuple, list) and len(result) == 2 and isinstance(result[0], (list, tuple)),
         "clip_by_global_norm must return two things: a list of arrays, and the norm.",
-        "a return statement is missing" if result is None else None,
+        "a return statement is missing"
+        if result is None
+        else "a list is asked for, with an array for each that was given: they are joined here"
+        if type(result) is tuple and len(result) == 2 and isinstance(result[0], np.ndarray)
+        else "the order is the list, then the norm"
+        if type(result) is tuple and len(result) == 2 and isinstance(result[1], (list, tuple))
+        else "the norm is missing"
+        if type(result) is list and len(result) == len(gradients)
+        else None,
     )
     check(
         len(result[0]) == len(gradients),

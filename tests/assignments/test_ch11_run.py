@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tinyqwen.course import check, check_close, check_example, points, rng
+from tinyqwen.course import check, check_close, check_example, likely, points, rng
 from tinyqwen.course.calls import StudentError
 
 TITLE = "A run"
@@ -42,6 +42,8 @@ def rows_of(submission, tokens, starts, seq_len, batch_size, seed, step):
         or (
             "a batch may be larger than two epochs: take rows until there are batch_size of them"
             if 0 < len(batch) < batch_size > 2 * len(starts)
+            else "where an epoch ends within a batch, the batch goes on with the next epoch"
+            if batch.shape[1:] == (seq_len,) and 0 < len(batch) < batch_size
             else None
         ),
     )
@@ -85,8 +87,13 @@ def test_sample_batch_rows(submission):
         tokens, starts = corpus(num_rows, spacing)
         tokens = tokens[: starts[-1] + 2]  # the last row would run over the end
         allowed = np.minimum(starts, len(tokens) - seq_len).tolist()
+        seen = set()
         for step in range(4):
-            places = rows_of(submission, tokens, starts, seq_len, batch_size, seed, step)
+            with likely(
+                "a row that would run over the end of the tokens is moved back", of=StudentError
+            ):
+                places = rows_of(submission, tokens, starts, seq_len, batch_size, seed, step)
+            seen |= set(places.tolist())
             strangers = sorted(set(places.tolist()) - set(allowed))
             off = {p - a for p in strangers for a in (p - 1, p + 1) if a in allowed}
             check(
@@ -97,6 +104,12 @@ def test_sample_batch_rows(submission):
                 if len(off) == 1 and all(p - min(off) in allowed for p in strangers)
                 else "rows begin at any token; they begin at starts",
             )
+        check(
+            allowed[-1] in seen,
+            f"sample_batch: in an epoch and more, no row begins at {allowed[-1]}, where the one "
+            "that would run over the end begins when it is moved back.",
+            "a row that would run over the end is left out; it is moved back",
+        )
 
 
 @points(4, "sample_batch: epochs")
@@ -148,6 +161,9 @@ def why_twice(line, batch_size, epoch):
         return "a step goes one row further; it goes batch_size rows further"
     if epoch:
         return "a batch that reaches into the next epoch takes rows of the wrong one"
+    late, later = line[: 40 - batch_size], line[40 - batch_size : 80 - batch_size]
+    if len(set(late)) == len(late) < 40 == len(set(later)):
+        return "the steps are counted from 1 here: step 0 gets the first rows"
     if len(set(full.tolist())) == len(full) < 40:
         return "the last rows of an epoch are dropped where they do not fill a batch"
     return "every batch draws rows anew, so some come twice; an epoch takes every row once"
@@ -198,6 +214,10 @@ def line_through(x, y, log=np.log, weights=None):
     return constant, exponent
 
 
+def law(constant, exponent):
+    return np.array([np.exp(constant), exponent])
+
+
 @points(0, "power_law: the example")
 def test_power_law_example(submission):
     """The example in the docstring: two points, through which the line goes exactly."""
@@ -227,6 +247,13 @@ def test_power_law_value(submission):
             "power_law: (factor, exponent)",
             case=f"x {x.round(1).tolist()}, y {y.round(4).tolist()}, floor {floor}",
             mistakes={
+                "the floor is added; it is subtracted from y": law(*line_through(x, y + floor)),
+                "the floor is subtracted from ln y; it is from y, before the logarithm": law(
+                    *np.polyfit(np.log(x), np.log(y) - floor, 1)[::-1]
+                ),
+                "x has lost its logarithm": law(*np.polyfit(x, np.log(y - floor), 1)[::-1]),
+                "the floor is added to the factor": np.array([np.exp(constant) + floor, exponent]),
+                "x and y are in each other's place": law(*line_through(y - floor, x)),
                 "the floor is not subtracted": np.array([np.exp(raised), slope]),
                 "the factor is given as its logarithm": np.array([constant, exponent]),
                 "the two are in each other's place": np.array([exponent, np.exp(constant)]),
@@ -257,4 +284,8 @@ def test_power_law_refuses(submission):
         except StudentError as error:
             check("ValueError" in str(error), str(error), "a ValueError is asked for")
         else:
-            check(False, f"power_law({x}, {y}, {floor}) gave {found!r}; ValueError is asked for.")
+            check(
+                False,
+                f"power_law({x}, {y}, {floor}) gave {found!r}; ValueError is asked for.",
+                "nothing is raised for points that are no line, or that have no logarithm",
+            )

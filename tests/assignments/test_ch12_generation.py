@@ -157,6 +157,12 @@ def penalized(x, ids, penalty, count=np.minimum, of_all=False, pads=False):
 
 
 PENALTY_MISTAKES = {
+    "every logit is multiplied; those from 0 up are divided": lambda x, ids, r: np.where(
+        penalized(x, ids, r) != x, x * r, x
+    ),
+    "tokens that have not occurred become likelier; those that have become less likely": (
+        lambda x, ids, r: np.where(penalized(x, ids, r) == x, np.where(x >= 0, x * r, x / r), x)
+    ),
     "negative logits are divided: that makes the token likelier; multiply them": (
         lambda x, ids, r: np.where(penalized(x, ids, r) != x, x / r, x)
     ),
@@ -269,6 +275,12 @@ def exactly(x, k, last=False):
 
 
 TOP_K_MISTAKES = {
+    "of tokens that tie with the k-th, none is kept": lambda x, k: np.where(
+        x > kth(x, k + 1) if k < x.shape[-1] else True, x, OUT
+    ),
+    "only the k largest come back; every token must keep its place": lambda x, k: (
+        -np.sort(-x, -1)[:, :k]
+    ),
     "the k smallest are kept": lambda x, k: np.where(x <= np.sort(x, -1)[:, [k - 1]], x, OUT),
     "the k-th largest goes as well: that is one too few": (
         lambda x, k: np.where(x > kth(x, k), x, OUT)
@@ -424,6 +436,18 @@ def from_below(x, p):
 
 
 TOP_P_MISTAKES = {
+    "the exponentials are not divided by their sum": lambda x, p: keep(
+        ranked(x, p, lambda q, total: total - q < p, softmax=np.exp) | (x >= kth(x, 1)), x
+    ),
+    "this is min-p: each probability is compared with p times the largest": lambda x, p: keep(
+        softmax(x) >= p * softmax(x).max(-1, keepdims=True), x
+    ),
+    "what comes after the sum p is kept, beside the likeliest": lambda x, p: keep(
+        ranked(x, p, lambda q, total: total >= p) | (x >= kth(x, 1)), x
+    ),
+    "for p = 0 everything is kept; the likeliest stays alone": lambda x, p: (
+        keep(nucleus(x, p), x) if p else x
+    ),
     "the token with which the sum reaches p is dropped: this keeps one too few": one_less,
     "the token with which the sum reaches p is dropped; only the likeliest is spared": (
         lambda x, p: one_less(x, p, best=True)
@@ -563,6 +587,12 @@ def test_top_p_manners(submission):
 # ---------------------------------------------------------------------------------------------
 
 MIN_P_MISTAKES = {
+    "these are probabilities, and 0 for what is ruled out; logits are wanted, and -inf": (
+        lambda x, p: keep(softmax(x) >= p * softmax(x).max(-1, keepdims=True), softmax(x), 0.0)
+    ),
+    "the largest is looked for down the batch; it is that of the row": lambda x, p: keep(
+        softmax(x) >= p * softmax(x).max(0), x
+    ),
     "p is compared with the probability itself; it is a share of the largest one": (
         lambda x, p: keep(softmax(x) >= p, x)
     ),
@@ -684,6 +714,9 @@ def drawn_in_order(x, u):
 
 
 SAMPLE_MISTAKES = {
+    "the softmax is taken twice, of probabilities as well": lambda x, u: drawn(
+        softmax(softmax(x)), u
+    ),
     "the index is one too large": lambda x, u: drawn(softmax(x), u) + 1,
     "the index is one too small": lambda x, u: drawn(softmax(x), u) - 1,
     "u is not used: this is the likeliest token": lambda x, u: x.argmax(-1),
@@ -725,6 +758,35 @@ SAMPLE_MISTAKES = {
         lambda x, u: drawn(softmax(x, axis=None).reshape(x.shape), u)
     ),
 }
+
+
+def first_above(sums, u):
+    """The first sum above u; token 0 where there is none, as argmax has it."""
+    return (sums > u[:, None]).argmax(-1)
+
+
+SAMPLE_MISTAKES |= {
+    f"{told}; where no sum is above u, argmax gives token 0": (
+        lambda x, u, sums=sums: first_above(sums(x), u)
+    )
+    for told, sums in {
+        "the sums are those of the logits: take the softmax first": lambda x: np.cumsum(x, -1),
+        "the exponentials are not divided by their sum": (
+            lambda x: np.cumsum(np.exp(x - x.max(-1, keepdims=True)), -1)
+        ),
+        "the sums run down the rows of the batch": lambda x: np.cumsum(softmax(x), 0),
+    }.items()
+} | {
+    "the probabilities are sorted, and a rank comes out: the token is order[rank]": (
+        lambda x, u: first_above(np.cumsum(-np.sort(-softmax(x), -1), -1), u)
+    ),
+}
+
+
+def draws_well(fn):
+    """True if fn draws the right tokens where nothing is special."""
+    x, u = draws(40, 7).args
+    return np.array_equal(fn(x, u), drawn(softmax(x), u))
 
 
 def check_drawn_by_u(fn):
@@ -807,8 +869,9 @@ def test_sample_next_edges(submission):
             "a token of probability 0 is drawn with u = 0: its sum must be above u, not equal": (
                 lambda x, u: (np.cumsum(softmax(x), -1) < u[:, None]).sum(-1)
             ),
-            **SAMPLE_MISTAKES,
-        },
+        }
+        if draws_well(submission.sample_next)
+        else {},
     )
     n = 19_995  # with this many, the sum is less than 1, however it is computed
     many = np.zeros((4, n + 6), np.float32)
@@ -864,6 +927,13 @@ def both(change):
 
 
 CACHE_MISTAKES = {
+    "the new keys are not written": lambda k, v, nk, nv, start: (
+        k[:, :, : start + nk.shape[2]],
+        written(v, nv, start, start + nv.shape[2]),
+    ),
+    "one token is written, and all up to that one come back; T of them are new": both(
+        lambda room, new, start, stop: written(room, new[:, :, :1], start, start + 1)
+    ),
     "the whole room comes back, with what is behind the last token": (
         both(lambda room, new, start, stop: written(room, new, start, room.shape[2]))
     ),
@@ -982,14 +1052,17 @@ def test_cache_update_in_place(submission):
     names = ("keys", "values", "new_keys", "new_values")
     for one in cache_cases():
         fn = submission.cache_update
-        two_arrays(fn(*one.args))
+        pairs = zip(two_arrays(fn(*one.args)), right_cache(*one.args))
+        right = all(np.array_equal(mine, due, equal_nan=True) for mine, due in pairs)
         changed = [names[i] for i in fn.edited if isinstance(i, int)]
         missing = [name for name in names[:2] if name not in changed]
         check(
             not missing,
             f"cache_update did not write into {' and '.join(missing)}; after the call the new "
             "tokens must be there.",
-            "a new array is made, and everything in the cache is copied at every step"
+            "what comes back is not right, either: mend that first"
+            if not right
+            else "a new array is made, and everything in the cache is copied at every step"
             if len(missing) == 2
             else f"{' '.join(missing)} are concatenated or copied; write into the room",
         )
@@ -1002,7 +1075,9 @@ def test_cache_update_in_place(submission):
         check(
             not copied,
             f"cache_update: the {copied} that come back do not lie in the room.",
-            "this is no view of the room: all so far was copied into a new array, at every step",
+            "this is no view of the room: all so far was copied into a new array, at every step"
+            if right
+            else "what comes back is not right, either: mend that first",
         )
     rooms, new = [(1, 2, 1 << 15, 4)] * 2, normal(2, 1, 2, 1, 4)
     used = submission.cache_update.pages(rooms, *new, 20_000)
@@ -1405,6 +1480,11 @@ def test_forbid_repeated_ngrams_value(submission):
         list(ngram_cases()),
         axes=AXES,
         mistakes={
+            "what is forbidden becomes a large negative number; it must be -inf": (
+                lambda scores, ids, n: np.where(
+                    forbidden(scores, ids, n) == scores, scores, scores.dtype.type(-1e9)
+                )
+            ),
             "everything that occurred is forbidden; only what completes a repetition is": variant(
                 lambda ids, n: repeated(ids, 1)
             ),

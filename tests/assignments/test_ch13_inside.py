@@ -19,6 +19,7 @@ from tinyqwen.course import (
     normal,
     output,
     points,
+    reference,
     rng,
 )
 
@@ -69,6 +70,15 @@ def test_previous_token_score_value(submission):
         [case(weights(*size)) for size in MAPS],
         axes="head",
         mistakes={
+            "the heads are averaged; each has a score of its own": lambda w: np.diagonal(
+                w, -1, 2, 3
+            ).mean((1, 2)),
+            "this is one number for all heads; each has a score of its own": lambda w: np.diagonal(
+                w, -1, 2, 3
+            ).mean(),
+            "all earlier tokens count; the one before does alone": lambda w: (
+                np.tril(w, -1).sum((0, 2, 3)) / (len(w) * (w.shape[2] - 1))
+            ),
             "this is the main diagonal, each token's weight on itself": lambda w: np.diagonal(
                 w, 0, -2, -1
             ).mean((0, 2)),
@@ -307,6 +317,22 @@ def test_logit_lens_value(submission):
         lens_cases(),
         axes="layer batch time token",
         mistakes={
+            "this is the variance; RMSNorm takes the mean of the squares": (
+                lambda h, w, head, eps=1e-6: divided(
+                    h, np.sqrt(h.var(-1, keepdims=True) + eps), w, head
+                )
+            ),
+            "the mean of the squares runs over tokens and features; each token has its own": (
+                lambda h, w, head, eps=1e-6: divided(
+                    h, np.sqrt((h * h).mean((-1, -2), keepdims=True) + eps), w, head
+                )
+            ),
+            "the embeddings are not normed, and the last state is: it is the other way round": (
+                lambda h, w, head, eps=1e-6: np.concatenate([h[:1], normed(h[1:], w, eps)]) @ head.T
+            ),
+            "the embeddings alone are normed; the last state alone is not": (
+                lambda h, w, head, eps=1e-6: np.concatenate([normed(h[:1], w, eps), h[1:]]) @ head.T
+            ),
             "the last state is normed twice: it has been through the final norm already": (
                 lambda h, w, head, eps=1e-6: normed(h, w, eps) @ head.T
             ),
@@ -431,6 +457,12 @@ def test_ablate_head_example(submission):
     check_example(submission.ablate_head)
 
 
+def without_columns(weight, begin, end):
+    """The weight with zeros in the columns from begin to end."""
+    column = np.arange(weight.shape[1])
+    return np.where((begin <= column) & (column < end), 0.0, weight)
+
+
 @points(2, "ablate_head: value")
 def test_ablate_head_value(submission):
     """The head's columns are zero, and nothing else has changed."""
@@ -450,6 +482,12 @@ def test_ablate_head_value(submission):
         ablation_cases(),
         axes="out in",
         mistakes={
+            "head_dim is taken for the number of heads": lambda w, head, d: without_columns(
+                w, head * (w.shape[1] // d), (head + 1) * (w.shape[1] // d)
+            ),
+            "a head begins at column head · head_dim, not at column head": lambda w, head, d: (
+                without_columns(w, head, head + d)
+            ),
             "rows are zeroed; heads stand side by side along the inputs, the columns": rows,
             "one column is zeroed; a head has head_dim of them": lambda w, head, d: without(
                 w, [head]
@@ -917,6 +955,15 @@ def test_attention_rollout_value(submission):
         stacks,
         axes="batch last first",
         mistakes={
+            "the layers are added up; they are multiplied": lambda a: (
+                (a.mean(2) + np.eye(a.shape[-1])) / 2
+            ).sum(0),
+            "it is transposed: a row belongs to a last vector": lambda a: np.swapaxes(
+                reference("attention_rollout")(a), -1, -2
+            ),
+            "the texts of the batch are averaged; each has a rollout of its own": lambda a: (
+                np.repeat(reference("attention_rollout")(a).mean(0)[None], a.shape[1], 0)
+            ),
             "the layers are multiplied in the other order: later ones stand on the left": (
                 lambda a: rolled(a, backwards=True)
             ),

@@ -148,7 +148,8 @@ def test_of_two_explanations_that_which_fits_every_input_is_told():
     del mistakes["no exponentials are taken"]
     with pytest.raises(CheckFailed) as failure:
         check_value(StudentFunction("softmax", Here(wrong)), cases, mistakes=mistakes)
-    assert failure.value.mistake == "the same whatever comes"  # better than nothing
+    told = "the same whatever comes (that fits this input, and not all of the others)"
+    assert failure.value.mistake == told
 
 
 def test_results_and_gradients_in_another_order_are_told():

@@ -67,6 +67,13 @@ LIKELY = {
     "expected non-negative integer": (
         "a generator's seed must not be negative: what is counted from 0 here, and what from 1?"
     ),
+    "too many values to unpack": (
+        "there are more values than names for them: is it a shape, of more axes here? x.shape[-1] "
+        "is the last one of any"
+    ),
+    "not enough values to unpack": (
+        "there are fewer values than names for them: is it a shape, of fewer axes here?"
+    ),
     "division by zero": "a divisor is 0 for this input: what should come out then?",
     "read-only": "a broadcast view cannot be written into: make a copy first",
 }

@@ -619,7 +619,7 @@ def rope_tables_neg(positions, dim, theta=10000.0, dtype=np.float32, scale=None)
 @mutant(
     of="rope_tables",
     killed_by="test_rope_tables_value",
-    named="belongs to rotate_half",
+    named="is rotate_half's",
 )
 def rope_tables_sin_half_neg(positions, dim, theta=10000.0, dtype=np.float32, scale=None):
     c, s = rope_tables(positions, dim, theta, dtype)
@@ -743,3 +743,18 @@ def rope_tables_squeezed(positions, dim, theta=10000.0, dtype=np.float32):
 def rope_vjp_by_the_inverse(x, cos, sin):
     out, vjp = apply_rope(x, cos, sin)
     return out, lambda g: (vjp(g)[0] / (cos * cos + sin * sin),)
+
+
+@mutant(of="apply_rope", killed_by="test_apply_rope_value", named="have not asked for")
+def rope_tables_of_each_text_for_all(x, cos, sin):
+    return apply_rope(x, *(t[:, None] if t.ndim == 3 else t for t in (cos, sin)))
+
+
+@mutant(of="sinusoidal_table", killed_by="test_sinusoidal_table_options", named="4i/dim")
+def sinusoidal_table_of_double_steps(positions, dim, theta=10000.0, dtype=np.float32):
+    return sinusoidal_table(positions, dim, theta**2, dtype)
+
+
+@mutant(of="rope_tables", killed_by="test_rope_tables_options", named="the exponent is i/dim")
+def rope_tables_of_half_steps(positions, dim, theta=10000.0, dtype=np.float32):
+    return rope_tables(positions, dim, theta**0.5, dtype)

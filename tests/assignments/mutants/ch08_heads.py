@@ -1013,3 +1013,20 @@ def cache_bytes_get_with_a_default(config, num_key_value_heads=None, bytes_per_n
     return (
         2 * config["num_hidden_layers"] * (num_key_value_heads or heads) * depth * bytes_per_number
     )
+
+
+@mutant(of="split_heads", killed_by="test_split_heads_value", named="the batch comes first")
+def split_heads_before_the_batch(x, head_dim):
+    out, vjp = split_heads(x, head_dim)
+    return out.swapaxes(0, 1), lambda g: vjp(g.swapaxes(0, 1))
+
+
+@mutant(of="merge_heads", killed_by="test_merge_heads_value", named="one behind the other in time")
+def merge_heads_in_time(x):
+    return x.reshape(len(x), -1, x.shape[-1]), lambda g: (g.reshape(x.shape),)
+
+
+@mutant(of="repeat_kv", killed_by="test_repeat_kv_vjp", named="those of its own copies")
+def repeat_kv_vjp_of_all_heads(x, groups):
+    out, _ = repeat_kv(x, groups)
+    return out, lambda g: (np.repeat(g.sum(1, keepdims=True), x.shape[1], 1),)

@@ -1254,3 +1254,70 @@ def schedule_warms_up_from_the_minimum(
 def clip_without_a_constant(gradients, max_norm):
     norm = float(np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients)))
     return [g * min(1.0, max_norm / norm) if norm else g for g in gradients], norm
+
+
+@adamw_mutant("test_adamw_step_value", "β times the step stands where")
+def adamw_beta_times_step(
+    parameter, gradient, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+):
+    (b1, b2), g = betas, gradient
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    size = np.sqrt(v / (1 - b2 * step)) + eps
+    return parameter * (1 - lr * weight_decay) - lr * m / (1 - b1 * step) / size, m, v
+
+
+def schedule_of(shape):
+    """Another shape where the half cosine belongs."""
+
+    def rate(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+        right = reference("cosine_with_warmup")
+        if not warmup_steps <= step < total_steps:
+            return right(step, learning_rate, warmup_steps, total_steps, min_ratio)
+        x = (step - warmup_steps) / (total_steps - warmup_steps)
+        return learning_rate * (min_ratio + (1 - min_ratio) * shape(math.pi * x))
+
+    return rate
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "it is 1 + cos")
+def schedule_upwards(*given, **options):
+    return schedule_of(lambda angle: (1 - math.cos(angle)) / 2)(*given, **options)
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "it is a sine")
+def schedule_of_a_sine(*given, **options):
+    return schedule_of(lambda angle: (1 + math.sin(angle)) / 2)(*given, **options)
+
+
+@schedule_mutant("test_cosine_with_warmup_cosine", "ends half way")
+def schedule_half_way(*given, **options):
+    return schedule_of(lambda angle: (1 + math.cos(angle / 2)) / 2)(*given, **options)
+
+
+@schedule_mutant("test_cosine_with_warmup_edges", "it is a line; half a cosine")
+def schedule_of_a_line(*given, **options):
+    return schedule_of(lambda angle: 1 - angle / math.pi)(*given, **options)
+
+
+@clip_mutant("test_clip_by_global_norm_value", "the order is the list")
+def clip_norm_first(gradients, max_norm):
+    return reference("clip_by_global_norm")(gradients, max_norm)[::-1]
+
+
+@clip_mutant("test_clip_by_global_norm_value", "they are joined here")
+def clip_joined(gradients, max_norm):
+    clipped, norm = reference("clip_by_global_norm")(gradients, max_norm)
+    return np.concatenate([array.ravel() for array in clipped]), norm
+
+
+@mutant(
+    of="cross_entropy", killed_by="test_cross_entropy_value", named="sum down the rows; each row"
+)
+def cross_entropy_sums_down_the_rows(
+    logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
+):
+    rows = logits.reshape(-1, logits.shape[-1])
+    e = np.exp(rows - rows.max(-1, keepdims=True))
+    p = (e / e.sum(0))[np.arange(len(rows)), labels.reshape(-1) % rows.shape[1]]
+    right = reference("cross_entropy")(logits, labels, ignore_index, 0.0, num_items)
+    return -np.log(p).mean(), right[1]

@@ -246,3 +246,46 @@ def batch_seed_xor_epoch(tokens, starts, seq_len, batch_size, seed, step):
 @sampling_mutant("test_sample_batch_rows", "whatever the tokens' own dtype is")
 def batch_of_int32(tokens, starts, seq_len, batch_size, seed, step):
     return sample_batch(tokens, starts, seq_len, batch_size, seed, step).astype(np.int32)
+
+
+@sampling_mutant("test_sample_batch_rows", "is left out; it is moved back")
+def batch_leaves_out_the_end(tokens, starts, seq_len, batch_size, seed, step):
+    whole = starts[starts <= len(tokens) - seq_len]
+    return sample_batch(tokens, whole, seq_len, batch_size, seed, step)
+
+
+@sampling_mutant("test_sample_batch_epochs", "counted from 1 here")
+def batch_of_the_next_step(tokens, starts, seq_len, batch_size, seed, step):
+    return sample_batch(tokens, starts, seq_len, batch_size, seed, step + 1)
+
+
+@sampling_mutant("test_sample_batch_epochs", "the batch goes on with the next epoch")
+def batch_ends_with_the_epoch(tokens, starts, seq_len, batch_size, seed, step):
+    epoch, place = divmod(step * batch_size, len(starts))
+    order = order_of(seed, epoch, len(starts))
+    return cut(tokens, starts, seq_len, order[place : place + batch_size])
+
+
+def fitted(change):
+    """A law fitted to x and y that are changed first."""
+
+    def fit(x, y, floor=0.0):
+        exponent, constant = np.polyfit(*change(x, y, floor), 1)
+        return float(np.exp(constant)), float(exponent)
+
+    return fit
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="the floor is added; it is")
+def power_law_adds_the_floor(x, y, floor=0.0):
+    return fitted(lambda x, y, floor: (np.log(x), np.log(y + floor)))(x, y, floor)
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="before the logarithm")
+def power_law_floor_of_the_logarithm(x, y, floor=0.0):
+    return fitted(lambda x, y, floor: (np.log(x), np.log(y) - floor))(x, y, floor)
+
+
+@mutant(of="power_law", killed_by="test_power_law_value", named="in each other's place")
+def power_law_of_x(x, y, floor=0.0):
+    return fitted(lambda x, y, floor: (np.log(y - floor), np.log(x)))(x, y, floor)

@@ -1153,11 +1153,7 @@ def apply_top_p_threshold(logits, p):
     return np.where(softmax(logits) >= p, logits, -np.inf)
 
 
-@mutant(
-    of="apply_top_p",
-    killed_by="test_top_p_value",
-    named="this keeps the sum 1 - p; p is what is kept",
-)
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="this is min-p")
 def apply_top_p_min_p(logits, p):
     return sampling.apply_min_p(logits, p)
 
@@ -1375,7 +1371,7 @@ def sample_next_left(logits, u):
     return (np.cumsum(softmax(logits), -1) < u[:, None]).sum(-1)
 
 
-@mutant(of="sample_next", killed_by="test_sample_next_edges", named="the index is one too large")
+@mutant(of="sample_next", killed_by="test_sample_next_edges", named="off by +1")
 def sample_next_plus1(logits, u):
     return np.minimum(
         (np.cumsum(softmax(logits), -1) <= u[:, None]).sum(-1) + 1, logits.shape[-1] - 1
@@ -1411,11 +1407,7 @@ def sample_next_sorted(logits, u):
     return np.take_along_axis(o, i[:, None], -1)[:, 0]
 
 
-@mutant(
-    of="sample_next",
-    killed_by="test_sample_next_edges",
-    named="a token of probability 0 is drawn with u = 0",
-)
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="a rank comes out")
 def sample_next_sorted_no_map(logits, u):
     return sampling.sample_next(-np.sort(-logits, -1), u)
 
@@ -1443,9 +1435,7 @@ def sample_next_u_first(logits, u):
 
 
 @mutant(
-    of="sample_next",
-    killed_by="test_sample_next_edges",
-    named="a token of probability 0 is drawn with u = 0",
+    of="sample_next", killed_by="test_sample_next_value", named="all tokens are equally likely here"
 )
 def sample_next_uniform(logits, u):
     return (u * logits.shape[-1]).astype(int)
@@ -1460,11 +1450,7 @@ def sample_next_column(logits, u):
     return sampling.sample_next(logits, u)[:, None]
 
 
-@mutant(
-    of="sample_next",
-    killed_by="test_sample_next_edges",
-    named="a token of probability 0 is drawn with u = 0",
-)
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="the softmax is taken twice")
 def sample_next_log(logits, u):
     return (
         sampling.sample_next(np.exp(logits), u)
@@ -1957,3 +1943,91 @@ def decode_loop_ends_at_a_pad(step, input_ids, max_new_tokens, choose, emit, pad
         return emit(tokens) | (tokens == pad_token_id)
 
     return decode_loop(step, input_ids, max_new_tokens, choose, shown, pad_token_id)
+
+
+def ruled_out(logits, kept):
+    """The logits that are kept, and -inf."""
+    return np.where(kept, logits, logits.dtype.type(-np.inf))
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="not divided by their sum")
+def apply_top_p_of_exponentials(logits, p):
+    order = np.argsort(-logits, -1, kind="stable")
+    sums = np.cumsum(np.exp(np.take_along_axis(logits, order, -1)), -1)
+    before = sums - np.exp(np.take_along_axis(logits, order, -1))
+    kept = np.zeros(logits.shape, bool)
+    np.put_along_axis(kept, order, before < p, -1)
+    return ruled_out(logits, kept | (logits == logits.max(-1, keepdims=True)))
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_first", named="for p = 0 everything is kept")
+def apply_top_p_not_for_zero(logits, p):
+    return sampling.apply_top_p(logits, p) if p else logits.copy()
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_edges", named="none is kept")
+def apply_top_k_without_ties(logits, k):
+    if k >= logits.shape[-1]:
+        return logits.copy()
+    return ruled_out(logits, logits > np.sort(logits, -1)[:, [-k - 1]])
+
+
+@mutant(of="apply_top_k", killed_by="test_top_k_value", named="only the k largest come back")
+def apply_top_k_short(logits, k):
+    return -np.sort(-logits, -1)[:, :k]
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="looked for down the batch")
+def apply_min_p_of_the_columns(logits, p):
+    q = softmax(logits)
+    return ruled_out(logits, q >= p * q.max(0))
+
+
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="and 0 for what is ruled out")
+def apply_min_p_gives_probabilities(logits, p):
+    q = softmax(logits)
+    return np.where(q >= p * q.max(-1, keepdims=True), q, 0)
+
+
+@mutant(
+    of="apply_repetition_penalty",
+    killed_by="test_repetition_penalty_value",
+    named="every logit is multiplied",
+)
+def penalty_always_multiplies(logits, input_ids, penalty):
+    seen = sampling.apply_repetition_penalty(logits, input_ids, penalty) != logits
+    return np.where(seen, logits * penalty, logits)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="not divided by their sum")
+def sample_next_of_exponentials(logits, u):
+    sums = np.cumsum(np.exp(logits - logits.max(-1, keepdims=True)), -1)
+    return (sums > u[:, None]).argmax(-1)
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="down the rows of the batch")
+def sample_next_sums_of_columns(logits, u):
+    return (np.cumsum(softmax(logits), 0) > u[:, None]).argmax(-1)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="new keys are not written")
+def cache_without_keys(keys, values, new_keys, new_values, start):
+    stop = start + new_keys.shape[2]
+    values[:, :, start:stop] = new_values
+    return keys[:, :, :stop], values[:, :, :stop]
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="one token is written")
+def cache_of_one_token(keys, values, new_keys, new_values, start):
+    keys[:, :, start], values[:, :, start] = new_keys[:, :, 0], new_values[:, :, 0]
+    return keys[:, :, : start + 1], values[:, :, : start + 1]
+
+
+@mutant(
+    of="forbid_repeated_ngrams",
+    killed_by="test_forbid_repeated_ngrams_value",
+    named="a large negative number",
+)
+def ngrams_nearly_forbidden(scores, input_ids, n):
+    right = constraints.forbid_repeated_ngrams(scores, input_ids, n)
+    return np.where(right == scores, scores, scores.dtype.type(-1e9))

@@ -803,3 +803,51 @@ def logit_lens_head_untransposed(hidden_states, norm_weight, lm_head_weight, eps
         ),
         head,
     )
+
+
+@mutant(
+    of="previous_token_score", killed_by="test_previous_token_score_value", named="the heads are"
+)
+def previous_token_score_of_texts(weights):
+    return np.diagonal(weights, -1, 2, 3).mean((1, 2))
+
+
+@mutant(
+    of="previous_token_score", killed_by="test_previous_token_score_value", named="one number for"
+)
+def previous_token_score_of_all(weights):
+    return np.diagonal(weights, -1, 2, 3).mean()
+
+
+@mutant(of="previous_token_score", killed_by="test_previous_token_score_value", named="all earlier")
+def previous_token_score_of_all_earlier(weights):
+    B, _, T, _ = weights.shape
+    return np.tril(weights, -1).sum((0, 2, 3)) / (B * (T - 1))
+
+
+@mutant(of="logit_lens", killed_by="test_logit_lens_value", named="this is the variance")
+def logit_lens_variance(hidden_states, norm_weight, lm_head_weight, eps=1e-6):
+    states = hidden_states[:-1]
+    normed = states / np.sqrt(states.var(-1, keepdims=True) + eps) * norm_weight
+    return np.concatenate([normed, hidden_states[-1:]]) @ lm_head_weight.T
+
+
+@mutant(of="ablate_head", killed_by="test_ablate_head_value", named="not at column head")
+def ablate_from_column_head(o_proj_weight, head, head_dim):
+    weight = o_proj_weight.copy()
+    weight[:, head : head + head_dim] = 0
+    return weight
+
+
+@mutant(of="ablate_head", killed_by="test_ablate_head_value", named="taken for the number of heads")
+def ablate_head_of_another_size(o_proj_weight, head, head_dim):
+    size, weight = o_proj_weight.shape[1] // head_dim, o_proj_weight.copy()
+    weight[:, head * size : (head + 1) * size] = 0
+    return weight
+
+
+@mutant(
+    of="attention_rollout", killed_by="test_attention_rollout_value", named="layers are added up"
+)
+def attention_rollout_added(attentions):
+    return ((attentions.mean(2) + np.eye(attentions.shape[-1])) / 2).sum(0)

@@ -39,8 +39,7 @@ def check_manners(
         rights = several(value_of(fn, expected, paired, words))
         outs = several(value_of(fn, result, paired, words))
         wanted = several(reference[0] if paired else reference)
-        if len(wanted) > 1:  # a list of several is as good as a tuple to whoever unpacks it
-            rights, outs = (tuple(x[0]) if type(x[0]) is list else x for x in (rights, outs))
+        rights, outs = _unpacked(rights, wanted), _unpacked(outs, wanted)
         kept = []
         for position, (mine, right, wants) in enumerate(zip(outs, rights, wanted)):
             _check_whole(mine, wants, f"{call.name}: the output", words)
@@ -55,6 +54,7 @@ def check_manners(
             _check_vjp_manners(call, result[1], expected, reference, words, rtol)
         for view in (single.strided(), single):
             again = several(value_of(fn, fn(*view.args, **view.options), paired, words))
+            again = _unpacked(again, wanted)
             strided = view is not single
             what = f"{call.name}: the output for {'a view' if strided else 'the same input again'}"
             mistake = (
@@ -95,6 +95,11 @@ def _check_vjp_manners(call, vjp, expected, reference, words, rtol):
             f"{call.name}: a second vjp(g) gives another gradient of {call.names[i]}.",
             "vjp overwrites something that it needs again",
         )
+
+
+def _unpacked(outs, wanted):
+    """A list of several outputs is as good as a tuple to whoever unpacks it."""
+    return tuple(outs[0]) if len(wanted) > 1 and type(outs[0]) is list else outs
 
 
 def _check_whole(mine, wanted, what, words):

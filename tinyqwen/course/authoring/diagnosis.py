@@ -134,7 +134,7 @@ def known_mistake(yours, expected, mistakes, like=None):
     """The name of the first mistake whose wrong variant gives the student's numbers.
 
     mistakes: (name, wrong) or (name, wrong, elsewhere): one for which elsewhere() is false does not
-        explain what comes for other inputs, and is told only if no other of these does; with GUESS
+        explain what comes for other inputs, is told only if no other does, and says so; with GUESS
         behind them, it is not told then at all
     """
     doubtful = None
@@ -153,7 +153,7 @@ def known_mistake(yours, expected, mistakes, like=None):
             if all(fits() for fits in elsewhere[:1]):
                 return name
             doubtful = doubtful or (None if guess or not yours.size else name)
-    return doubtful
+    return doubtful and f"{doubtful} (that fits this input, and not all of the others)"
 
 
 def worst_index(yours, expected, wrong):
