@@ -104,6 +104,7 @@ def test_chance_is_another_at_every_step(of):
 def test_a_sample_is_of_sentences_that_were_not_trained_on(of):
     """A line for each of three, with its middle word hidden; and so is the prompt."""
     other = STORIES.replace("hen", "pig").replace("dog", "cow").replace("cat", "fox")
+    other = f"A pig ran.\n<|endoftext|>\n{other}"  # so that its first sentences stand elsewhere
     task, tokenizer = of("masked", training=other)
     settings = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
     config = tq.BertConfig(vocab_size=len(tokenizer), **settings, num_attention_heads=1)
