@@ -8,6 +8,16 @@ import pytest
 from tinyqwen import nn, optim
 
 
+def test_what_cannot_be_optimized_together_is_refused():
+    one, other = nn.Parameter(np.ones(2, np.float32)), nn.Parameter(np.ones(2))
+    with pytest.raises(TypeError, match="all parameters must have one dtype"):
+        optim.AdamW([one, other])
+    with pytest.raises(ValueError, match="a parameter was given twice"):
+        optim.AdamW([{"params": [one]}, {"params": [one]}])
+    with pytest.raises(ValueError, match="there are no parameters"):
+        optim.AdamW([])
+
+
 def parameters(*arrays, dtype=np.float64):
     return [nn.Parameter(np.array(a, dtype)) for a in arrays]
 

@@ -22,6 +22,13 @@ def tokenizer():
     return Tokenizer.train([TEXT * 3], kind="char")
 
 
+def test_prompts_are_padded_on_the_left_with_what_is_asked_for():
+    ids, mask = pad_left([[5, 6, 7], [8], [9, 9]], 4)
+    assert ids.tolist() == [[5, 6, 7], [4, 4, 8], [4, 9, 9]]
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 1]]
+    assert mask.dtype.kind == ids.dtype.kind == "i"  # 0 and 1, that can be summed up
+
+
 # -- processors ---------------------------------------------------------------------------------
 
 LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=12).map(

@@ -160,3 +160,23 @@ def test_of_two_names_of_one_size_none_is_dropped():
         assert make(n_embd=24, hidden_size=24).hidden_size == make(n_embd=24).n_embd == 24
         with pytest.raises(ValueError, match="n_embd is 24 and hidden_size is 36; say one"):
             make(n_embd=24, hidden_size=36)
+
+
+def test_masks_that_old_checkpoints_stored_are_no_weights(tmp_path):
+    model = build(GPT2, tq.AutoModelForCausalLM)
+    model.save_pretrained(tmp_path)
+    arrays = {name: array.copy() for name, array in model.state_dict().items()}
+    arrays = {n: a for n, a in arrays.items() if n != "lm_head.weight"}
+    more = {
+        f"transformer.h.{n}.attn.{name}": np.ones((1, 1), np.float32)
+        for n in range(2)
+        for name in ("bias", "masked_bias")
+    }
+    safetensors.save(tmp_path / "model.safetensors", {**arrays, **more}, {"format": "pt"})
+    again = tq.GPT2LMHeadModel.from_pretrained(tmp_path)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name], array)
+    strange = {"transformer.h.0.attn.other_bias": np.ones((1, 1), np.float32)}
+    safetensors.save(tmp_path / "model.safetensors", {**arrays, **strange}, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"attn\.other_bias"):
+        tq.GPT2LMHeadModel.from_pretrained(tmp_path)

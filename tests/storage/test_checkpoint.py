@@ -559,6 +559,15 @@ def test_what_is_not_there(tmp_path):
     assert not (tmp_path / "empty").exists()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, float, "float64", np.dtype("float64")])
+def test_a_dtype_has_several_names(saved, dtype):
+    _, path = saved
+    model = tq.Qwen2ForCausalLM.from_pretrained(path, dtype=dtype)
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float64)}
+    model = tq.Qwen2ForCausalLM.from_pretrained(path, dtype="float32")
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+
+
 def test_the_bar_of_loading_ends_full(saved, monkeypatch):
     """It counts the bytes of all files, and is shown where there are many."""
     shown = []

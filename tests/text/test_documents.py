@@ -34,8 +34,8 @@ def test_documents_of_every_kind(tmp_path):
 
 
 def test_a_file_without_separators_is_one_document(tmp_path):
-    path = write(tmp_path / "x.txt", "\none\n\ntwo\n")
-    assert texts(path) == ["one\n\ntwo"]
+    path = write(tmp_path / "x.txt", "\n\none\n\ntwo\n\n\nthree\nfour\n \nfive\n\n")
+    assert texts(path) == ["one\n\ntwo\n\n\nthree\nfour\n \nfive"]
 
 
 def test_split_that_the_folder_brings(tmp_path):

@@ -174,6 +174,13 @@ def test_char_keeps_the_most_frequent():
     assert tokenizer.decode(tokenizer.encode("abcd")) == "ab<unk><unk>"
 
 
+def test_words_of_a_pair_end_once():
+    tokenizer = Tokenizer.train(["a b", "b"], kind="word")
+    pair = tokenizer.backend.encode("a b", "b").tokens
+    assert pair[-1] == "</s>" and pair.count("</s>") == 1 and "".join(pair[:-1]) == "a bb"
+    assert tokenizer.backend.encode("a b").tokens[-1] == "</s>"
+
+
 def test_wordpiece_by_hand():
     tokenizer = Tokenizer.train(["hug hugs hug pug " * 5], vocab_size=5 + 8 + 2, kind="wordpiece")
     # 5 special tokens; h p u g s and ##u ##g ##s; and two merges, of the most frequent pairs:

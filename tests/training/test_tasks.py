@@ -278,11 +278,12 @@ def test_damaged_records_are_told(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"damaged|index\.json"):
             open_records(tmp_path, ("a", "b"))
-    ends = np.frombuffer(content, np.int64).copy()
-    ends[-1] -= 1  # the last record would lose its last number
-    file.write_bytes(ends.tobytes())
-    with pytest.raises(ValueError, match="the records' ends are damaged"):
-        open_records(tmp_path, ("a", "b"))
+    for place, end in ((-1, -1), (0, -9)):  # the last would lose a number, the first begin behind
+        ends = np.frombuffer(content, np.int64).copy()
+        ends[place] += end
+        file.write_bytes(ends.tobytes())
+        with pytest.raises(ValueError, match="the records' ends are damaged"):
+            open_records(tmp_path, ("a", "b"))
     prepare_records((["t"], None), lambda _: PLAIN, tmp_path, ("a", "b"))
     lost = [tmp_path / f"train_b{part}.bin" for part in ("", "_ends")]  # the last record of b
     ends = np.frombuffer(lost[1].read_bytes(), np.int64)[:-1]
