@@ -610,6 +610,23 @@ def test_a_wrong_config_is_told_with_its_file_once(tmp_path, content):
         assert len(told) > len(f"{file}: ") + 5 and "\n" not in told
 
 
+def test_a_folder_holds_its_weights_once(tmp_path):
+    """Else transformers, which looks for one file first, would open the old ones."""
+    for size in ("5GB", 3000, 2000, "5GB", 2000, 3000):
+        model = make()
+        model.save_pretrained(tmp_path, max_shard_size=size)
+        found = {file.name for file in tmp_path.glob("*.safetensors*")}
+        if size == "5GB":
+            assert found == {"model.safetensors"}
+        else:
+            index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+            assert found == {"model.safetensors.index.json", *index["weight_map"].values()}
+            assert len(found) > 2
+        again = tq.Qwen2ForCausalLM.from_pretrained(tmp_path).state_dict()
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(again[name], array)
+
+
 def test_a_folder_keeps_nothing_of_the_model_before(tmp_path):
     """How one model writes is not how the next one does that is saved over it."""
     model = make()
