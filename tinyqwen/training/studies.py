@@ -57,16 +57,14 @@ def classifiers(folder, seeds=5, steps=None, bert=None):
         }
 
 
-def ranks(folder, steps=100, ranks=RANKS):
-    """Chat after a few steps, with all of the model trained and with adapters of several ranks.
+def ranks(folder, steps=300, ranks=RANKS):
+    """Chat after some steps, with all of the model trained and with adapters of several ranks.
 
     A number that is trained takes 16 bytes: itself, its gradient, and two moments.
     """
     for rank in ranks:
-        run = trained(
-            Path(folder) / f"rank{rank}",
-            **{"task": "chat", "init_from": str(BASE), "lora_rank": rank, "steps": steps},
-        )
+        out, how = Path(folder) / f"rank{rank}", {"lora_rank": rank, "steps": steps}
+        run = trained(out, task="chat", init_from=str(BASE), **how)
         yield {
             "rank": rank or "all",
             "numbers trained": run["numbers"],
