@@ -87,6 +87,11 @@ def run(fn, x, parts):
         f"returned {'nothing' if result is None else f'a {type(result).__name__}'}.",
         "a return statement is missing" if result is None else "the attention weights are missing",
     )
+    check(
+        not np.array_equal(result[0], parts.weights),
+        "decoder_layer: the first result is what self_attn gave for its weights.",
+        "the two results are in each other's place: the stream, then the weights",
+    )
     return result
 
 
@@ -104,6 +109,7 @@ def wrong_layers(x, parts):
     after = normed + attend(normed)
     post = first(x + attend(x))
     return {
+        "the mlp is subtracted; it is added": h - feed(second(h)),
         "the residual connection around the attention is missing": (
             (y := attend(first(x))) + feed(second(y))
         ),
@@ -499,7 +505,7 @@ def test_parameter_counts_published(submission):
 
 def check_number(yours, expected, what, case, mistakes, told_by):
     """Equal within rounding: a mean may be a fraction."""
-    exact = {name: np.float64(number) for name, number in mistakes.items()}
+    exact = {n: np.float64(number) for n, number in mistakes.items() if number is not None}
     settings = {"case": case, "mistakes": exact, "told_by": lambda mine: told_by(float(mine))}
     check_close(yours, np.float64(expected), what, **settings)
 
@@ -553,6 +559,9 @@ def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
             name: number * passes * 4 * queries for name, number in (wrong_scores or {}).items()
         }
         | {
+            "causal is False by default: a token sees all s" if not causal else "": (
+                None if causal else 4 * passes * sum(seen_by(config, s, True)) * queries
+            ),
             "only the scores are counted, or only the weighted sum; both are as much": (
                 2 * passes * seen * queries
             ),
@@ -574,8 +583,9 @@ def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
             "the text's length is missing": 4 * passes * L * queries,
         }
         | {k: f * right["attention scores"] for k, f in twice.items() if f != 0.5},
-        "mlp": scaled("mlp", twice)
+        "mlp": scaled("mlp", {k: factor for k, factor in twice.items() if factor != 4 / 3})
         | {
+            "the mlp has three matrices, gate, up and down; this is four": right["mlp"] * 4 / 3,
             "the mlp has three matrices, gate, up and down; this is two" + of_passes: (
                 right["mlp"] * 2 / 3
             ),

@@ -41,6 +41,11 @@ def softmax(x, axis=-1):
     return e / e.sum(axis, keepdims=True)
 
 
+def ordinary():
+    """Logits with nothing special about them."""
+    return [normal(3, 9), normal(5, 7, scale=2), normal(4, 12)]
+
+
 def without(logits, share=0.3):
     """The same logits with some tokens ruled out before, as an earlier processor leaves them."""
     logits = np.where(rng().random(logits.shape) < share, OUT, logits)
@@ -351,6 +356,7 @@ def test_top_k_edges(submission):
     check_value(
         submission.apply_top_k,
         [case(ties, 2, label="ties"), case(ties, 3, label="ties"), case(ties * 0, 1, label="ties")],
+        beside=[case(x, 3) for x in ordinary()],
         axes=AXES,
         mistakes={
             "of tokens that tie with the k-th, only some are kept": exactly,
@@ -436,6 +442,16 @@ def from_below(x, p):
 
 
 TOP_P_MISTAKES = {
+    "nothing is ruled out": lambda x, p: x,
+    "the likeliest alone is kept": lambda x, p: keep(x >= kth(x, 1), x),
+    "p is squared": lambda x, p: keep(nucleus(x, p * p), x),
+    "this is the share p of the vocabulary; p is a sum of probabilities": lambda x, p: keep(
+        x >= kth(x, max(1, round(p * x.shape[-1]))), x
+    ),
+    "what is ruled out becomes a large negative number; it must be -inf": lambda x, p: keep(
+        nucleus(x, p), x, -1e9
+    ),
+    "what is to be kept is ruled out, and the rest is kept": lambda x, p: keep(~nucleus(x, p), x),
     "the exponentials are not divided by their sum": lambda x, p: keep(
         ranked(x, p, lambda q, total: total - q < p, softmax=np.exp) | (x >= kth(x, 1)), x
     ),
@@ -520,6 +536,7 @@ def test_top_p_value(submission):
             case(normal(4, 12, scale=2), 0.9),
             case(np.log([[0.05, 0.5, 0.15, 0.3], [0.4, 0.1, 0.3, 0.2]]), 0.55),
         ],
+        beside=[case(x, 0.6) for x in ordinary()],
         axes=AXES,
         mistakes=TOP_P_MISTAKES,
     )
@@ -539,6 +556,7 @@ def test_top_p_first(submission):
     check_value(
         submission.apply_top_p,
         [case(sure, 0.2), case(normal(3, 5), 0.0), case(normal(2, 1), 0.5), case(sure, 0.0)],
+        beside=[case(x, 0.6) for x in ordinary()],
         axes=AXES,
         mistakes={
             "nothing is left in a row; the likeliest token stays always": (
@@ -555,6 +573,7 @@ def test_top_p_edges(submission):
     check_value(
         submission.apply_top_p,
         [case(without(normal(3, 8)), 0.8, label="some are -inf")],
+        beside=[case(x, 0.6) for x in ordinary()],
         axes=AXES,
         mistakes=TOP_P_MISTAKES,
     )
@@ -587,6 +606,16 @@ def test_top_p_manners(submission):
 # ---------------------------------------------------------------------------------------------
 
 MIN_P_MISTAKES = {
+    "nothing is ruled out; the limit is p times the largest, not the smallest probability": (
+        lambda x, p: x
+    ),
+    "the likeliest alone is kept": lambda x, p: keep(x >= kth(x, 1), x),
+    "p is subtracted from the largest probability; it is multiplied with it": lambda x, p: keep(
+        softmax(x) >= softmax(x).max(-1, keepdims=True) - p, x
+    ),
+    "the square root of p is taken": lambda x, p: keep(
+        softmax(x) >= p**0.5 * softmax(x).max(-1, keepdims=True), x
+    ),
     "these are probabilities, and 0 for what is ruled out; logits are wanted, and -inf": (
         lambda x, p: keep(softmax(x) >= p * softmax(x).max(-1, keepdims=True), softmax(x), 0.0)
     ),
@@ -648,12 +677,14 @@ def test_min_p_value(submission):
     check_value(
         submission.apply_min_p,
         [
+            case(rng().permuted(np.linspace(-4, 0, 21)[None], axis=-1), 0.0547),
             case(shuffled((0.5, 0.25, 0.12, 0.08, 0.05), (0.31, 0.23, 0.18, 0.15, 0.13)), 0.6),
             case(normal(6, 9), 0.3),
             case(normal(2, 6, scale=2), 0.1),
             case(np.log([[0.05, 0.5, 0.15, 0.3], [0.28, 0.23, 0.26, 0.23]]), 0.45),
             case(normal(1, 5), 0.0),
         ],
+        beside=[case(x, 0.2) for x in ordinary()],
         axes=AXES,
         mistakes=MIN_P_MISTAKES,
     )
@@ -680,6 +711,7 @@ def test_min_p_edges(submission):
             case(normal(3, 5), 1.0),
             case(np.array([[1.0, 2.0, 2.0, 0.5]]), 1.0, label="two are equally likely"),
         ],
+        beside=[case(x, 0.2) for x in ordinary()],
         axes=AXES,
         mistakes=strictly | MIN_P_MISTAKES,
     )

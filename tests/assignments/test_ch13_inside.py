@@ -70,6 +70,13 @@ def test_previous_token_score_value(submission):
         [case(weights(*size)) for size in MAPS],
         axes="head",
         mistakes={
+            "this is the smallest of the weights; their mean is wanted": lambda w: np.diagonal(
+                w, -1, 2, 3
+            ).min((0, 2)),
+            "this is the median; the mean is wanted": lambda w: np.median(
+                np.diagonal(w, -1, 2, 3), (0, 2)
+            ),
+            "the last query is left out": lambda w: np.diagonal(w, -1, 2, 3)[..., :-1].mean((0, 2)),
             "the heads are averaged; each has a score of its own": lambda w: np.diagonal(
                 w, -1, 2, 3
             ).mean((1, 2)),
@@ -482,6 +489,14 @@ def test_ablate_head_value(submission):
         ablation_cases(),
         axes="out in",
         mistakes={
+            "nothing is zeroed": lambda w, head, d: w,
+            "every head is gone; this one should be": lambda w, head, d: np.zeros_like(w),
+            "heads are counted from the end here": lambda w, head, d: without_columns(
+                w, w.shape[1] - (head + 1) * d, w.shape[1] - head * d
+            ),
+            "only the head's own columns come back; all others are wanted": lambda w, head, d: w[
+                :, head * d : (head + 1) * d
+            ],
             "head_dim is taken for the number of heads": lambda w, head, d: without_columns(
                 w, head * (w.shape[1] // d), (head + 1) * (w.shape[1] // d)
             ),
@@ -955,6 +970,10 @@ def test_attention_rollout_value(submission):
         stacks,
         axes="batch last first",
         mistakes={
+            "this is the first layer alone": lambda a: reference("attention_rollout")(a[:1]),
+            "only the first head is used; their mean is asked for": lambda a: reference(
+                "attention_rollout"
+            )(a[:, :, :1]),
             "the layers are added up; they are multiplied": lambda a: (
                 (a.mean(2) + np.eye(a.shape[-1])) / 2
             ).sum(0),

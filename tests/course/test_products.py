@@ -6,18 +6,19 @@ SIZES = {"layers": 7, "width": 61, "vocabulary": 997}
 
 
 def test_a_wrong_count_is_a_product_of_sizes():
-    assert made_of(7 * 61 * 61, 7 * 61 * 997, SIZES) == "this is layers · width · width"
+    assert made_of(7 * 997, 7 * 61 * 997, SIZES) == "this is layers · vocabulary"
     assert made_of(2 * 7 * 61, 61, SIZES) == "this is 2 · layers · width"
 
 
 def test_what_is_counted_too_often_or_not_at_all():
     right = 7 * 61 * (61 + 997)
-    assert made_of(right + 61 * 61, right, SIZES) == "that is 3721 too many: width · width"
+    assert made_of(right + 7 * 997, right, SIZES) == "that is 6979 too many: layers · vocabulary"
     assert made_of(right - 7 * 61, right, SIZES) == "that is 427 too few: layers · width"
 
 
 def test_nothing_is_told_where_two_products_have_the_number():
-    assert made_of(2 * 24, 5, {"heads": 24, "half as many": 12}) is None
+    assert made_of(7 * 7 * 61, 5, SIZES) is None  # no square: too many numbers are one
+    assert made_of(2 * 24, 5, {"heads": 24, "layers": 16}) is None
     assert made_of(35, 1001, {"layers": 7, "also layers": 7, "batch": 5}) is None
 
 

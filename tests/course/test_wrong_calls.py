@@ -150,6 +150,10 @@ def test_of_two_explanations_that_which_fits_every_input_is_told():
         check_value(StudentFunction("softmax", Here(wrong)), cases, mistakes=mistakes)
     told = "the same whatever comes (that fits this input, and not all of the others)"
     assert failure.value.mistake == told
+    with pytest.raises(CheckFailed) as failure:
+        fn = StudentFunction("softmax", Here(wrong))
+        check_value(fn, cases[:1], mistakes=mistakes, beside=cases[1:])
+    assert "the same whatever comes" not in str(failure.value.mistake)  # nor an ordinary input
 
 
 def test_results_and_gradients_in_another_order_are_told():

@@ -1240,11 +1240,7 @@ def apply_min_p_below(logits, p):
     return np.where(q <= p * q.max(-1, keepdims=True), logits, -np.inf)
 
 
-@mutant(
-    of="apply_min_p",
-    killed_by="test_min_p_edges",
-    named="the limit is 1 - p times the largest probability",
-)
+@mutant(of="apply_min_p", killed_by="test_min_p_value", named="p is subtracted from the largest")
 def apply_min_p_minus(logits, p):
     q = softmax(logits)
     return np.where(q >= q.max(-1, keepdims=True) - p, logits, -np.inf)

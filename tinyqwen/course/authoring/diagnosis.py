@@ -134,7 +134,8 @@ def known_mistake(yours, expected, mistakes, like=None):
     """The name of the first mistake whose wrong variant gives the student's numbers.
 
     mistakes: (name, wrong) or (name, wrong, elsewhere): one for which elsewhere() is false does not
-        explain what comes for other inputs, is told only if no other does, and says so; with GUESS
+        explain what comes for other inputs. It is told only if no other does, and says so,
+        and not where elsewhere() is 0; with GUESS
         behind them, it is not told then at all
     """
     doubtful = None
@@ -150,9 +151,10 @@ def known_mistake(yours, expected, mistakes, like=None):
         if wrong_values is None or agrees(wrong_values, expected, like=like):
             continue  # nor does it show with this one
         if agrees(yours, wrong_values, 1e-5, like=like):
-            if all(fits() for fits in elsewhere[:1]):
+            share = min((fits() for fits in elsewhere[:1]), default=1)
+            if share == 1:
                 return name
-            doubtful = doubtful or (None if guess or not yours.size else name)
+            doubtful = doubtful or (name if yours.size and share and not guess else None)
     return doubtful and f"{doubtful} (that fits this input, and not all of the others)"
 
 

@@ -37,20 +37,22 @@ class Results:
 
 
 def fits(output_of, wrong, position, *results):
-    """True unless a mistake gives another output than the student's function for another case.
+    """For how many of the other cases a mistake gives what the student's function does: 1 for all.
 
     output_of: (wrong, case, position) -> what the mistake returns
     results: iterables of (case, the student's outputs)
     """
+    fit = tried = 0
     for one, outputs in (pair for some in results for pair in some):
         try:
             with np.errstate(all="ignore"):
                 made = output_of(wrong, one, position)
-                if made is not None and not agrees(outputs[position], np.asarray(made), 1e-5):
-                    return False
+                if made is not None:
+                    tried += 1
+                    fit += agrees(outputs[position], np.asarray(made), 1e-5)
         except (ArithmeticError, LookupError, TypeError, ValueError):
             continue  # the mistake cannot be made there, or what came is no array
-    return True
+    return fit / tried if tried else 1
 
 
 def fits_guessed(call, text, position, *results):

@@ -6,16 +6,16 @@ mistake is: nothing has to be listed. It is told only where no other product has
 """
 
 import math
-from itertools import combinations_with_replacement
+from itertools import combinations
 
-COEFFICIENTS = (1, 2, 3, 4, 6, 8, 12)
+COEFFICIENTS = (1, 2, 3)  # with larger ones, and with squares, chance finds a product too often
 
 
-def made_of(yours, expected, sizes, most=4):
+def made_of(yours, expected, sizes, most=3):
     """What a wrong count is, in words, or None.
 
     sizes: {name: number} of what may be counted; of several with one number none is told apart
-    most:  how many sizes a product may have
+    most:  how many sizes a product may have, each once
     """
     numbers = [yours, expected]
     if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
@@ -35,7 +35,7 @@ def _product(number, sizes, most):
     for count in range(1, most + 1):
         found = [
             (coefficient, names)
-            for names in combinations_with_replacement(sizes, count)
+            for names in combinations(sizes, count)
             for coefficient in COEFFICIENTS
             if coefficient * math.prod(sizes[name] for name in names) == number
         ]
