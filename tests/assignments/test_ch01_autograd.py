@@ -14,8 +14,10 @@ from tinyqwen.course import (
     likely,
     normal,
     points,
+    reference,
     rng,
 )
+from tinyqwen.course.calls import StudentError
 
 TITLE = "Autograd"
 ASSIGNED = {
@@ -335,6 +337,9 @@ def test_mul_broadcast(submission):
         shapes=BROADCAST,
         mistakes={
             "sum the product g * (the other operand), not the factors": products_summed_before,
+            "g is summed first and then multiplied: sum the product g * (the other operand)": (
+                lambda x, y, g: (fitted(g, x.shape) * y, fitted(g, y.shape) * x)
+            ),
             "one of the copies is taken; the sum over them is wanted": lambda x, y, g: (
                 first_copy(g * y, x.shape),
                 first_copy(g * x, y.shape),
@@ -419,6 +424,8 @@ def test_exp_vjp(submission):
             "the slope is taken at g, where it belongs at x": lambda x, g: (np.exp(g),),
             "this is g divided by the slope": lambda x, g: (g / np.exp(x),),
             "this is g * x": lambda x, g: (g * x,),
+            "g is added to the slope; it is multiplied": lambda x, g: (g + np.exp(x),),
+            "the upstream gradient g is not used": lambda x, g: (np.exp(x),),
             "this is g alone": lambda x, g: (g,),
         },
     )
@@ -612,7 +619,17 @@ def test_matmul_stacks(submission):
 @points(1, "matmul: gradients of vectors")
 def test_matmul_vectors(submission):
     """A vector on the left is a row, on the right a column, whose axis is missing from g."""
-    check_vjp(submission.matmul, shapes=VECTORS)
+    rows = "a vector has one axis: make it a row or a column, and take that axis away at the end"
+    with likely(rows, of=StudentError):
+        check_vjp(
+            submission.matmul,
+            shapes=VECTORS,
+            mistakes={
+                "of two vectors, g is one number: dx = g y, dy = g x": lambda x, y, g: (
+                    (g, g) if x.ndim == y.ndim == 1 else (None, None)
+                ),
+            },
+        )
 
 
 @points(1, "matmul: fit for the model")
@@ -657,6 +674,19 @@ def repeats():
     ]
 
 
+SCATTERED = {  # mistakes of its gradient that show with every index
+    "g is indexed; it is what comes from there: dx is zeros, and g is added at index": (
+        lambda x, index, g: (g[index],)
+    ),
+    "dx begins as ones; what was not picked gets 0": lambda x, index, g: (
+        np.ones_like(x) + reference("getitem")(x, index)[1](g)[0],
+    ),
+    "dx begins as x; what was not picked gets 0": lambda x, index, g: (
+        x + reference("getitem")(x, index)[1](g)[0],
+    ),
+}
+
+
 @points(1, "getitem: the example")
 def test_getitem_example(submission):
     """The example in the docstring, three look-ups in a table."""
@@ -666,13 +696,24 @@ def test_getitem_example(submission):
 @points(1, "getitem: value")
 def test_getitem_value(submission):
     """x[index], whatever the index is."""
-    check_value(submission.getitem, picks() + repeats())
+    told = "np.take knows ids alone; x[index] takes every index"
+    with likely(told, of=StudentError, unless=lambda: submission.getitem(normal(4, 3), [2, 0])):
+        check_value(
+            submission.getitem,
+            picks() + repeats(),
+            mistakes={
+                told: lambda x, index: np.take(x, index, axis=0),
+                "the ids are counted along the last axis; a row is picked along the first": (
+                    lambda x, index: np.take(x, index, axis=-1)
+                ),
+            },
+        )
 
 
 @points(1, "getitem: gradient")
 def test_getitem_vjp(submission):
     """Zeros of x's shape, and g where it was picked."""
-    check_vjp(submission.getitem, picks())
+    check_vjp(submission.getitem, picks(), mistakes=SCATTERED)
 
 
 @points(2, "getitem: gradient of what was picked twice")
@@ -702,6 +743,7 @@ def test_getitem_repeats(submission):
         submission.getitem,
         repeats(),
         mistakes={
+            **SCATTERED,
             "equal ids overwrite each other, so one counts; np.add.at(dx, index, g) adds": last_one,
             "of equal ids only the first counts; add for each": first_one,
             "this is the mean over equal ids; the sum is wanted": mean,
@@ -741,7 +783,21 @@ def test_cumsum_vjp(submission):
     def against(running):
         return lambda x, g, axis=-1: (running(g, axis),)
 
-    check_value(submission.cumsum, list(running()))
+    check_value(
+        submission.cumsum,
+        list(running()),
+        mistakes={
+            "the sum runs on from one row into the next; each starts anew": lambda x, axis=-1: (
+                np.cumsum(x).reshape(x.shape)
+            ),
+            "out_i has x_i in it; here the sum ends before": lambda x, axis=-1: (
+                np.cumsum(x, axis) - x
+            ),
+            "the sums run from the end": lambda x, axis=-1: np.flip(
+                np.cumsum(np.flip(x, axis), axis), axis
+            ),
+        },
+    )
     check_vjp(
         submission.cumsum,
         list(running()),
@@ -752,6 +808,9 @@ def test_cumsum_vjp(submission):
             ),
             "all of g is summed for every entry; only the sums from i on have x_i": against(
                 lambda g, axis: np.broadcast_to(g.sum(axis, keepdims=True), g.shape)
+            ),
+            "g is multiplied by how many sums x_i is in; each of them has a g of its own": against(
+                lambda g, axis: g * np.flip(np.cumsum(np.ones_like(g), axis), axis)
             ),
             "the sums of g are not turned back into x's order": against(
                 lambda g, axis: np.cumsum(np.flip(g, axis), axis)

@@ -280,6 +280,11 @@ MERGES = {
     "a list is returned; a word has to be a tuple, a key for a dict": lambda *args: list(
         merged(*args)
     ),
+    "the pair's left token stays where it was": lambda word, pair, new: tuple(
+        token
+        for one in merged(word, pair, new)
+        for token in ([pair[0], new] if one == new else [one])
+    ),
     "the pair's right token stays where it was": lambda *args: merged_with_the_next_kept(*args),
     "a token is used in two merges, which overlap": lambda *args: overlapping(*args),
     "the pair is merged in both orders; (2, 1) is another pair": lambda word, pair, new: merged(
@@ -515,24 +520,32 @@ def test_train_bpe_limits(submission):
         fn,
         ({"ab": 1}, 300),
         "train_bpe of one pair with vocab_size 300",
-        "too few merges come back",
+        "no pair is left, and what there was comes back in silence: raise ValueError",
     )
     check_refused(
         fn,
         ({"ab": 3, "cd": 1}, 258, 2),
         "train_bpe with min_frequency 2 where only one pair occurs twice",
         lambda merges: (
-            "min_frequency is not looked at" if len(merges) > 1 else "too few merges come back"
+            "min_frequency is not looked at"
+            if len(merges) > 1
+            else "no pair is left, and what there was comes back in silence: raise ValueError"
         ),
     )
-    with likely("a pair that occurs exactly min_frequency times is merged", of=StudentError):
+
+    def more_often():
+        fn({"ab": 3}, 257, 2)
+
+    exactly = "a pair that occurs exactly min_frequency times is merged"
+    with likely(exactly, of=StudentError, unless=more_often):
         check_equal(
             as_dict(fn({"ab": 2}, 257, 2), "train_bpe"),
             {byte_ids("ab"): 256},
             "train_bpe with min_frequency 2 of a pair that occurs exactly twice",
             case='{"ab": 2}, vocab_size=257, min_frequency=2',
         )
-    with likely("it is the pair that counts, over all words, and not the word", of=StudentError):
+    over_all = "it is the pair that counts, over all words, and not the word"
+    with likely(over_all, of=StudentError, unless=more_often):
         check_equal(
             as_dict(fn({"ab": 1, "cab": 1}, 257, 2), "train_bpe"),
             {byte_ids("ab"): 256},
@@ -546,8 +559,9 @@ def test_train_bpe_limits(submission):
 # ---------------------------------------------------------------------------------------------
 
 
-def by(choose, rounds=None, least=2):
-    """Merge one pair after the other, `choose` says which of those present."""
+def by(choose, rounds=None, least=2, most=None):
+    """Merge one pair after the other, `choose` says which of those present; at most `most` places
+    of it at a time."""
 
     def replayed(ids, merges, rounds=rounds):
         ids = tuple(ids)
@@ -555,7 +569,7 @@ def by(choose, rounds=None, least=2):
             if len(ids) < least:
                 break
             pair = choose(present, merges)
-            ids = merged(ids, pair, merges[pair])
+            ids = merged(ids, pair, merges[pair], most=most)
             rounds = None if rounds is None else rounds - 1
         return ids
 
@@ -594,6 +608,19 @@ def most_frequent(present, merges):
     return max(present, key=lambda pair: (present.count(pair), -merges[pair]))
 
 
+def most_frequent_leftmost(present, merges):
+    return max(present, key=present.count)
+
+
+def in_one_walk(ids, merges):
+    """Every pair that is met is merged at once, and never looked at again."""
+    out, i = [], 0
+    while i < len(ids):
+        new = merges.get(tuple(ids[i : i + 2]))
+        out, i = (out + [ids[i]], i + 1) if new is None else (out + [new], i + 2)
+    return tuple(out)
+
+
 def leftmost(present, merges):
     return present[0]
 
@@ -618,7 +645,11 @@ def test_encode_word_order(submission):
         "encode_word: the list of ids",
         mistakes={
             "the leftmost pair is merged first; the earliest learned should be": by(leftmost),
+            "the leftmost pair is merged first, one place at a time; the earliest learned should "
+            "be": by(leftmost, most=1),
             "the rightmost pair is merged first; the earliest learned should be": by(rightmost),
+            "one walk from left to right merges what it meets: begin anew with the earliest "
+            "learned, until no pair is left": in_one_walk,
             "the pair of the smallest ids is merged first; the earliest learned should be": by(
                 smallest
             ),
@@ -628,6 +659,8 @@ def test_encode_word_order(submission):
             ),
             "the pair that is most frequent in the word is merged first; the earliest learned "
             "should be": by(most_frequent),
+            "the pair that is most frequent in the word is merged first, of equals the leftmost; "
+            "the earliest learned should be": by(most_frequent_leftmost),
             "it stops after one merge": by(earliest, rounds=1),
             "it stops at two ids, though they may be a pair": by(earliest, least=3),
             "only one place of each pair is merged, and never the others": once_each,
@@ -891,6 +924,20 @@ def of_counts(score, **changes):
     return lambda words: scored(words, score, **changes)
 
 
+def total(words, less=0):
+    """How many pieces there are, or, with less=1, pairs."""
+    return sum(max(0, len(word) - less) * count for word, count in words.items())
+
+
+def scored_by_pairs(words):
+    """The pieces' counts are the sums of those of the pairs that they are in."""
+    pairs, counts = pairs_weighted(words), Counter()
+    for pair, count in pairs.items():
+        for piece in pair:
+            counts[piece] += count
+    return rounded({(a, b): ratio(n, counts[a], counts[b]) for (a, b), n in pairs.items()})
+
+
 def ratio(pair, first, second):
     return pair / (first * second)
 
@@ -907,6 +954,17 @@ SCORES = {
         lambda n, a, b: n // (a * b)
     ),
     "the words' counts are left out of the pairs' counts": of_counts(ratio, pairs=lambda _: 1),
+    "the words' counts are left out: a word counts as often as it occurs": of_counts(
+        ratio, weighted=False, pairs=lambda _: 1
+    ),
+    "the counts are divided by their totals: the score is of counts, not of shares": (
+        lambda words: of_counts(
+            lambda n, a, b: ratio(n / total(words, 1), a / total(words), b / total(words))
+        )(words)
+    ),
+    "a piece is counted in every pair it is in; it is counted where it stands": (
+        lambda words: scored_by_pairs(words)
+    ),
     "brackets are missing: n / a * b divides by a alone": of_counts(lambda n, a, b: n / a * b),
     "the root of the product is taken": of_counts(lambda n, a, b: n / (a * b) ** 0.5),
     "the score is upside down": of_counts(lambda n, a, b: a * b / n),
@@ -1161,6 +1219,10 @@ def test_bpe_vocabulary_merges(submission):
         bpe_vocabulary(merges),
         f"bpe_vocabulary of {len(merges)} merges",
         mistakes={
+            "a part that is a merge itself is left out: it is made of its own bytes": [
+                *single,
+                *(b"".join(single[i] for i in pair if i < 256) for pair in merges),
+            ],
             "left and right are exchanged": joined(lambda a, b: b, lambda a, b: a),
             "only the first byte of each part is kept": joined(
                 lambda a, b: a[:1], lambda a, b: b[:1]

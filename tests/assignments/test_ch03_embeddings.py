@@ -196,7 +196,7 @@ def check_frozen_row(fn, ids, weight, padding_idx):
     g = normal(*ids.shape, weight.shape[1])
     grads = fn(ids, weight, padding_idx)[1](g)
     check(
-        type(grads) is tuple and len(grads) == 2,
+        isinstance(grads, tuple | list) and len(grads) == 2,
         "embedding's vjp must return (None, dweight), with padding_idx as without",
     )
     everything = scattered(ids, weight, g)
@@ -274,7 +274,7 @@ def test_cosine_similarity_value(submission):
     """The product of the vectors, divided by both their lengths."""
     check_value(
         submission.cosine_similarity,
-        shapes=[((7,), (7,)), ((5, 3), (5, 3)), ((2, 5, 4), (2, 5, 4)), ((3, 1), (3, 1))],
+        shapes=[((5, 3), (5, 3)), ((7,), (7,)), ((2, 5, 4), (2, 5, 4)), ((3, 1), (3, 1))],
         axes="batch time",
         mistakes={
             "this is the bare product: divide by both lengths": dot,
@@ -464,6 +464,6 @@ def test_principal_components_manners(submission):
     check(
         bool((largest > 0).all()),
         f"principal_components: the largest entries of the columns are {largest.round(3)}.",
-        "the sign of a column is left as svd gives it: its largest entry must be positive",
+        "the sign is as svd gives it, or of another rule: a column's largest entry is positive",
     )
     check_manners(submission.principal_components, [case(vectors, k=2)], rtol=1e-3)

@@ -146,6 +146,13 @@ def test_linear_manners(submission):
 # ---------------------------------------------------------------------------------------------
 
 
+SILU_SLOPES = {  # wrong ones that are near g far from 0, where they would look like g itself
+    "the first term is σ, not 1: σ + x σ (1 - σ)": lambda x, g: (
+        g * (1 + x * sigmoid(x) * (1 - sigmoid(x))),
+    ),
+}
+
+
 @points(1, "silu: the example")
 def test_silu_example(submission):
     """The example in the docstring, as worked out on paper."""
@@ -179,6 +186,12 @@ def test_silu_value(submission):
             ),
             "this is x * tanh(x): the gate must be the sigmoid": lambda x: x * np.tanh(x),
             "this is ReLU, which cuts off what is below 0": lambda x: np.maximum(x, 0),
+            **{
+                f"x is clipped at {m} inside of the sigmoid": lambda x, m=m: (
+                    x * sigmoid(np.clip(x, -m, m))
+                )
+                for m in (3, 5, 6, 10, 15)
+            },
         },
     )
 
@@ -202,7 +215,7 @@ def test_silu_large(submission):
     with likely(OVERFLOW, unless=lambda: check_value(submission.silu, shapes=ELEMENTWISE[:2])):
         check_value(submission.silu, [case(far)], mistakes=clipped | beyond)
     with likely(OVERFLOW, unless=lambda: check_vjp(submission.silu, shapes=ELEMENTWISE[:2])):
-        check_vjp(submission.silu, [case(far)])
+        check_vjp(submission.silu, [case(far)], mistakes=SILU_SLOPES)
     check_manners(submission.silu, [case(far)])
 
 
@@ -248,6 +261,7 @@ def test_silu_vjp(submission):
             "the output stands where σ belongs in 1 - σ": lambda x, g: (
                 g * sigmoid(x) * (1 + x * (1 - x * sigmoid(x))),
             ),
+            **SILU_SLOPES,
             "this is g times silu(x) itself; its slope is asked for": lambda x, g: (
                 g * x * sigmoid(x),
             ),
@@ -479,6 +493,10 @@ def test_maximum_vjp(submission):
             "both operands get all of g; it belongs to the larger": lambda x, y, g: (
                 summed_to(g, x.shape),
                 summed_to(g, y.shape),
+            ),
+            "both operands get half of g; that is for ties alone": lambda x, y, g: (
+                summed_to(g / 2, x.shape),
+                summed_to(g / 2, y.shape),
             ),
             "g is multiplied by the operand: the slope of the larger one is 1": lambda x, y, g: (
                 summed_to(g * x * (x > y), x.shape),

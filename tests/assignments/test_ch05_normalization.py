@@ -86,6 +86,12 @@ RMS_GRADIENTS = {
         (g * w - hat(x, eps) * (g * w * hat(x, eps)).sum(-1, keepdims=True)) / rms(x, eps=eps),
         None,
     ),
+    "the mean of u = g γ is subtracted too: that is LayerNorm's dx, which subtracts a mean": (
+        lambda x, w, g, eps: (
+            (g * w - mean(g * w) - hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
+            None,
+        )
+    ),
     "the second term of dx has the wrong sign": lambda x, w, g, eps: (
         (g * w + hat(x, eps) * mean(g * w * hat(x, eps))) / rms(x, eps=eps),
         None,
@@ -596,6 +602,11 @@ def test_var_value(submission):
                     x, axis=axis, keepdims=keepdims, ddof=correction
                 )
             ),
+            "correction is added to n; it is subtracted": (
+                lambda x, axis, keepdims, correction: np.var(
+                    x, axis=axis, keepdims=keepdims, ddof=-correction
+                )
+            ),
             "this is the mean of x²: the mean is not subtracted": (
                 lambda x, axis, keepdims, correction: np.mean(x * x, axis=axis, keepdims=keepdims)
             ),
@@ -654,6 +665,9 @@ def test_var_vjp(submission):
                     spread_over(g, x, axis, keepdims)
                     * (slope(x, axis, correction) + slope_of_mean(x, axis, correction)),
                 )
+            ),
+            "correction is added to n; it is subtracted": lambda x, g, axis, keepdims, correction: (
+                spread_over(g, x, axis, keepdims) * slope(x, axis, -correction),
             ),
             "the factor 2 of the square is missing": lambda x, g, axis, keepdims, correction: (
                 spread_over(g, x, axis, keepdims) * slope(x, axis, correction, factor=1.0),

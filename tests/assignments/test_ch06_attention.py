@@ -44,6 +44,16 @@ def weights_of(scores, axis=-1):
     return e / np.where(total == 0, 1, total)
 
 
+def given(scale, default):
+    """The scale that was given, 0 as well, or else this one."""
+    return default if scale is None else scale
+
+
+def over_a_sum_and(small, x, axis):
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf)) if x.size else x
+    return e / (e.sum(axis, keepdims=True) + small)
+
+
 def check_boolean(mask, name):
     check(
         isinstance(mask, np.ndarray) and mask.dtype == bool,
@@ -93,6 +103,12 @@ def test_softmax_value(submission):
             "the shifted exponentials are not divided by their sum": lambda x, axis=-1: np.exp(
                 x - x.max(axis, keepdims=True)
             ),
+            **{
+                f"{e:g} is added to the sum: the weights must sum to 1": (
+                    lambda x, axis=-1, e=e: over_a_sum_and(e, x, axis)
+                )
+                for e in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+            },
             "this is the logarithm of the softmax": lambda x, axis=-1: np.log(weights_of(x, axis)),
         },
     )
@@ -425,17 +441,30 @@ def test_attention_value(submission):
             "the queries are compared with the values; keys are what they are compared with": (
                 lambda q, k, v, **o: attention(q, v, v, **o)
             ),
-            "the scores are divided by √(H·D); D is the size of one head": lambda q, k, v, **_: (
-                attention(q, k, v, scale=(q.shape[1] * q.shape[-1]) ** -0.5)
+            "the scores are divided by √(H·D); D is the size of one head": (
+                lambda q, k, v, scale=None, **_: attention(
+                    q, k, v, scale=given(scale, (q.shape[1] * q.shape[-1]) ** -0.5)
+                )
             ),
             "the scores are divided by the root of the number of queries; it is √D": (
-                lambda q, k, v, **_: attention(q, k, v, scale=q.shape[-2] ** -0.5)
+                lambda q, k, v, scale=None, **_: attention(
+                    q, k, v, scale=given(scale, q.shape[-2] ** -0.5)
+                )
             ),
             "the scores are divided by the root of the number of keys; it is √D": (
-                lambda q, k, v, **_: attention(q, k, v, scale=k.shape[-2] ** -0.5)
+                lambda q, k, v, scale=None, **_: attention(
+                    q, k, v, scale=given(scale, k.shape[-2] ** -0.5)
+                )
             ),
             "the scores are divided by √D_v, of the values; D is the size of query and key": (
-                lambda q, k, v, **_: attention(q, k, v, scale=v.shape[-1] ** -0.5)
+                lambda q, k, v, scale=None, **_: attention(
+                    q, k, v, scale=given(scale, v.shape[-1] ** -0.5)
+                )
+            ),
+            "the scale that is given is divided by √D too; it stands in its place": (
+                lambda q, k, v, scale=None, **_: attention(
+                    q, k, v, scale=given(scale, 1.0) * q.shape[-1] ** -0.5
+                )
             ),
             "the causal mask is always there; it is an option": lambda q, k, v, **o: attention(
                 q, k, v, causal=True, **o
@@ -483,6 +512,11 @@ def test_attention_mask(submission):
             ),
             "a float mask hides what is below 0 and nothing else; it is added to the scores": (
                 lambda q, k, v, mask: attention(q, k, v, mask=mask >= 0)
+            ),
+            "the scores are multiplied by the float mask; it is added to them": (
+                lambda q, k, v, mask: (
+                    weights_of(scores_of(q, k) * mask) @ v if mask.dtype != bool else None
+                )
             ),
             "the float mask is added before the scores are scaled": lambda q, k, v, mask: attention(
                 q, k, v, mask=mask * q.shape[-1] ** -0.5
@@ -659,6 +693,15 @@ def test_attention_vjp(submission):
                     None,
                 )
             ),
+            "only the diagonal of softmax's Jacobian is used: dS is P (dP - Σ P dP)": (
+                lambda q, k, v, g, **o: (
+                    (lambda p, dp, ds, s: p * (1 - p) * dp @ k * s)(*parts(q, k, v, g, o)),
+                    (lambda p, dp, ds, s: (p * (1 - p) * dp).swapaxes(-1, -2) @ q * s)(
+                        *parts(q, k, v, g, o)
+                    ),
+                    None,
+                )
+            ),
             "the softmax's sum is Σ dP; it is Σ P dP": lambda q, k, v, g, **o: (
                 (lambda p, dp, ds, s: p * (dp - dp.sum(-1, keepdims=True)) @ k * s)(
                     *parts(q, k, v, g, o)
@@ -722,6 +765,10 @@ def test_attention_groups(submission):
         full, (b, kv) = all_grads(q, k, v, g, o)[which], k.shape[:2]
         return full.reshape(b, kv, -1, *full.shape[2:])[:, :, 0]
 
+    attend = submission.scaled_dot_product_attention
+    shared = "there are fewer K/V heads than query heads: repeat each, H / H_kv times"
+    with likely(shared, of=StudentError, unless=lambda: check_value(attend, plain_cases()[:2])):
+        attend(*cases[0].args)
     check_value(
         submission.scaled_dot_product_attention,
         cases,

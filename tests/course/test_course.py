@@ -266,15 +266,22 @@ def test_an_exception_shows_the_students_line(tmp_path):
     assert "checks.py" not in result.message
 
 
+def test_lists_unpack_as_tuples_do(tmp_path):
+    code = """
+def silu(x):
+    s = 0.5 + 0.5 * np.tanh(0.5 * x)
+    return [x * s, lambda g: [g * s * (1 + x * (1 - s))]]
+"""
+    for test in ("test_silu_value", "test_silu_vjp", "test_silu_manners", "test_silu_example"):
+        result = graded(tmp_path, code, test)
+        assert result.status == "passed", result.text
+
+
 @pytest.mark.parametrize(
     "code, words",
     [
         ("def silu(x):\n    x * 2", "a return statement is missing"),
         ("def silu(x):\n    return x", "`return out, vjp` is missing"),
-        (
-            "def silu(x):\n    return [x, lambda g: (g,)]",
-            "a list stands where a tuple is asked for",
-        ),
         ("def silu(x):\n    return x.tolist(), lambda g: (g,)", "is a list, not an array"),
         (
             "def silu(x):\n    return x / (1 + np.exp(-x)) + 1j, lambda g: (g,)",

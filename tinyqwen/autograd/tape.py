@@ -150,7 +150,7 @@ def _apply_vjp(node, incoming, gradients):
             for g, shape, dtype in zip(incoming, node.shapes, node.dtypes)
         ]
     results = node.vjp(incoming[0] if len(incoming) == 1 else tuple(incoming))
-    if not isinstance(results, tuple):
+    if not isinstance(results, (tuple, list)):
         raise TypeError(
             f"{node.name}: its vjp returned {type(results).__name__}; "
             "a tuple with one gradient for each input was expected"

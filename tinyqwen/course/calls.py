@@ -55,6 +55,8 @@ LIKELY = {
     "zero-size array to reduction": (
         "an empty array has no largest entry: use max(axis=…), or initial=… where nothing may be"
     ),
+    "arg is an empty sequence": "nothing has no smallest: stop where none is left, or default=…",
+    "argument is empty": "nothing has no smallest: stop where none is left, or default=…",
     "not broadcastable to correct shape": (
         "np.add.at needs an index for each row that is added: np.broadcast_to them first, and the "
         "index as it was given"
@@ -190,7 +192,7 @@ class StudentFunction:
         if callable(result):
             home = self._home.inner(result)
             return StudentFunction(f"{self.__name__}'s vjp", home, self._filename)
-        if type(result) is tuple:
+        if copies.is_pair(result) or type(result) is tuple:
             return tuple(self._wrapped(part) if callable(part) else part for part in result)
         return result
 

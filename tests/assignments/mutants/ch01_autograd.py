@@ -33,7 +33,11 @@ def unbroadcast_added_axes_only(g, shape):
     return g.sum(axis=tuple(range(g.ndim - len(shape))))
 
 
-@mutant(of="unbroadcast", killed_by="test_unbroadcast_stretched", named="only the shape is not")
+@mutant(
+    of="unbroadcast",
+    killed_by="test_unbroadcast_stretched",
+    named="an axis of length 1 is missing",
+)
 def unbroadcast_loses_stretched_axes(g, shape):
     g = g.sum(axis=tuple(range(g.ndim - len(shape))))
     return g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1))
@@ -307,6 +311,14 @@ def mul_float64(x, y):
     return out, lambda g: tuple(d if d is None else np.float64(1) * d for d in vjp(g))
 
 
+@mutant(of="mul", killed_by="test_mul_broadcast", named="g is summed first and then multiplied")
+def mul_sums_g_first(x, y):
+    return mul(x, y)[0], lambda g: (
+        unbroadcast(g, np.shape(x)) * y,
+        unbroadcast(g, np.shape(y)) * x,
+    )
+
+
 # ---------------------------------------------------------------------------------------------
 # exp
 # ---------------------------------------------------------------------------------------------
@@ -373,6 +385,12 @@ def exp_in_place(x):
     if x.ndim:
         np.exp(x, out=x)
     return out, vjp
+
+
+@mutant(of="exp", killed_by="test_exp_vjp", named="g is added to the slope")
+def exp_vjp_adds_g(x):
+    out = exp(x)[0]
+    return out, lambda g: (g + out,)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -554,6 +572,14 @@ def matmul_x_in_place(x, y):
     return out, vjp
 
 
+@mutant(of="matmul", killed_by="test_matmul_vectors", named="make it a row or a column")
+def matmul_vjp_of_matrices_alone(x, y):
+    return matmul(x, y)[0], lambda g: (
+        unbroadcast(g @ np.swapaxes(y, -1, -2), x.shape),
+        unbroadcast(np.swapaxes(x, -1, -2) @ g, y.shape),
+    )
+
+
 # ---------------------------------------------------------------------------------------------
 # getitem
 # ---------------------------------------------------------------------------------------------
@@ -664,6 +690,26 @@ def getitem_edits_x(x, index):
     return out, vjp
 
 
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="g is indexed")
+def getitem_vjp_indexes_g(x, index):
+    return x[index], lambda g: (g[index],)
+
+
+@mutant(of="getitem", killed_by="test_getitem_vjp", named="dx begins as x")
+def getitem_vjp_begins_with_x(x, index):
+    def vjp(g):
+        dx = x.copy()
+        np.add.at(dx, index, g)
+        return (dx,)
+
+    return x[index], vjp
+
+
+@mutant(of="getitem", killed_by="test_getitem_value", named="np.take knows ids alone")
+def getitem_takes_rows(x, index):
+    return np.take(x, index, axis=0), getitem(x, index)[1]
+
+
 # ---------------------------------------------------------------------------------------------
 # cumsum
 # ---------------------------------------------------------------------------------------------
@@ -711,6 +757,18 @@ def cumsum_in_float64(x, axis=-1):
     return np.cumsum(x, axis, dtype=np.float64), cumsum(x, axis)[1]
 
 
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="runs on from one row into the next")
+def cumsum_of_all_rows(x, axis=-1):
+    return np.cumsum(x).reshape(x.shape), cumsum(x, axis)[1]
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="by how many sums x_i is in")
+def cumsum_vjp_counts(x, axis=-1):
+    n = x.shape[axis]
+    shape = [n if i == axis % x.ndim else 1 for i in range(x.ndim)]
+    return cumsum(x, axis)[0], lambda g: (g * np.arange(n, 0, -1, dtype=g.dtype).reshape(shape),)
+
+
 # ---------------------------------------------------------------------------------------------
 # Written from the stubs alone, by somebody who had not seen those above
 # ---------------------------------------------------------------------------------------------
@@ -753,7 +811,7 @@ def unbroadcast_trailing(g, shape):
 @mutant(
     of="unbroadcast",
     killed_by="test_unbroadcast_stretched",
-    named="the numbers are right; only the shape is not",
+    named="an axis of length 1 is missing",
 )
 def unbroadcast_no_keepdims(g, shape):
     while g.ndim > len(shape):
@@ -1063,9 +1121,7 @@ def matmul_not_unbroadcast(x, y):
     return x @ y, lambda g: (g @ np.swapaxes(y, -1, -2), np.swapaxes(x, -1, -2) @ g)
 
 
-@mutant(
-    of="matmul", killed_by="test_matmul_vectors", named="this is the upstream gradient g as it came"
-)
+@mutant(of="matmul", killed_by="test_matmul_vectors", named="of two vectors, g is one number")
 def matmul_outer_forgot(x, y):
     o, v = matmul(x, y)
     if x.ndim == 1 and y.ndim == 1:

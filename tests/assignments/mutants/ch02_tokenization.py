@@ -156,6 +156,19 @@ def merge_pair_tuples_only(word, pair, new):
     return tuple(merged)
 
 
+@mutant(of="merge_pair", killed_by="test_merge_pair_value", named="left token stays where it was")
+def merge_pair_keeps_the_left_token(word, pair, new):
+    out, i = [], 0
+    while i < len(word):
+        if tuple(word[i : i + 2]) == tuple(pair):
+            out += [word[i], new]
+            i += 2
+        else:
+            out.append(word[i])
+            i += 1
+    return tuple(out)
+
+
 # ---------------------------------------------------------------------------------------------
 # train_bpe
 # ---------------------------------------------------------------------------------------------
@@ -237,7 +250,11 @@ def train_bpe_min_frequency_off_by_one(word_counts, vocab_size, min_frequency=1)
     return train_bpe(word_counts, vocab_size, min_frequency + (min_frequency > 1))
 
 
-@mutant(of="train_bpe", killed_by="test_train_bpe_limits", named="too few merges come back")
+@mutant(
+    of="train_bpe",
+    killed_by="test_train_bpe_limits",
+    named="comes back in silence: raise ValueError",
+)
 def train_bpe_stops_quietly(word_counts, vocab_size, min_frequency=1):
     for size in range(vocab_size, 255, -1):
         try:
@@ -311,6 +328,47 @@ def encode_word_forgets_unmerged(ids, merges):
     result = encode_word(ids, merges)
     if len(result) < len(ids):
         return result
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="one place at a time")
+def encode_word_leftmost_place(ids, merges):
+    ids = list(ids)
+    i = 0
+    while i < len(ids) - 1:
+        new = merges.get((ids[i], ids[i + 1]))
+        if new is None:
+            i += 1
+        else:
+            ids[i : i + 2] = [new]
+            i = 0
+    return tuple(ids)
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="one walk from left to right")
+def encode_word_walks_once(ids, merges):
+    out, i = [], 0
+    while i < len(ids):
+        new = merges.get(tuple(ids[i : i + 2]))
+        out.append(ids[i] if new is None else new)
+        i += 1 if new is None else 2
+    return tuple(out)
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_order", named="of equals the leftmost")
+def encode_word_most_frequent_leftmost(ids, merges):
+    ids = tuple(ids)
+    while counts := Counter(pair for pair in pairwise(ids) if pair in merges):
+        pair = counts.most_common(1)[0][0]
+        ids = merge_pair(ids, pair, merges[pair])
+    return ids
+
+
+@mutant(of="encode_word", killed_by="test_encode_word_edges", named="stop where none is left")
+def encode_word_least_of_nothing(ids, merges):
+    ids = tuple(ids)
+    while (pair := min(pairwise(ids), key=lambda pair: merges.get(pair, math.inf))) in merges:
+        ids = merge_pair(ids, pair, merges[pair])
+    return ids
 
 
 # ---------------------------------------------------------------------------------------------
@@ -489,6 +547,37 @@ def wordpiece_scores_pops(words):
     return scores
 
 
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="a word counts as often as it occurs",
+)
+def wordpiece_scores_of_each_word_once(words):
+    return wordpiece_scores(dict.fromkeys(words, 1))
+
+
+@mutant(
+    of="wordpiece_scores", killed_by="test_wordpiece_scores_value", named="of counts, not of shares"
+)
+def wordpiece_scores_of_shares(words):
+    pieces = sum(len(word) * count for word, count in words.items())
+    pairs = sum(count_pairs(words).values())
+    return {pair: score * pieces**2 / pairs for pair, score in wordpiece_scores(words).items()}
+
+
+@mutant(
+    of="wordpiece_scores",
+    killed_by="test_wordpiece_scores_value",
+    named="is counted in every pair it is in",
+)
+def wordpiece_scores_counts_by_pairs(words):
+    pairs, counts = count_pairs(words), Counter()
+    for (left, right), count in pairs.items():
+        counts[left] += count
+        counts[right] += count
+    return {(a, b): count / (counts[a] * counts[b]) for (a, b), count in pairs.items()}
+
+
 # ---------------------------------------------------------------------------------------------
 # encode_wordpiece
 # ---------------------------------------------------------------------------------------------
@@ -615,6 +704,17 @@ def bpe_vocabulary_without_merges(merges):
 @mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_merges", named="last merge is missing")
 def bpe_vocabulary_one_short(merges):
     return bpe.bpe_vocabulary(merges)[: 255 + len(merges)] if merges else bpe.bpe_vocabulary({})
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_merges", named="is left out")
+def bpe_vocabulary_of_single_bytes_alone(merges):
+    single = bpe.bpe_vocabulary({})
+    return single + [b"".join(single[i] for i in pair if i < 256) for pair in merges]
+
+
+@mutant(of="bpe_vocabulary", killed_by="test_bpe_vocabulary_bytes", named="bytes is asked for")
+def bpe_vocabulary_as_text(merges):
+    return [token.decode("latin-1") for token in bpe.bpe_vocabulary(merges)]
 
 
 # ---------------------------------------------------------------------------------------------

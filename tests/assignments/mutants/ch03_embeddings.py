@@ -510,7 +510,7 @@ def cosine_similarity_all(x, y, eps=1e-8):
 @mutant(
     of="cosine_similarity",
     killed_by="test_cosine_similarity_value",
-    named="the numbers are right; only the shape is not",
+    named="every x meets every y",
 )
 def cosine_similarity_matmul(x, y, eps=1e-8):
     def n(a):
@@ -569,7 +569,7 @@ def cosine_similarity_angle(x, y, eps=1e-8):
 @mutant(
     of="cosine_similarity",
     killed_by="test_cosine_similarity_value",
-    named="the numbers are right; only the shape is not",
+    named="an axis of length 1 too many",
 )
 def cosine_similarity_keepdims(x, y, eps=1e-8):
     return cosine_similarity(x, y, eps)[..., None]

@@ -152,6 +152,17 @@ def silu_vjp_in_place(x):
     return silu(x)[0], vjp
 
 
+@mutant(of="silu", killed_by="test_silu_vjp", named="the first term is σ, not 1")
+def silu_vjp_first_term_one(x):
+    s = sigmoid(x)
+    return silu(x)[0], lambda g: (g * (1 + x * s * (1 - s)),)
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="clipped at 5 inside of the sigmoid")
+def silu_clipped_inside(x):
+    return x * sigmoid(np.clip(x, -5, 5)), silu(x)[1]
+
+
 # ---------------------------------------------------------------------------------------------
 # gelu
 # ---------------------------------------------------------------------------------------------
@@ -322,6 +333,15 @@ def maximum_ties_in_float64(x, y):
     )
 
 
+@mutant(of="maximum", killed_by="test_maximum_vjp", named="that is for ties alone")
+def maximum_shares_always(x, y):
+    out, _ = maximum(x, y)
+    return out, lambda g: (
+        ops.unbroadcast(g / 2, np.shape(x)),
+        ops.unbroadcast(g / 2, np.shape(y)),
+    )
+
+
 # ---------------------------------------------------------------------------------------------
 # Written from the stubs alone, by somebody who had not seen those above
 # ---------------------------------------------------------------------------------------------
@@ -397,7 +417,7 @@ def linear_dweight_mean(x, weight, bias=None):
 @mutant(
     of="linear",
     killed_by="test_linear_without_bias",
-    named="the numbers are right; only the shape is not",
+    named="an axis of length 1 too many",
 )
 def linear_dbias_keeps_an_axis(x, weight, bias=None):
     o, v = linear(x, weight, bias)

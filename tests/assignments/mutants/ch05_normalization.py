@@ -155,6 +155,18 @@ def rms_norm_float64_inside(x, weight, eps=1e-6):
     return weight * (x / root), rms_norm(x, weight, eps)[1]
 
 
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="that is LayerNorm's dx")
+def rms_norm_vjp_of_layer_norm(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    rms = np.sqrt(mean(x * x) + eps)
+
+    def wrong(g):
+        dx, dweight = vjp(g)
+        return dx - mean(g * weight) / rms, dweight
+
+    return out, wrong
+
+
 # ---------------------------------------------------------------------------------------------
 # layer_norm
 # ---------------------------------------------------------------------------------------------
@@ -304,6 +316,11 @@ def var_vjp_g_not_spread(x, axis=None, keepdims=False, correction=0):
     out, _ = var(x, axis, keepdims, correction)
     away = x - np.mean(x, axis=axis, keepdims=True)
     return out, lambda g: (g * 2 * away / (x.size // np.size(out) - correction),)
+
+
+@mutant(of="var", killed_by="test_var_value", named="correction is added to n")
+def var_adds_correction(x, axis=None, keepdims=False, correction=0):
+    return var(x, axis, keepdims, -correction)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -107,6 +107,12 @@ def softmax_float64(x, axis=-1):
     return out, lambda g: (vjp(g)[0].astype(x.dtype),)
 
 
+@mutant(of="softmax", killed_by="test_softmax_value", named="0.001 is added to the sum")
+def softmax_sum_and_a_bit(x, axis=-1):
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
+    return e / (e.sum(axis, keepdims=True) + 1e-3), softmax(x, axis)[1]
+
+
 # ---------------------------------------------------------------------------------------------
 # the masks
 # ---------------------------------------------------------------------------------------------
@@ -451,6 +457,49 @@ def attention_float64(query, key, value, **options):
     return out, lambda g: tuple(d.astype(query.dtype) for d in vjp(g.astype(np.float64)))
 
 
+@attention_mutant("test_attention_value", "the scale that is given is divided by √D too")
+def attention_scale_and_root(query, key, value, scale=None, **options):
+    scale = (1.0 if scale is None else scale) * query.shape[-1] ** -0.5
+    return attention(query, key, value, scale=scale, **options)
+
+
+@attention_mutant("test_attention_groups", "repeat each, H / H_kv times")
+def attention_of_equal_heads_alone(query, key, value, **options):
+    _ = query @ np.swapaxes(key, -1, -2)
+    return attention(query, key, value, **options)
+
+
+@attention_mutant("test_attention_groups", "their sum is missing")
+def attention_group_not_summed(query, key, value, **options):
+    repeats = query.shape[1] // key.shape[1]
+    return attention(
+        query, np.repeat(key, repeats, axis=1), np.repeat(value, repeats, axis=1), **options
+    )
+
+
+@attention_mutant("test_attention_mask", "multiplied by the float mask")
+def attention_float_mask_multiplied(query, key, value, mask=None, **options):
+    if mask is not None and mask.dtype != bool:
+        scores = query @ np.swapaxes(key, -1, -2) * query.shape[-1] ** -0.5
+        mask = scores * mask - scores
+    return attention(query, key, value, mask=mask, **options)
+
+
+@attention_mutant("test_attention_vjp", "only the diagonal of softmax's Jacobian")
+def attention_vjp_diagonal(query, key, value, **options):
+    out, vjp = attention(query, key, value, **options)
+    repeats, scale = query.shape[1] // key.shape[1], options.get("scale") or query.shape[-1] ** -0.5
+    if repeats > 1:
+        return out, vjp
+    weights = attention(query, key, np.eye(key.shape[2]) + 0 * key[..., :1], **options)[0]
+
+    def wrong(g):
+        slope = weights * (1 - weights) * (g @ np.swapaxes(value, -1, -2)) * scale
+        return slope @ key, np.swapaxes(slope, -1, -2) @ query, vjp(g)[2]
+
+    return out, wrong
+
+
 # ---------------------------------------------------------------------------------------------
 # logsumexp
 # ---------------------------------------------------------------------------------------------
@@ -684,7 +733,7 @@ def causal_mask_no_window(nq, nk=None, window=None):
 @mutant(
     of="causal_mask",
     killed_by="test_causal_mask_value",
-    named="axis 1 has the length 3, where 7 is asked for",
+    named="num_keys is not used: this is what its default, None, gives",
 )
 def causal_mask_square(nq, nk=None, window=None):
     return masks.causal_mask(nq, None, window)

@@ -259,9 +259,7 @@ def positions_gradient_of_the_first_text(x, weight, position_ids):
     return with_dweight(x, weight, position_ids, dweight)
 
 
-@mutant(
-    of="add_positions", killed_by="test_add_positions_vjp", named="stands where their sum belongs"
-)
+@mutant(of="add_positions", killed_by="test_add_positions_vjp", named="averaged over the batch")
 def positions_gradient_averaged_over_batch(x, weight, position_ids):
     def dweight(g, ids):
         out = np.zeros_like(weight)

@@ -26,22 +26,16 @@ import numpy as np
 
 from tinyqwen.course.authoring.agreement import agrees
 from tinyqwen.course.authoring.apart import told_apart
-from tinyqwen.course.authoring.cases import Case, made_cases, normal
+from tinyqwen.course.authoring.cases import Case, made_cases
 from tinyqwen.course.authoring.diagnosis import GUESS, CheckFailed, as_array, compare
 from tinyqwen.course.authoring.differences import OWN, compare_numeric, fits_output
 from tinyqwen.course.authoring.elsewhere import KEPT, Results, arrays_of, fits, fits_guessed
 from tinyqwen.course.authoring.forms import gradients_of, pair_of, pulled_back, value_of
+from tinyqwen.course.authoring.gradients import Gradients, upstream
 from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import shortened
-from tinyqwen.course.authoring.wrong_calls import (
-    by_an_argument,
-    guesses,
-    is_pair,
-    other_settings,
-    several,
-    without_an_argument,
-)
+from tinyqwen.course.authoring.wrong_calls import guesses, is_pair, several
 from tinyqwen.course.registry import reference
 
 
@@ -228,12 +222,13 @@ def check_vjp(
     The rest is as for `check_value`.
     """
     call, every = Call(fn, against), made_cases(cases, shapes, scale, options)
+    made = Gradients(fn, call, every, mistakes)
     for one in every:
         with told_apart(call.names, one, every, partial(_has_right_gradients, fn, call)):
-            _check_gradients(fn, call, one, mistakes, terms or {}, axes, rtol)
+            _check_gradients(fn, call, one, made, terms or {}, axes, rtol)
 
 
-def _check_gradients(fn, call, one, mistakes, terms, axes, rtol):
+def _check_gradients(fn, call, one, made, terms, axes, rtol):
     words = call.words(one)
     right_out, right_vjp = call.reference(one)
     out, vjp = pair_of(fn, fn(*one.args, **one.options), words)
@@ -246,7 +241,6 @@ def _check_gradients(fn, call, one, mistakes, terms, axes, rtol):
             continue
         name = call.names[position]
         what = f"{call.name}: the gradient of {name}"
-        variants = _wrong_gradients(call, one, g, position, right_vjp, mistakes)
         settings = {"case": words, "axes": _axes(axes, name)}
 
         def told_by(mine, name=name, position=position):
@@ -254,6 +248,7 @@ def _check_gradients(fn, call, one, mistakes, terms, axes, rtol):
             fits_own = told is None and not is_right and fits_output(fn, one, g, mine, position)
             return OWN if fits_own else told
 
+        variants = made.variants(one, g, position, right_vjp)
         known = {"mistakes": variants, "sizes": sizes_of(one), "told_by": told_by}
         compare(grads[position], expected, what, rtol=rtol, **known, **settings)
         trusted = fn if is_right else call.solution
@@ -288,45 +283,6 @@ def sizes_of(case):
         if isinstance(array, np.ndarray):
             sizes.setdefault(array.size, "how many numbers an input has")
     return sizes
-
-
-def upstream(out):
-    """A random g for each output, as the VJP takes it."""
-    drawn = tuple(normal(*np.shape(o)) for o in several(out))
-    return drawn if isinstance(out, tuple) else drawn[0]
-
-
-def _wrong_gradients(call, case, g, position, right_vjp, mistakes):
-    """The author's wrong variants, and those that every VJP can have."""
-    for text, wrong in (mistakes or {}).items():
-        yield text, lambda wrong=wrong: wrong(*case.args, g, **case.options)[position]
-    for text, args, options in other_settings(call, case):
-        yield (
-            f"on the way back, {text}",
-            lambda args=args, options=options: call.solution(*args, **options)[1](g)[position],
-        )
-    ones = tuple(map(np.ones_like, g)) if isinstance(g, tuple) else np.ones_like(g)
-    yield "the upstream gradient g is not used", lambda: right_vjp(ones)[position]
-    if not isinstance(g, tuple):  # whatever its shape is
-        yield "this is the upstream gradient g as it came", lambda: g
-    out = call.reference(case)[0]
-    if not isinstance(out, tuple) and np.shape(out) == np.shape(case.args[0]):
-        name, moved = call.names[0], (out, *case.args[1:])
-        text = f"the slope is taken at the output; it belongs to the input {name}"
-        yield text, lambda: call.solution(*moved, **case.options)[1](g)[position]
-    for other, name in enumerate(call.names[: len(right_vjp(g))]):
-        if other != position:
-            text = f"this is the gradient of {name}: gradients go in the order of the arguments"
-            yield text, lambda other=other: right_vjp(g)[other]
-            text = f"this is the sum of the gradients of {call.names[position]} and {name}"
-            yield text, lambda other=other: right_vjp(g)[position] + right_vjp(g)[other]
-
-    def gradient_of(*args):
-        return call.solution(*args, **case.options)[1](g)[position]
-
-    yield from without_an_argument(call.names, case.args, gradient_of)
-    more = [("g", g), ("the output", out), *zip(call.names, case.args)]
-    yield from by_an_argument(*zip(*more), np.asarray(right_vjp(g)[position]))
 
 
 def check(condition, message, mistake=None):

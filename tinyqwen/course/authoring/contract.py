@@ -10,10 +10,10 @@ from tinyqwen.course.authoring.checks import (
     is_pair,
     output_of,
     several,
-    upstream,
 )
 from tinyqwen.course.authoring.diagnosis import CheckFailed, as_array, compare
 from tinyqwen.course.authoring.forms import gradients_of, pulled_back, value_of
+from tinyqwen.course.authoring.gradients import upstream
 
 
 def check_manners(

@@ -1,7 +1,7 @@
 """The form of what a student's function returned: output and VJP, a tuple of gradients."""
 
 from tinyqwen.course.authoring.diagnosis import CheckFailed
-from tinyqwen.course.authoring.wrong_calls import EACH, LIST, is_pair
+from tinyqwen.course.authoring.wrong_calls import EACH, is_pair
 from tinyqwen.course.calls import StudentError
 
 
@@ -17,8 +17,6 @@ def pair_of(fn, result, words):
     came, mistake = f"a {type(result).__name__}", "`return out, vjp` is missing"
     if result is None:
         came, mistake = "nothing", "a return statement is missing"
-    elif type(result) is list and is_pair(tuple(result)):
-        came, mistake = "a list of two", LIST
     elif type(result) is tuple:
         came = f"a tuple of {len(result)}"
         if len(result) > 2 and callable(result[-1]):
@@ -36,14 +34,18 @@ def value_of(fn, result, expects_pair, words):
 
 
 def gradients_of(name, grads, expected, words):
-    """The tuple that a student's vjp returned, or CheckFailed."""
+    """The gradients that a student's vjp returned, as a tuple, or CheckFailed.
+
+    A list of them is as good: whoever asked unpacks it.
+    """
     if grads is None:
         raise CheckFailed(f"{name}: vjp returned None.", "vjp's return statement is missing")
+    grads = tuple(grads) if type(grads) is list else grads
     if type(grads) is not tuple:
         raise CheckFailed(
             f"{name}: vjp returned a {type(grads).__name__}; a tuple was expected, with one "
             f"gradient for each input.\n  input     {words}",
-            LIST if type(grads) is list else EACH[len(expected) > 1],
+            EACH[len(expected) > 1],
         )
     if len(grads) < len(expected):
         raise CheckFailed(

@@ -124,6 +124,7 @@ def meaning(ratio, shape, sizes=None):
     roots = {n**0.5: f"√{told}" for n, told in known.items() if n**0.5 % 1}  # 2 is no √4
     known |= roots | less
     known |= {np.log(2): "ln 2", np.log(10): "ln 10", np.pi: "π", 2 * np.pi: "2π"}
+    known |= {2**0.5: "√2", 8**0.5: "2√2", np.pi**0.5: "√π", (2 * np.pi) ** 0.5: "√(2π)"}
     for number, told in known.items():
         for value, text in ((number, told), (1 / number, f"1 / {told}")):
             if abs(ratio / value - 1) < 1e-5:
@@ -189,7 +190,7 @@ def _shape_pattern(yours, expected, same):
             if same(np.swapaxes(yours, *axes), expected):
                 return "it is transposed"
     if yours.size == expected.size and same(yours.reshape(expected.shape), expected):
-        return "the numbers are right; only the shape is not"
+        return _only_the_shape(yours.shape, expected.shape)
     if yours.ndim > expected.ndim:
         extra = tuple(range(yours.ndim - expected.ndim))
         if same(yours.sum(extra), expected):
@@ -199,6 +200,8 @@ def _shape_pattern(yours, expected, same):
         longer = tuple(axis for axis, (mine, right) in pairs if mine > right == 1)
         if longer and same(yours.sum(longer, keepdims=True), expected):
             return f"the sum over axis {', '.join(map(str, longer))}, of length 1, is missing"
+    if groups := _of_groups(yours, expected, same):
+        return groups
     for axis in (None, *range(expected.ndim)):
         if expected.size > yours.size > 0 and same(yours, expected.sum(axis)):
             over = "all entries" if axis is None else f"axis {axis}"
@@ -211,6 +214,37 @@ def _shape_pattern(yours, expected, same):
         axis = next(i for i, (a, b) in enumerate(zip(yours.shape, expected.shape)) if a != b)
         pair = yours.shape[axis], expected.shape[axis]
         return Symptom(f"axis {axis} has the length {pair[0]}, where {pair[1]} is asked for")
+    return None
+
+
+def _only_the_shape(mine, right):
+    """What sets two shapes apart whose numbers are the same: axes of length 1, most often."""
+    told = "the numbers are right; only the shape is not"
+    if [n for n in mine if n != 1] != [n for n in right if n != 1]:
+        return told
+    if len(mine) > len(right):
+        return f"{told}: it has an axis of length 1 too many (left by keepdims=True?)"
+    if len(mine) == len(right):
+        return f"{told}: the axes of length 1 stand in another place"
+    return Symptom(
+        f"{told}: an axis of length 1 is missing (keepdims=True keeps one, squeeze() drops all)"
+    )
+
+
+def _of_groups(yours, expected, same):
+    """What is said where neighbors along an axis, or those some way apart, belong added."""
+    unequal = [i for i, (a, b) in enumerate(zip(yours.shape, expected.shape)) if a != b]
+    if yours.ndim != expected.ndim or len(unequal) != 1:
+        return None
+    (axis,) = unequal
+    many, few = yours.shape[axis], expected.shape[axis]
+    if not few or many < few or many % few:
+        return None
+    for shape, summed in (((few, many // few), axis + 1), ((many // few, few), axis)):
+        parts = yours.reshape(*yours.shape[:axis], *shape, *yours.shape[axis + 1 :])
+        if same(parts.sum(summed), expected):
+            told = f"along axis {axis} there are {many} where {few} are due"
+            return f"{told}: {many // few} belong to each, and their sum is missing"
     return None
 
 

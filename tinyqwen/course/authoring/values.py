@@ -57,7 +57,10 @@ def _of_lists(yours, expected):
         if flat == right:
             return "a list of lists came: join them, with extend or +, into one"
     if mine == right[::-1]:
-        return "the right items, in reverse order"
+        return f"the right items, {'exchanged' if len(right) == 2 else 'in reverse order'}"
+    kinds = [{type(item).__name__ for item in items} for items in (mine, right)]
+    if all(len(kind) == 1 for kind in kinds) and kinds[0] != kinds[1] != {"int"}:
+        return f"the items are of type {kinds[0].pop()}; {kinds[1].pop()} is asked for"
     if len(mine) < len(right) and mine == right[: len(mine)]:
         return "the end is missing: the items up to there are right"
     if len(mine) < len(right) and mine == right[len(right) - len(mine) :]:

@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 
-LIST = "a list stands where a tuple is asked for: (…, …) in place of […, …]"
 EACH = {  # by whether several gradients are asked for
     False: "a comma is missing: `return (dx,)`",
     True: "a gradient is missing: there is one for each array, in their order",
@@ -146,6 +145,11 @@ def other_settings(call, case):
         if default is not inspect.Parameter.empty and default is not value:
             text = f"{name} is not used: this is what its default, {default!r}, gives"
             yield text, case.args, {k: v for k, v in case.options.items() if k != name}
+    for i, (parameter, value) in enumerate(zip(known.values(), case.args)):
+        default = parameter.default
+        if default is not inspect.Parameter.empty and default is not value:
+            text = f"{parameter.name} is not used: this is what its default, {default!r}, gives"
+            yield text, [*case.args[:i], default, *case.args[i + 1 :]], case.options
     for name, value in case.options.items():
         for told, other in other_numbers(name, value):
             yield told, case.args, {**case.options, name: other}

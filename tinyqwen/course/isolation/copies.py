@@ -62,10 +62,14 @@ def same(before, after):
     return True  # an object of another kind: no check
 
 
+def is_pair(result):
+    """True for (out, vjp), and for a list of them, which unpacks as well."""
+    return type(result) in (tuple, list) and len(result) == 2 and callable(result[1])
+
+
 def without_vjp(result):
     """out of (out, vjp), which is everything else's own."""
-    pair = type(result) is tuple and len(result) == 2 and callable(result[1])
-    return result[0] if pair else result
+    return result[0] if is_pair(result) else result
 
 
 def edited(before, before_options, after, after_options):
@@ -125,7 +129,7 @@ class Handed:
         self._kept, self._count = deque(maxlen=24), 0
 
     def add(self, result):
-        for array in result if type(result) is tuple else (result,):
+        for array in result if type(result) in (tuple, list) else (result,):
             if is_array(array) and array.dtype.kind in "biufcO":
                 self._count += 1
                 if array.nbytes <= 1 << 16:
