@@ -571,7 +571,7 @@ def spreads(correction=0):
         ((3, 4), 0),
         ((2, 3, 4), -2),
         ((2, 3, 4), (0, -1)),
-        ((5,), None),
+        ((4, 3), None),
         ((1, 4), 1),
     ):
         for keepdims in (False, True):

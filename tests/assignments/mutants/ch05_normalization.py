@@ -286,6 +286,11 @@ def var_without_correction(x, axis=None, keepdims=False, correction=0):
     return var(x, axis, keepdims)
 
 
+@mutant(of="var", killed_by="test_var_value", named="here axis = None")
+def var_over_the_first_axis(x, axis=None, keepdims=False, correction=0):
+    return var(x, 0 if axis is None else axis, keepdims, correction)
+
+
 @mutant(of="var", killed_by="test_var_vjp", named="factor 2 of the square is missing")
 def var_vjp_without_two(x, axis=None, keepdims=False, correction=0):
     out, vjp = var(x, axis, keepdims, correction)
