@@ -44,7 +44,7 @@ def test_what_is_dropped_and_how_often(family, head, settings, attention, monkey
     model = our_model(family, head=head, attn_implementation=attention, **shares)
     drawn = Counter()
 
-    def counted(shape, p, dtype):
+    def counted(shape, p, dtype, *rows):
         drawn[p] += 1
         return np.ones(shape, dtype)
 
