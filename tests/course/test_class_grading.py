@@ -374,12 +374,12 @@ def test_a_submission_in_a_worker_outlives_its_workers(tmp_path):
         submission.close()
 
 
-def graded(path, key="ch04", **settings):
-    """{test: Result} of a chapter, its file in a worker."""
+def graded(path, key="ch04", most=2.0, **settings):
+    """{test: Result} of a chapter, its file in a worker, no test longer than most seconds."""
     submission = submitted(chapter(key), path, isolated=True, **settings)
     try:
         tests = graders_of(chapter(key))
-        return {t.__name__: run(t, submission, result_of(t, key), most=2.0) for t in tests}
+        return {t.__name__: run(t, submission, result_of(t, key), most=most) for t in tests}
     finally:
         submission.close()
 
@@ -608,7 +608,7 @@ def check_wire_is_faithful(key, folder):
     """Reference and mutants earn the same, and read the same, in a worker as in this process."""
     one = chapter(key)
     tests = {test.__name__: test for test in graders_of(one)}
-    solved = graded(write_solution(folder, key), key, library=None)
+    solved = graded(write_solution(folder, key), key, most=20.0, library=None)
     assert {name: r.text for name, r in solved.items() if r.status != "passed"} == {}
     mutants = mutants_of(one)
     with Worker(one.mutants, [m.name for m in mutants], library=None) as worker:
