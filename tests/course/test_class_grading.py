@@ -25,7 +25,7 @@ from tinyqwen.course.authoring import shortcuts
 from tinyqwen.course.authoring.mutants import mutants_of
 from tinyqwen.course.calls import Here, StudentFunction
 from tinyqwen.course.classroom import grading
-from tinyqwen.course.isolation import inside, outside, wire
+from tinyqwen.course.isolation import inside, outside, serving, wire
 from tinyqwen.course.isolation.outside import Remote, Worker, available
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, graders_of, result_of, run
@@ -418,10 +418,30 @@ def test_a_worker_tells_how_long_it_worked(tmp_path):
         assert clock.left() > 9.5
         worker.functions["work"].run((0.5,), {}, 5)
         assert 8.9 < clock.left() < 9.5
-        for name in ("wait", "work"):
-            with pytest.raises(wire.Raised) as caught:
-                worker.functions[name].run((9,), {}, 0.3)
-            assert caught.value.failure["kind"] == "TimeLimit"
+    for name in ("wait", "work"):
+        with (
+            Worker(written(tmp_path, code), [name]) as worker,
+            pytest.raises(wire.Raised) as caught,
+        ):
+            worker.functions[name].run((9,), {}, 0.3)
+        assert caught.value.failure["kind"] == "TimeLimit"
+
+
+def test_a_limit_that_ends_while_an_exception_is_told_stops_no_worker(tmp_path):
+    class Slow(Exception):
+        def __str__(self):
+            time.sleep(0.5)
+            return "slow"
+
+    def silu():
+        raise Slow
+
+    server, ring = serving.Server(0, 1, str(tmp_path), {}), signal.getsignal(signal.SIGALRM)
+    try:
+        kind, failure = server.run(silu, (), {}, 0.05)  # four times that, for who only waits
+    finally:
+        signal.signal(signal.SIGALRM, ring)
+    assert (kind, failure["kind"], failure["message"]) == ("raised", "Slow", "slow")
 
 
 @pytest.mark.slow

@@ -57,20 +57,22 @@ class Server(wire.Peer):
 
     def run(self, function, args, kwargs, seconds):
         before, before_options = copies.copied(args), copies.copied(kwargs)
-        self._depth += 1
-        began = time.process_time()
+        depth, began = self._depth, time.process_time()
         try:
-            if self._depth == 1:
-                self._alarm(Limit(seconds))
-            result = function(*args, **kwargs)
+            try:
+                self._depth = depth + 1
+                if depth == 0:
+                    self._alarm(Limit(seconds))
+                result = function(*args, **kwargs)
+            finally:
+                if depth == 0:  # a machine may stand still here for longer than an alarm's second
+                    signal.setitimer(signal.ITIMER_REAL, 0)
         except (Gone, wire.WireError):
             raise
         except BaseException as error:
             return "raised", copies.failure_of(error, self._file)
         finally:
-            self._depth -= 1
-            if self._depth == 0:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            self._depth = depth
         changed = self._handed.changed(), self.shown.changed()
         self._handed.add(result)
         edited = copies.edited(before, before_options, args, kwargs)
