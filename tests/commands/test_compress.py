@@ -1,5 +1,7 @@
 """`python -m tinyqwen.compress`: smaller folders that open, and bad input in one line."""
 
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +86,84 @@ def test_what_does_not_write_on_is_refused_by_name(tmp_path):
     tq.BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
     with pytest.raises(ValueError, match="holds a BertForMaskedLM; compress takes models"):
         compress.main([str(tmp_path / "bert"), str(tmp_path / "out"), "--bits", "8"])
+
+
+@pytest.mark.parametrize(
+    ("given", "method", "sparsity"),
+    [
+        ("--bits 4", "rtn", None),
+        ("--bits 4 --method gptq", "gptq", None),
+        ("--sparsity 0.25", "wanda", 0.25),
+        ("--sparsity 2:4 --method magnitude", "magnitude", "2:4"),
+        ("--prune-heads 1", None, None),
+        ("--prune-layers 1", None, None),
+    ],
+)
+def test_what_is_not_said_is_the_first_way(given, method, sparsity):
+    options = compress.parse_arguments(["a", "b", *given.split()])
+    assert (options.method, options.sparsity) == (method, sparsity)
+    assert (options.texts, options.group_size) == (128, None)
+    assert Path(options.data) == RUN.parent / "stories"
+
+
+def test_a_method_is_of_bits_or_of_sparsity():
+    for way in ("--prune-heads", "--prune-layers"):
+        with pytest.raises(ValueError, match="--method wanda is not for this: -"):
+            compress.parse_arguments(["a", "b", way, "1", "--method", "wanda"])
+    with pytest.raises(ValueError, match="--method rtn is not for this: wanda or magnitude"):
+        compress.parse_arguments(["a", "b", "--sparsity", "0.5", "--method", "rtn"])
+
+
+@pytest.mark.parametrize(
+    ("given", "called", "arguments", "settings"),
+    [
+        ("--bits 4", "quantize", (4,), {"group_size": 128, "method": "rtn"}),
+        (
+            "--bits 2 --group-size 8 --method gptq",
+            "quantize",
+            (2,),
+            {"group_size": 8, "method": "gptq"},
+        ),
+        ("--prune-heads 3", "prune_heads", (3, "texts"), {}),
+        ("--prune-layers 2", "prune_layers", (2, "texts"), {}),
+        ("--sparsity 0.5", "prune_weights", (0.5, "texts"), {}),
+        ("--sparsity 0.5 --method magnitude", "prune_weights", (0.5, None), {}),
+    ],
+)
+def test_options_reach_what_they_are_for(given, called, arguments, settings, monkeypatch):
+    calls = []
+    for name in ("quantize", "prune_heads", "prune_layers", "prune_weights"):
+        monkeypatch.setattr(
+            compress, name, lambda *given, name=name, **more: calls.append((name, given, more))
+        )
+    compress.compress("model", compress.parse_arguments(["a", "b", *given.split()]), "texts")
+    more = {**settings, "calibration": "texts"} if called == "quantize" else {}
+    assert calls == [(called, ("model", *arguments), more)]
+
+
+def test_what_is_printed_by_hand(tmp_path, capsys, monkeypatch):
+    """Sizes without the trainer's state, losses before and after, and what to try next."""
+    run, out, losses = tmp_path / "a run", tmp_path / "out", [2.0, 2.25]
+    shutil.copytree(RUN, run)
+    (run / "trainer_state.safetensors").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(compress, "compress", lambda model, options, texts: model)
+    monkeypatch.setattr(compress, "mean_loss", lambda model, texts: losses.pop(0))
+    asked, chosen = [], compress.calibration_and_validation
+
+    def texts_of(tokenizer, data, count, length):
+        asked.append((data, count, length))
+        return chosen(tokenizer, data, 1, length)
+
+    monkeypatch.setattr(compress, "calibration_and_validation", texts_of)
+    assert compress.main([str(run), str(out), "--bits", "8", "--texts", "3"]) == 0
+    assert asked == [(str(compress.STORIES), 3, 512)]
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (run, out)]
+    disk, loss, tip = capsys.readouterr().out.splitlines()
+    assert disk.split() == [*["weights", "on", "disk"], f"{sizes[0]:,}", "->", f"{sizes[1]:,}",
+                            "bytes", f"({sizes[1] / sizes[0]:.3f})"]  # fmt: skip
+    assert loss.split() == [*["validation", "loss", "2.0000", "->", "2.2500", "nats", "(+0.2500)"]]
+    said = shlex.split(tip.removeprefix("Try:  "))
+    assert said[:4] == ["python", "-m", "tinyqwen.generate", str(out)] and len(said) == 5
+    assert len(said[4].split()) == 4
+    assert (out / "train_config.json").read_bytes() == (run / "train_config.json").read_bytes()
+    assert files(tmp_path) == ["a run", "out"]

@@ -99,8 +99,9 @@ class Classify(Task):
     def evaluation_batches(self):
         """All validation texts; of a large corpus, the first 1,024."""
         data, rows = self.validation_data, 2 * self.config.batch_size
-        for first in range(0, min(len(data), 1024), rows):
-            yield self._batch(data, range(first, min(first + rows, len(data))))
+        most = min(len(data), 1024)
+        for first in range(0, most, rows):
+            yield self._batch(data, range(first, min(first + rows, most)))
 
     def num_items(self, batch):
         """Texts, and their tokens but the first."""

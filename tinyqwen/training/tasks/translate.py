@@ -106,8 +106,9 @@ class Translate(Task):
     def evaluation_batches(self):
         """All validation pairs; of a large corpus, the first 1,024."""
         data, rows = self.validation_data, self.config.batch_size
-        for first in range(0, min(len(data), 1024), rows):
-            yield self._batch(data, range(first, min(first + rows, len(data))))
+        most = min(len(data), 1024)
+        for first in range(0, most, rows):
+            yield self._batch(data, range(first, min(first + rows, most)))
 
     def num_items(self, batch):
         """The target's tokens, its end among them."""
