@@ -20,7 +20,7 @@ from tinyqwen.course.calls import StudentError
 TITLE = "Embeddings"
 ASSIGNED = {
     "embedding": "functional.linear",
-    "cosine_similarity": "functional.linear",
+    "cosine_similarity": "functional.similarity",
     "principal_components": "analysis.interpret",
 }
 STRETCH = ("principal_components",)

@@ -57,6 +57,31 @@ def test_linear_by_hand():
     np.testing.assert_array_equal(out.data, [[1.5, 11, -2]])
 
 
+WITH_GRADIENT = {"none": (), "one": (2,), "few": (0, 3, 11), "most": range(10), "all": range(12)}
+
+
+@pytest.mark.parametrize("rows", WITH_GRADIENT.values(), ids=WITH_GRADIENT)
+@pytest.mark.parametrize("first_column", [0.0, 1.0])
+def test_linear_where_few_rows_have_a_gradient(rows, first_column, rng):
+    """Left out of the products are rows of zeros, and those alone: not what begins with a 0."""
+    x, weight, bias = (tq.Tensor(rng.standard_normal(s), True) for s in ((3, 4, 5), (6, 5), (6,)))
+    g = np.zeros((12, 6))
+    g[list(rows)] = rng.standard_normal((len(rows), 6)) * [first_column, 1, 1, 1, 1, 1]
+    dx, dweight, dbias = tq.grad(F.linear(x, weight, bias), (x, weight, bias), g.reshape(3, 4, 6))
+    np.testing.assert_allclose(dx.reshape(12, 5), np.einsum("no,oi->ni", g, weight.data))
+    flat = x.data.reshape(12, 5)
+    np.testing.assert_allclose(dweight, np.einsum("no,ni->oi", g, flat), atol=1e-14)
+    np.testing.assert_allclose(dbias, np.einsum("no->o", g), atol=1e-14)
+
+
+def test_linear_does_not_multiply_rows_without_a_gradient():
+    x, g = np.ones((8, 2), np.float32), np.zeros((8, 3), np.float32)
+    x[3], g[5] = np.inf, 1  # inf · 0 would be NaN
+    weight = tq.Tensor(np.ones((3, 2), np.float32), True)
+    dweight = tq.grad(F.linear(x, weight), weight, g)
+    np.testing.assert_array_equal(dweight, np.ones((3, 2)))
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.uint64])
 def test_embedding_adds_up_every_occurrence(dtype, order, rng):

@@ -16,6 +16,7 @@ from tinyqwen.functional.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
+from tinyqwen.functional.conv1d import conv1d
 from tinyqwen.functional.fine_tuning import fine_tuning_loss
 from tinyqwen.functional.further_losses import (
     label_smoothed_cross_entropy,
@@ -25,10 +26,11 @@ from tinyqwen.functional.further_losses import (
 )
 from tinyqwen.functional.gaussian import gelu, gelu_new
 from tinyqwen.functional.learned_positions import add_positions
-from tinyqwen.functional.linear import conv1d, cosine_similarity, embedding, linear
+from tinyqwen.functional.linear import embedding, linear
 from tinyqwen.functional.losses import cross_entropy, linear_cross_entropy
 from tinyqwen.functional.normalization import layer_norm, qk_norm, rms_norm
 from tinyqwen.functional.positions import apply_rope, rope_tables, sinusoidal_table
+from tinyqwen.functional.similarity import cosine_similarity
 
 __all__ = [
     "add_positions",
