@@ -2,12 +2,20 @@
 
 import signal
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from tinyqwen import cli, train
+import tinyqwen as tq
+from tinyqwen import cli, course, train
+from tinyqwen.analysis.costs import flops_per_token, training_memory
+from tinyqwen.course import capstone
+from tinyqwen.text.corpus_files import split_files
 from tinyqwen.train import _free, _indented, main, parse_arguments, print_summary
+from tinyqwen.training.tasks.causal import Causal
+from tinyqwen.training.train_config import TrainConfig
 from tinyqwen.training.trainer import Stopped
 
 SUMMARY = {
@@ -78,11 +86,13 @@ def test_lines_are_wrapped_and_empty_ones_kept():
 class Fake:
     """A Trainer that ends as it is told; `made` keeps how it was called."""
 
-    made, ending, saved = None, None, 1
+    made, ending, saved, done = None, None, 1, 0
 
     def __init__(self, config, resume, steps, ranks):
         Fake.made = (config, resume, steps)
-        self.__dict__ |= vars(trainer(folder=config.out, config=config, saved_ranks=Fake.saved))
+        self.__dict__ |= vars(
+            trainer(folder=config.out, config=config, saved_ranks=Fake.saved, step=Fake.done)
+        )
 
     def __enter__(self):
         return self
@@ -156,6 +166,92 @@ def test_the_first_setting_that_a_resumed_run_does_not_take(capsys):
 def test_a_students_run_has_a_folder_of_its_own():
     assert parse_arguments(["--student", "code"])[0].out == train.MINE
     assert parse_arguments(["--student", "code", "--out", "o"])[0].out == "o"
+
+
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
+def test_a_finished_run_says_how_to_go_on(fake, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(Fake, "done", 9)
+    main(["--out", str(tmp_path), "--steps", "9"])
+    told = "All 9 steps are done; --steps N goes on to N steps in all."
+    assert capsys.readouterr().out.splitlines()[0] == told
+    monkeypatch.setattr(Fake, "done", 8)
+    main(["--out", str(tmp_path), "--steps", "9"])
+    assert told not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:the learning rate rises")
+def test_a_students_run_is_marked_before_and_told_after(fake, capsys, monkeypatch, tmp_path):
+    """In a free folder, and not where the functions fail, unless it is asked for anyway."""
+    calls, failing = [], []
+    monkeypatch.setattr(capstone, "shortcomings", lambda folder: failing)
+    monkeypatch.setattr(capstone, "begin", lambda *given: calls.append(given))
+    monkeypatch.setattr(capstone, "end", lambda *given: calls.append(given) or "Nearly there.")
+    monkeypatch.setattr(course, "swap", lambda folder: nullcontext(["silu", "gelu"]))
+    out, mine = str(tmp_path / "run"), str(tmp_path)
+    arguments = ["--student", mine, "--out", out, "--steps", "9"]
+    assert main(arguments) == 0
+    assert calls == [(out, mine, False, "causal"), (out, SUMMARY, "causal")]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "yours, wherever the run uses it: silu, gelu", f"The run is in {out}.",
+    ]  # fmt: skip
+    assert lines[-1] == "Nearly there."
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "x").touch()
+    assert main(arguments) == 0 and calls[-2][0] == f"{out}-2"
+    fake.ending = signal.SIGINT
+    main(arguments)
+    assert capsys.readouterr().err.endswith(f"--out {out}-2 --resume --student {mine}\n")
+    failing += [f"f{n} is wrong" for n in range(7)]
+    with pytest.raises(ValueError, match=r"\(f0 is wrong; .*f4 is wrong.*2 more.*\): mend that"):
+        main(arguments)
+    assert len(calls) == 5 and main([*arguments, "--anyway"]) == 130 and len(calls) == 6
+
+
+def test_a_plan_by_hand(capsys, monkeypatch):
+    """Of half a second a step; numbers of parameters are those of the weights themselves."""
+    monkeypatch.setattr(train, "_seconds_per_step", lambda model, task, rng: 0.5)
+    sizes = "--hidden-size 16 --intermediate-size 24 --num-hidden-layers 1 --seq-len 32"
+    command = f"--steps 0 --tokenizer char --batch-size 3 --grad-accumulation 2 {sizes}"
+    assert main(command.split()) == 0
+    out = capsys.readouterr().out
+    config = parse_arguments(command.split())[0]
+    tokenizer = Causal(config).new_tokenizer(split_files(config.data)[0])
+    model = tq.Qwen2ForCausalLM(config.model_config(tokenizer.vocab_size))
+    sizes = {name: p.size for name, p in model.named_parameters()}
+    assert out.startswith(f"{model} \n\n{sum(sizes.values()):,} parameters:\n")
+    table = sizes["model.embed_tokens.weight"]
+    (line,) = (line for line in out.splitlines() if line.startswith("  embed"))
+    assert line.split()[-2:] == [f"{table:,}", f"{table / sum(sizes.values()):.1%}"]
+    flops = sum(flops_per_token(model, 32, training=True, causal=True).values())
+    six = 6 * sum(sizes.values())
+    assert f"\nfloating-point operations per token: {flops:,.0f} (6N: {six:,})\n" in out
+    memory = training_memory(model, 3, 32)
+    parts = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in memory.items())
+    assert f"memory: about {sum(memory.values()) / 1e6:,.0f} MB ({parts})\n" in out
+    speed = flops * 192 / 0.5 / 1e9
+    assert out.endswith(
+        f"time: 0.500 s a step of 192 tokens, {speed:,.0f} GFLOP/s; 450 steps, the default, "
+        "take about 225 s\n"
+    )
+
+
+def test_a_step_is_timed_without_the_first(monkeypatch):
+    ticks = iter([0.0, 9.0, 10.0, 11.0, 20.0, 25.0, 30.0, 32.0])  # 9, 1, 5 and 2 seconds
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(train, "DataParallel", lambda *given: nullcontext(
+        SimpleNamespace(step=lambda: None)))  # fmt: skip
+    given = []
+    monkeypatch.setattr(train, "clipped_gradients", lambda *more: given.append(more[2:]))
+    config = TrainConfig(batch_size=2, grad_accumulation=3, seq_len=4, grad_clip=0.5)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    sizes |= {"num_key_value_heads": 1, "intermediate_size": 8}
+    model = tq.Qwen2ForCausalLM(tq.Qwen2Config(vocab_size=5, **sizes))
+    assert train._seconds_per_step(model, Causal(config), np.random.default_rng(0)) == 2.0
+    assert len(given) == 4
+    batches, items, clip = given[0]
+    assert [part["input_ids"].shape for part in batches] == [(2, 4)] * 3
+    assert (items, clip) == (6 * 3, 0.5)
 
 
 @pytest.mark.parametrize(

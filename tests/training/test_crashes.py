@@ -204,7 +204,7 @@ class Moments:
 
 
 @pytest.mark.parametrize(
-    ("kills", "steps"), [(5, 60), pytest.param(50, 500, marks=pytest.mark.nightly)]
+    ("kills", "steps"), [(3, 60), pytest.param(50, 500, marks=pytest.mark.nightly)]
 )
 @pytest.mark.timeout(1200)
 def test_killed_at_random_moments(corpus, whole, tmp_path, kills, steps):
@@ -270,7 +270,7 @@ def test_killed_at_each_write_of_the_start(corpus, whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("times", "steps"), [(4, 60), pytest.param(40, 400, marks=pytest.mark.nightly)]
+    ("times", "steps"), [(2, 60), pytest.param(40, 400, marks=pytest.mark.nightly)]
 )
 @pytest.mark.timeout(1200)
 def test_interrupted_at_random_moments(corpus, whole, tmp_path, times, steps):

@@ -249,7 +249,9 @@ def ending(process, folder, sign=None):
 
 
 @looks_at_proc
-@pytest.mark.parametrize("kind", ["interrupt", "terminate", "a rank is killed"])
+@pytest.mark.parametrize(
+    "kind", ["interrupt", pytest.param("terminate", marks=pytest.mark.slow), "a rank is killed"]
+)
 def test_all_ranks_end_together(tmp_path, text, apart, kind):
     folder = tmp_path / "run"
     process = start("--data", text, "--out", folder, "--steps", 100_000, *TINY)

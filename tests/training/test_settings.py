@@ -10,7 +10,7 @@ import pytest
 import tinyqwen as tq
 from tinyqwen.storage import safetensors
 from tinyqwen.training import train_config, tuned
-from tinyqwen.training.data import token_dtype
+from tinyqwen.training.data import map_array, token_dtype
 from tinyqwen.training.records import EACH, prepare_records, warn_of_cut
 from tinyqwen.training.run_folder import RunFolder, stored_config
 from tinyqwen.training.run_state import STATE, load_state, save_state, saved_step
@@ -324,6 +324,26 @@ def test_of_a_large_corpus_the_first_1024_are_measured(name, batch_size, count, 
     batches = list(task.evaluation_batches())
     assert [len(rows) for rows in batches] == sizes
     assert [n for rows in batches for n in rows] == list(range(min(count, 1024)))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_example_is_as_large_as_a_batch_and_of_all_tokens(name):
+    example = TASKS[name](SimpleNamespace(seq_len=6)).example(np.random.default_rng(0), 80, 5)
+    assert {array.shape[0] for array in example.values()} == {80}
+    assert example["input_ids"].shape == (80, 6)
+    assert set(example["input_ids"].flat) == {0, 1, 2, 3, 4}
+
+
+def test_a_mapped_file_is_read_and_never_written(tmp_path):
+    np.arange(3, dtype=np.uint16).tofile(tmp_path / "a.bin")
+    (tmp_path / "a.bin").chmod(0o444)
+    mapped = map_array(tmp_path, "a.bin", np.uint16, {"bytes": {"a.bin": 6}})
+    assert mapped.tolist() == [0, 1, 2] and not mapped.flags.writeable
+    for index in ({}, {"bytes": {"a.bin": 4}}, {"bytes": {"b.bin": 6}}, {"bytes": [6]}):
+        with pytest.raises(
+            ValueError, match=r"has 6 bytes, not what index\.json says; delete this"
+        ):
+            map_array(tmp_path, "a.bin", np.uint16, index)
 
 
 def test_labels_come_from_both_splits_and_their_files_are_jsonl(tmp_path):
