@@ -11,11 +11,11 @@ from tinyqwen.course.authoring.agreement import agrees, allowed
 from tinyqwen.course.authoring.apart import apart
 from tinyqwen.course.authoring.cases import made_cases
 from tinyqwen.course.authoring.diagnosis import as_array, compare, named_index
-from tinyqwen.course.authoring.differences import central_differences
+from tinyqwen.course.authoring.differences import _close, central_differences
 from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import plain, shortened, value_pattern
-from tinyqwen.course.authoring.wrong_calls import other_numbers, other_settings
+from tinyqwen.course.authoring.wrong_calls import by_an_argument, other_numbers, other_settings
 from tinyqwen.course.calls import Symptom
 
 A, B = np.random.default_rng(0).standard_normal((2, 3, 4))
@@ -272,6 +272,33 @@ def test_other_numbers_by_hand():
     assert [*told.values()][1:] == [4.0, 0.0625, 0.5, -0.25, 0.5, 0.125, 0.75, 1.0, 0.25]
     for value in (0.0, -1.0, np.inf, 1, True):
         assert other_numbers("r", value) == ()
+
+
+def test_what_an_argument_too_many_or_too_few_gives():
+    """Of arrays that broadcast to the result, in floats, and of more than one number."""
+    arrays = [A, B[0], np.array([2.0]), np.arange(12).reshape(3, 4), "text", np.ones((2, 3, 4))]
+    found = dict(by_an_argument("abcdef", arrays, right := 2 * A))
+    assert len(found) == 9 and found.keys() >= {"this is a as it came"}
+    for name, array in (("a", A), ("b", B[0])):
+        for text, made in (
+            (f"{name} is a factor too many", right * array),
+            (f"the factor {name} is missing", right / array),
+            (f"{name} is added once too often", right + array),
+            (f"{name} is subtracted, or is not added", right - array),
+        ):
+            np.testing.assert_array_equal(found[text](), made)
+    assert found["this is a as it came"]() is A and "this is b as it came" not in found
+
+
+def test_a_gradient_is_close_to_differences_by_its_largest_entry():
+    for mine, numeric, close in (
+        ([9e-10, 0], [0, 0], True),
+        ([1.1e-9, 0], [0, 0], False),
+        ([2.0, 1.9e-6], [2.0, 0], True),
+        ([2.0, 2.1e-6], [2.0, 0], False),
+        ([], [], True),
+    ):
+        assert _close(np.array(mine, float), np.array(numeric, float)) == close
 
 
 def test_other_settings_by_hand():
