@@ -2,6 +2,8 @@
 
 import ast
 import base64
+import copy
+import functools
 import json
 import os
 import re
@@ -22,7 +24,9 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(root|work|tmp|home|Users|var|mnt)/[\w.-]
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
+@functools.cache
 def read(path):
+    """A committed notebook, for all tests to look at and none to change."""
     nbformat = pytest.importorskip("nbformat")
     return nbformat.read(path, as_version=4)
 
@@ -241,7 +245,7 @@ def test_runs_from_a_clean_kernel(path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
-    notebook = read(path)
+    notebook = copy.deepcopy(read(path))
     limit = notebook.metadata.chapter.get("seconds", 60)  # more for a chapter that trains a model
     committed = kinds(notebook)
     client = nbclient.NotebookClient(
