@@ -193,3 +193,32 @@ def test_cache_table_of_a_model_that_is_mha_or_mqa():
     for heads in (14, 1):
         config = tq.Qwen2Config(**{**QWEN_05B, "num_key_value_heads": heads})
         assert [row[0] for row in budget.kv_cache_table(config)] == ["MHA", "MQA"]
+
+
+def test_training_memory_by_hand():
+    """Two layers: h = 10, i = 14, H·D = 4·6, H_kv·D = 2·6; three rows of five tokens."""
+    config = {
+        **{"vocab_size": 11, "hidden_size": 10, "intermediate_size": 14, "head_dim": 6},
+        **{"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    }
+    numbers = build(**config).num_parameters()
+    kept = 3 * 5 * 2 * (8 * 10 + 2 * 24 + 3 * 12 + 4 * 14 + 4 * 5 // 2)
+    for size in (4, 2):
+        assert budget.training_memory(config, 3, 5, size) == {
+            "weights": size * numbers, "gradients": size * numbers,
+            "moments of AdamW": 2 * size * numbers, "activations": size * kept,
+        }  # fmt: skip
+    assert budget.training_memory(config, 3, 5) == budget.training_memory(config, 3, 5, 4)
+
+
+def test_what_a_config_leaves_out():
+    """Heads are h / H wide and none is shared, a head is not tied, and q, k and v have biases."""
+    config = {name: QWEN_05B[name] for name in list(QWEN_05B)[:4]}
+    config |= {"num_attention_heads": 14}
+    full = {**config, "num_key_value_heads": 14, "head_dim": 64, "attention_bias": True}
+    full |= {"tie_word_embeddings": False}
+    assert budget.parameter_counts(config) == budget.parameter_counts(full)
+    assert budget.parameter_counts({**config, "head_dim": None}) == budget.parameter_counts(full)
+    assert budget.kv_cache_bytes_per_token(config) == 2 * 24 * 14 * 64 * 4
+    assert budget.kv_cache_bytes_per_token(config, 0) == 0
+    assert budget.parameter_counts(full)["lm_head"] == 151936 * 896

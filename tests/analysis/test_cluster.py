@@ -53,3 +53,13 @@ def test_days_of_training():
     """One day of one rank: 86,400 seconds at 6 parameters · tokens a second."""
     assert training_days(10, 86400, ranks=1, speed=60, utilization=1) == 1
     assert training_days(10, 86400, ranks=4, speed=60, utilization=0.5) == 0.5
+
+
+def test_what_is_not_said_is_usual():
+    """Two fifths of the peak; nothing travels while a rank computes; 2, 2 and 12 bytes."""
+    assert training_days(10, 86400, 1, 60) == pytest.approx(2.5)
+    assert step_seconds(100, 10, 2, 5.0, 1.0, 0.0)["communication"] == 10.0
+    assert efficiency(100, 10, 2, 5.0, 1.0, 0.0, overlap=0.5) == pytest.approx(20 / (2 * 15))
+    assert zero_memory(10, 5, 0) == {"weights": 20, "gradients": 20, "optimizer": 120}
+    own = zero_memory(10, 5, 2, weight_bytes=4, gradient_bytes=4, optimizer_bytes=8)
+    assert own == {"weights": 40, "gradients": 8, "optimizer": 16}

@@ -8,7 +8,7 @@ import pytest
 from model_families import FAMILIES, batch, our_model
 
 import tinyqwen as tq
-from tinyqwen.analysis.costs import flops_per_token, training_memory
+from tinyqwen.analysis.costs import flops_per_token, part_counts, training_memory
 from tinyqwen.models.auto import empty
 
 
@@ -59,3 +59,18 @@ def test_a_reader_sees_both_ways():
     config = tq.BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
     model = empty(config)
     assert flops_per_token(model, 6, causal=True) == flops_per_token(model, 6)
+
+
+def test_parts_have_the_shortest_name_that_is_theirs():
+    """Both texts' layers have a q_proj, and each two attentions; tied tables count once."""
+    model = our_model("marian")
+    counts = part_counts(model)
+    assert sum(counts.values()) == model.num_parameters()
+    assert counts["lm_head"] == 0 and counts["norms"] == 2 * sum(
+        m.weight.size for m in model.modules() if isinstance(m, tq.nn.LayerNorm)
+    )
+    own = sum(p.size for name, p in model.named_parameters() if ".encoder_attn.q_proj." in name)
+    assert counts["encoder_attn.q_proj"] == own and "q_proj" not in counts and "fc1" in counts
+    small = part_counts(our_model("llama"))
+    names = "embed_tokens q_proj k_proj v_proj o_proj gate_proj up_proj down_proj norms lm_head"
+    assert list(small) == names.split()

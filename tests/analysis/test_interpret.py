@@ -59,6 +59,25 @@ def test_scores_against_loops():
     assert all((s >= 0).all() and (s <= 1).all() for s in scores.values())
 
 
+def test_scores_of_what_has_nothing_to_score():
+    """One token has none before it; of tokens that are all different none comes again."""
+    one = np.ones((2, 3, 1, 1), np.float32)
+    four = np.full((1, 3, 4, 4), 0.25, np.float32)
+    for score in (
+        interpret.previous_token_score(one),
+        interpret.induction_score(one, [[1], [1]]),
+        interpret.induction_score(four, [[1, 2, 3, 4]]),
+    ):
+        assert score.tolist() == [0, 0, 0] and score.dtype == np.float32
+    assert interpret.previous_token_score(four).dtype == np.float32
+
+
+def test_where_a_curve_has_bent():
+    """At 6 the fall from 10 to 0 is 9 of 10; the last step may have risen again."""
+    assert interpret.bend_of([(0, 10.0), (3, 1.1), (6, 1.0), (9, 0.0), (12, 5.0)]) == 6
+    assert interpret.bend_of([(5, 2.0), (6, 3.0)]) == 5
+
+
 def test_lens_ends_in_the_models_logits_and_begins_at_the_embeddings():
     model, ids = small_model(rms_norm_eps=0.01), drawn_ids()
     model.model.norm.weight.data[...] = np.linspace(0.5, 2, 24)
