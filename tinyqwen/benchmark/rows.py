@@ -53,7 +53,7 @@ def table(rows):
     widths = {i: max(len(line[i]) for line in lines) for i in used}
     return "\n".join(
         "  ".join(
-            line[i].ljust(widths[i]) if i in (0, used[-1]) else line[i].rjust(widths[i])
+            line[i].ljust(widths[i]) if i in (0, len(line) - 1) else line[i].rjust(widths[i])
             for i in used
         ).rstrip()
         for line in lines
