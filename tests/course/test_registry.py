@@ -1,6 +1,9 @@
 """Chapters, submissions and self-tests, piece by piece: what is found, said, and counted."""
 
+import json
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -145,6 +148,20 @@ def test_a_submission_by_hand():
     assert broken.used == {"f"}
 
 
+def test_a_worker_ends_with_its_submission(tmp_path, monkeypatch):
+    ended = []
+
+    def worker(file, names, **settings):
+        return SimpleNamespace(fences={}, alive=True, functions={}, stop=lambda: ended.append(file))
+
+    monkeypatch.setattr(submission, "Worker", worker)
+    one = submission.InWorker(chapter("ch04"), tmp_path / "f.py", ["silu"], library={})
+    assert ended == [] and one.close() is None and ended == [tmp_path / "f.py"]
+    one._worker = None  # which could not be made
+    one.close()
+    Submission({}).close()
+
+
 def test_a_module_of_ones_own_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file, before = tmp_path / "numpy.py", set(sys.modules)
@@ -270,6 +287,37 @@ def test_the_first_failure_with_a_likely_mistake_is_shown():
     assert grade(test("passed"), plain, test("failed")).first is plain
     assert grade(plain, told, test("failed", "\n  likely    z")).first is told
     assert grade(test("todo", "\n  likely no"), plain).first is plain
+
+
+@pytest.mark.parametrize("all_mine", [False, True])
+def test_a_notebook_grades_in_a_process_of_its_own(tmp_path, monkeypatch, all_mine):
+    """The repository's, without colors, and of another folder only where that is said."""
+    ran = []
+
+    def run(command, **settings):
+        ran.append((command, settings))
+        tests = [test("passed", "é", score=2)]
+        report = json.dumps({"tests": tests, "score": 2}, ensure_ascii=False)
+        Path(command[command.index("--gradescope") + 1]).write_text(report, encoding="utf-8")
+
+    monkeypatch.setattr(notebook.subprocess, "run", run)
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    made = notebook.grade(4, tmp_path, all_mine)
+    assert (made.chapter.key, made.earned, made.tests[0]["output"]) == ("ch04", 2, "é")
+    (command, settings), root = ran[0], str(registry.ROOT)
+    assert command[:4] == [sys.executable, "-m", "pytest", str(chapter("ch04").graders)]
+    assert f"--submission={tmp_path}" in command and ("--all-mine" in command) is all_mine
+    assert settings["cwd"] == registry.ROOT and settings["env"]["PY_COLORS"] == "0"
+    assert settings["env"]["PYTHONPATH"].split(os.pathsep) == [root, "mine"]
+    notebook.grade("ch04")
+    assert f"--submission={notebook.STUBS}" in ran[1][0]
+
+
+def test_tests_that_could_not_run_are_told(monkeypatch):
+    done = SimpleNamespace(stdout="no such ", stderr="plugin")
+    monkeypatch.setattr(notebook.subprocess, "run", lambda *given, **more: done)
+    with pytest.raises(RuntimeError, match="the tests could not run:\nno such plugin"):
+        notebook.grade("ch04")
 
 
 def test_a_table_escapes_what_a_student_wrote(tmp_path, monkeypatch):

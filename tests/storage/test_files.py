@@ -61,6 +61,18 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
 
 
+def test_an_error_of_another_file_keeps_its_name(tmp_path):
+    """What goes wrong while a file is written may be about one that is read for it."""
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "new"):
+        (tmp_path / "source").read_bytes()
+    assert caught.value.filename == str(tmp_path / "source") and os.listdir(tmp_path) == []
+    assert "cannot be written" not in str(caught.value)
+    full = pytest.raises(OSError, match="cannot be written: the disk is full")
+    with full as caught, files.named_errors("a/b"):
+        raise OSError(errno.ENOSPC, "full")
+    assert caught.value.filename == "a/b" and caught.value.errno == errno.ENOSPC
+
+
 def test_what_the_killed_left_is_swept_and_no_more(tmp_path):
     kept = ["a", ".hidden", "b.tmp", ".config"]
     for name in [*kept, ".a.0123abcd.tmp", ".b.tmp"]:

@@ -61,6 +61,8 @@ def test_the_primitive_by_hand(rng):
     expected = [0.5 * B @ (A @ row) for row in x]
     np.testing.assert_allclose(lora.raw(x, A, B, 0.5)[0], expected, rtol=1e-12)
     np.testing.assert_allclose(x @ merge(np.zeros((3, 4)), A, B, 0.5).T, expected, rtol=1e-12)
+    np.testing.assert_allclose(lora.raw(x, A, B)[0], x @ (B @ A).T, rtol=1e-12)  # as it is, unless
+    np.testing.assert_allclose(merge(A, np.eye(2, 4), np.eye(2)), A + np.eye(2, 4))  # it is said
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (7, 5)])
@@ -355,3 +357,48 @@ def test_notes_of_peft_are_kept_and_what_is_switched_off_is_no_matter(tmp_path):
     config.save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "adapter_config.json").read_text())
     assert stored["peft_version"] == "0.17" and stored["peft_type"] == "LORA"
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "found"),
+    [
+        ("model.layers.0.q_proj", ["k_proj", "q_proj"], True),
+        ("model.layers.0.q_proj", ["0.q_proj"], True),
+        ("q_proj", ["q_proj"], True),
+        ("model.aq_proj", ["q_proj"], False),
+        ("model.q_proj.inner", ["q_proj"], False),
+        ("model.q_proj", r".*q_pro.", True),
+        ("model.q_proj", r"q_proj", False),  # a regular expression is of the whole path
+        ("model.q_proj", [], False),
+        ("model.q_proj", None, False),
+    ],
+)
+def test_which_paths_are_named(path, names, found):
+    assert room.matches(path, names) is found
+
+
+def test_settings_at_their_limits():
+    assert tq.LoraConfig(lora_alpha=0).scaling == 0
+    assert tq.LoraConfig(r=1, lora_alpha=1e9, lora_dropout=1).scaling == 1e9
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"r": True}, {"r": 8.0}, {"r": -1}, {"lora_alpha": True}, {"lora_alpha": -1e-9},
+     {"lora_alpha": 1.1e9}, {"lora_dropout": -0.1}, {"lora_dropout": 1.01},
+     {"lora_dropout": None}, {"init_lora_weights": False}, {"bias": None}],
+)  # fmt: skip
+def test_settings_behind_their_limits(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        tq.LoraConfig(**wrong)
+
+
+def test_settings_that_make_no_difference_are_kept():
+    notes = {"peft_version": "0.1", "revision": "main", "loftq_config": {}}
+    assert tq.LoraConfig(extra=notes).extra == notes
+    made = [
+        tq.LoraConfig(task_type=kind).modules_to_save for kind in ("SEQ_CLS", "TOKEN_CLS", None)
+    ]
+    assert made == [["classifier", "score"]] * 2 + [None]
+    own = tq.LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"])
+    assert own.modules_to_save == ["score"]
