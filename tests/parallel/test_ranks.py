@@ -440,3 +440,25 @@ def test_words_that_are_sent_are_counted_too(tmp_path):
 
     assert together(2, work) == [len('"abc"') + 8] * 2
     assert len(mpi.code_digest()) == 12 and mpi.code_digest() == mpi.code_digest()
+
+
+def test_what_is_under_way_goes_on_with_every_gradient():
+    """Two buckets of two: a gradient that completes none lets the others' messages travel."""
+    done = []
+    ranks = SimpleNamespace(
+        apart=True,
+        bounds=lambda length: (0, length),
+        advance=lambda: done.append("on"),
+        begin_reduce_scatter=lambda flat, tag: done.append(tag),
+        complete=lambda: done.append("all"),
+    )
+    sizes = (40_000, 40_000, 30_000, 50_000)
+    parameters = [nn.Parameter(np.zeros(n, np.float32)) for n in sizes]
+    optimizer = ShardedAdamW(parameters, ranks)
+    for number in (3, 2, 1, 0):
+        optimizer.gradient_ready(number)
+    optimizer.sum_gradients()
+    assert done == ["on", 1, "on", 0, "all"]
+    optimizer.gradient_ready(2)
+    optimizer.sum_gradients()  # of the others nobody has said that they are ready
+    assert done[5:] == ["on", 0, 1, "all"]

@@ -202,6 +202,16 @@ def test_pieces_are_read_to_their_places_and_told(tmp_path, monkeypatch, rng):
     np.testing.assert_array_equal(part, arrays["a"][1:])
 
 
+@pytest.mark.parametrize("cores, threads", [(None, 1), (1, 1), (3, 3), (64, 4)])
+def test_as_many_threads_read_as_there_are_cores_up_to_four(cores, threads, tmp_path, monkeypatch):
+    asked, pool = [], safetensors.ThreadPoolExecutor
+    monkeypatch.setattr(safetensors.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(safetensors, "ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
+    safetensors.save(tmp_path / "x", {"a": np.zeros(2)})
+    safetensors.load(tmp_path / "x")
+    assert asked == [threads]
+
+
 def test_a_file_is_as_others_may_read_it(tmp_path):
     """As any file that this process makes, and not for its owner alone."""
     safetensors.save(tmp_path / "x", {"a": np.zeros(2)})
