@@ -817,6 +817,7 @@ def test_isolated_inputs_are_drawn_and_come_again_with_the_seed(tmp_path):
     assert told[2] == told[3] and told[2][0] == "5"
 
 
+@pytest.mark.slow
 def test_one_digit_is_a_chapter_and_all_counts_agree(stubs):
     """`-k ch1` is not also chapters 10 to 19; what is for honor is no point, and counted apart."""
     _, text = run_pytest(stubs, "-k", "ch1", of=["ch01", "ch10", "ch11", "ch19"])
@@ -842,6 +843,7 @@ def test_what_a_class_does_not_have_is_told_at_home(code, names):
     assert registry.absent_in_class(code, "import numpy\nfrom tinyqwen.text import bpe") == names
 
 
+@pytest.mark.slow
 def test_ones_own_run_warns_of_what_a_class_does_not_have(tmp_path):
     """The same file loads here, and not there."""
     (tmp_path / "scipy.py").write_text("")
@@ -962,6 +964,7 @@ def test_notebooks_table(tmp_path):
         course.grade("ch99")
 
 
+@pytest.mark.slow
 def test_notebooks_errors_have_no_colors_in_them(tmp_path, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter's kernel does
     with pytest.raises(RuntimeError, match="no such file or folder") as error:

@@ -205,3 +205,53 @@ def test_weak_tests_count_as_in_a_class_only_there(tmp_path, monkeypatch):
     assert len(made.counted()) == 2 and len(made.counted()) == 2 and asked == ["ch04"]
     made.isolated = False
     assert made.counted() == [made.results["a"]]
+
+
+class Terminal:
+    """What is written to a terminal: (line, its color)."""
+
+    def __init__(self, failed=False):
+        self.lines, self.stats = [], {"failed": [1]} if failed else {}
+
+    def section(self, title):
+        self.lines.append((title, "section"))
+
+    def write_line(self, line, **color):
+        assert all(color.values())
+        self.lines.append((line, *color))
+
+
+def summary(made, terminal=None, **options):
+    terminal = terminal or Terminal()
+    plugin.pytest_terminal_summary(
+        terminal, SimpleNamespace(stash={plugin._grading: made} if made else {},
+                                  getoption=options.get)
+    )  # fmt: skip
+    return terminal.lines
+
+
+def test_what_stands_at_the_end(tmp_path, monkeypatch):
+    """The scoreboard, the capstone, what still raises, once, and what a class could not load."""
+    given = []
+    monkeypatch.setattr(plugin, "scoreboard", lambda results: [("board", ""), ("ch04", "green")])
+    monkeypatch.setattr(plugin, "standing", lambda *more: given.append(more) or [("capstone", "")])
+    made = grading(tmp_path, item("a"), item("b"))
+    for name in "ab":
+        made.results[name].message = "f: line 3 still raises NotImplementedError; delete it"
+    (tmp_path / "ch04_mine.py").write_text("import torch")
+    told = "ch04_mine.py: not there when a class is graded: torch"
+    assert summary(made) == [
+        (f"scoreboard: {tmp_path.resolve()}", "section"), ("board",), ("ch04", "green"),
+        ("capstone",), (made.results["a"].message,), (told, "yellow"),
+    ]  # fmt: skip
+    assert given[0][0] == tmp_path and given[0][2:] == (False, True)
+    made.around = lambda: None
+    summary(made, Terminal(failed=True))
+    assert given[1][2:] == (True, False)
+    made.isolated, made.seed = True, 77
+    lines = summary(made)
+    assert lines[-1] == ("The inputs were drawn; the same ones come with --grading-seed 77",)
+    assert (told, "yellow") not in lines
+    assert summary(made, collectonly=True) == [] and summary(None) == []
+    made.results.clear()
+    assert summary(made) == []
