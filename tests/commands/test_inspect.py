@@ -53,6 +53,50 @@ def test_qwen_05b(folder, capsys):
     assert printed(capsys, folder() / "config.json") == out
 
 
+def test_a_whole_report_by_hand(tmp_path, capsys):
+    """h = 8, i = 12, two layers, four heads of two numbers, of which two share keys; V = 10."""
+    config = tq.Qwen2Config(
+        **{"vocab_size": 10, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2},
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    out = printed(capsys, tmp_path, "--seq-len", 4)
+    assert re.search(r"\n  layer_types +2 × full_attention\n", out)
+    told = out[out.index("\nParameters\n") :]
+    lines = [tuple(re.split(r"\s{2,}", line.strip())) for line in told.splitlines() if line]
+    assert lines == [
+        ("Parameters",),
+        ("embed_tokens", "80", "6.7%"),
+        *(("q_proj", "144", "12.1%"), ("k_proj", "72", "6.0%"), ("v_proj", "72", "6.0%")),
+        ("o_proj", "128", "10.7%"),
+        *((name, "192", "16.1%") for name in ("gate_proj", "up_proj", "down_proj")),
+        *(("norms", "40", "3.4%"), ("lm_head", "80", "6.7%")),
+        *(("total", "1,192"), ("no embeddings", "1,112")),
+        ("Rule of thumb",),
+        ("784", "(4d² + d·d_ff)·l + V·d, -34% of what it is:"),
+        ("+384", "SwiGLU has three d·d_ff matrices, gate, up and down, not one"),
+        ("-128", "k and v lead to h_kv·d_h = 4 only, not to d = 8"),
+        ("+32", "biases of q, k and v"),
+        *(("+40", "weights of the norms"), ("+80", "an lm_head that is not tied to the embedding")),
+        ("1,192", "parameters"),
+        ("Floating-point operations per token, 4 tokens long",),
+        ("forward", "and backward"),
+        *(("attention projections", "768", "2,304"), ("attention scores", "256", "768")),
+        *(("mlp", "1,152", "3,456"), ("heads", "160", "480"), ("total", "2,336", "7,008")),
+        ("2N, 6N", "2,384", "7,152"),
+        ("A multiplication with its addition is two; every token is scored against all.",),
+        ("KV cache, bytes per token",),
+        ("K/V heads", "float32", "bfloat16"),
+        ("MHA", "4", "128", "64"),
+        ("GQA", "2", "64", "32", "this model"),
+        ("MQA", "1", "32", "16"),
+        ("Memory of training in float32, one text 4 tokens long",),
+        *(("weights", "4,768"), ("gradients", "4,768"), ("moments of AdamW", "9,536")),
+        ("activations", "4,864"),  # 4 · 4 tokens · (2 · 2 · 72 out of matrices and norms + 4 · 4)
+        ("total", "23,936"),
+    ]
+
+
 @pytest.mark.parametrize("family", MODELS)
 def test_every_family(family, tmp_path, capsys):
     """Exact counts of whatever parts there are, from a config alone."""
