@@ -311,6 +311,10 @@ def test_mul_vjp(submission):
     check_vjp(
         submission.mul,
         shapes=SAME_SHAPES,
+        formulas={
+            "x": ("g · y", lambda x, y, g: {"g": g, "x": x, "y": y}),
+            "y": ("g · x", lambda x, y, g: {"g": g, "x": x, "y": y}),
+        },
         mistakes={
             "each operand gets g times itself; it should be the other one, or dx and dy have "
             "changed places": lambda x, y, g: (
@@ -417,6 +421,7 @@ def test_exp_vjp(submission):
         submission.exp,
         [case(np.array([-800.0, -40.0, 0.0, 1e-3, 40.0]))],
         shapes=ELEMENTWISE,
+        formulas={"x": ("g · eˣ", lambda x, g: {"g": g, "x": x, "eˣ": np.exp(x)})},
         mistakes={
             "the rule for powers, x e^(x-1), does not hold here: the exponent is what varies": (
                 lambda x, g: (g * x * np.exp(x - 1),)

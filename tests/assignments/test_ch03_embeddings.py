@@ -249,6 +249,18 @@ def dot_with_itself(x):
     return dot(x, x)
 
 
+def factors_of_cosine(x, y):
+    return {
+        "Σ x y": dot(x, y),
+        "‖x‖": length(x),
+        "‖y‖": length(y),
+        "‖x − y‖": length(x - y),
+        "Σ |x|": absolute(x),
+        "Σ |y|": absolute(y),
+        "Σ |x y|": np.abs(x * y).sum(-1),
+    }
+
+
 def wrong_lengths(what, wrong):
     """The mistake in both lengths, or in one of them."""
     return {
@@ -276,6 +288,7 @@ def test_cosine_similarity_value(submission):
         submission.cosine_similarity,
         shapes=[((5, 3), (5, 3)), ((7,), (7,)), ((2, 5, 4), (2, 5, 4)), ((3, 1), (3, 1))],
         axes="batch time",
+        formula=("Σ x y / ‖x‖ / ‖y‖", factors_of_cosine),
         mistakes={
             "this is the bare product: divide by both lengths": dot,
             "the lengths are added; they are multiplied": lambda x, y: (

@@ -146,6 +146,17 @@ def test_linear_manners(submission):
 # ---------------------------------------------------------------------------------------------
 
 
+def gates(x, name="x", **more):
+    """The factors of which whatever resembles SiLU or GELU is made, with its slopes."""
+    s, t, e = sigmoid(x), np.tanh(x), np.vectorize(math.erf, otypes=[float])
+    made = {"{}": x, "σ({})": s, "(1 − σ({}))": 1 - s, "tanh({})": t, "e^{}": np.exp(x)}
+    made |= {"Φ({})": normal_cdf(x), "φ({})": normal_density(x), "relu({})": np.maximum(x, 0)}
+    made |= {"erf({})": e(x), "erf({}/2)": e(x / 2), "erf(√2 {})": e(math.sqrt(2) * x)}
+    made |= {"ln(1 + e^{})": np.logaddexp(x, 0), "σ(1.702 {})": sigmoid(1.702 * x)}
+    made |= {"σ(2 {})": sigmoid(2 * x), "sin {}": np.sin(x)}
+    return {text.format(name): values for text, values in made.items()} | more
+
+
 SILU_SLOPES = {  # wrong ones that are near g far from 0, where they would look like g itself
     "the first term is σ, not 1: σ + x σ (1 - σ)": lambda x, g: (
         g * (1 + x * sigmoid(x) * (1 - sigmoid(x))),
@@ -166,6 +177,7 @@ def test_silu_value(submission):
         submission.silu,
         [case(RANGE, label="from -40 to 40")],
         shapes=ELEMENTWISE,
+        formula=("x · σ(x)", gates),
         mistakes={
             "this is the sigmoid alone: x is not multiplied in": sigmoid,
             "this is x σ(1.702 x), which resembles GELU; SiLU is x σ(x)": lambda x: (
@@ -230,6 +242,9 @@ def test_silu_vjp(submission):
                 "the term σ": lambda x, g: g * sigmoid(x),
                 "the term x σ (1 - σ)": lambda x, g: g * x * sigmoid(x) * (1 - sigmoid(x)),
             }
+        },
+        formulas={
+            "x": ("g · σ(x) + g · x · σ(x) · (1 − σ(x))", lambda x, g: gates(x, g=g)),
         },
         mistakes={
             "the product rule's second term is missing": lambda x, g: (g * sigmoid(x),),
@@ -298,6 +313,7 @@ def test_gelu_value(submission):
         submission.gelu,
         [case(RANGE, label="from -40 to 40")],
         shapes=ELEMENTWISE,
+        formula=("x · Φ(x)", gates),
         mistakes={
             "this is the tanh approximation; the exact form is asked for": lambda x: (
                 0.5 * x * (1 + np.tanh(u * (x + 0.044715 * x**3)))
@@ -339,6 +355,7 @@ def test_gelu_vjp(submission):
                 "the term x φ": lambda x, g: g * x * normal_density(x),
             }
         },
+        formulas={"x": ("g · Φ(x) + g · x · φ(x)", lambda x, g: gates(x, g=g))},
         mistakes={
             "the product rule's second term, x times the density, is missing": lambda x, g: (
                 g * normal_cdf(x),
@@ -376,6 +393,13 @@ def test_gelu_manners(submission):
 # ---------------------------------------------------------------------------------------------
 
 
+def of_gate_and_up(a, b, **more):
+    """The factors of swiglu and of its gradients, right and wrong ones."""
+    s, t = sigmoid(a), sigmoid(b)
+    made = {"gate": a, "up": b, "σ(gate)": s, "(1 − σ(gate))": 1 - s}
+    return made | {"σ(up)": t, "(1 − σ(up))": 1 - t, "tanh(gate)": np.tanh(a)} | more
+
+
 @points(1, "swiglu: the example")
 def test_swiglu_example(submission):
     """The example in the docstring, gate first, then up."""
@@ -389,6 +413,7 @@ def test_swiglu_value(submission):
         submission.swiglu,
         [case(RANGE, normal(RANGE.size), label="gates from -40 to 40")],
         shapes=[(shape, shape) for shape in ELEMENTWISE],
+        formula=("gate · σ(gate) · up", of_gate_and_up),
         mistakes={
             "up is added; it is multiplied": lambda a, b: a * sigmoid(a) + b,
             "σ(gate) is a factor twice": lambda a, b: a * sigmoid(a) ** 2 * b,
@@ -433,6 +458,13 @@ def test_swiglu_vjp(submission):
                     g * b * a * sigmoid(a) * (1 - sigmoid(a))
                 ),
             }
+        },
+        formulas={
+            "gate": (
+                "g · up · σ(gate) + g · up · gate · σ(gate) · (1 − σ(gate))",
+                lambda a, b, g: of_gate_and_up(a, b, g=g),
+            ),
+            "up": ("g · gate · σ(gate)", lambda a, b, g: of_gate_and_up(a, b, g=g)),
         },
         mistakes={
             "the slope of silu(gate) lacks its second term": lambda a, b, g: (

@@ -73,6 +73,22 @@ RMS_TERMS = {
         "the term through the root": through_the_root,
     }
 }
+
+
+def of_rms(x, w, eps):
+    return {"x": x, "γ": w, "rms": rms(x, eps=eps), "mean(x)": mean(x), "std": rms(x - mean(x))}
+
+
+def of_rms_gradient(x, w, g, eps):
+    u, y = g * w, hat(x, eps)
+    means = {"mean(u x̂)": mean(u * y), "mean(g x̂)": mean(g * y), "mean(u)": mean(u)}
+    means |= {"mean(g)": mean(g), "mean(u x)": mean(u * x), "Σ u x̂": (u * y).sum(-1, keepdims=True)}
+    return {"g": g, "γ": w, "x̂": y, "rms": rms(x, eps=eps)} | means
+
+
+RMS_FORMULAS = {
+    "x": ("g · γ / rms − x̂ · mean(u x̂) / rms, with u = g γ,", of_rms_gradient),
+}
 RMS_GRADIENTS = {
     "the root is held constant: its own gradient is missing": lambda x, w, g, eps: (
         g * w / rms(x, eps=eps),
@@ -185,6 +201,7 @@ def test_rms_norm_value(submission):
         shapes=RMS + EDGES,
         axes=AXES,
         eps=1e-6,
+        formula=("γ · x / rms", of_rms),
         mistakes={
             "the weight is not multiplied in": lambda x, w, eps: x / rms(x, eps=eps),
             "the weight acts as 1 + weight, as in Gemma; Qwen2 multiplies by weight": (
@@ -265,6 +282,7 @@ def test_rms_norm_scale(submission):
         axes=AXES,
         eps=0.0,
         terms=RMS_TERMS,
+        formulas=RMS_FORMULAS,
         mistakes=RMS_GRADIENTS,
     )
 
@@ -278,6 +296,7 @@ def test_rms_norm_vjp(submission):
         axes=AXES,
         eps=0.1,
         terms=RMS_TERMS,
+        formulas=RMS_FORMULAS,
         mistakes=RMS_GRADIENTS,
     )
 
@@ -291,6 +310,18 @@ def test_rms_norm_manners(submission):
 # ---------------------------------------------------------------------------------------------
 # layer_norm, 10 points
 # ---------------------------------------------------------------------------------------------
+
+
+def of_layer(x, w, b, eps):
+    away = x - mean(x)
+    made = {"x": x, "mean": mean(x), "(x − mean)": away, "γ": w, "b": b}
+    return made | {"std": rms(away, eps=eps), "rms": rms(x, eps=eps)}
+
+
+def of_layer_gradient(x, w, b, g, eps):
+    u, y = g * w, normed(x, eps)
+    means = {"mean(u x̂)": mean(u * y), "mean(g x̂)": mean(g * y), "mean(u)": mean(u)}
+    return {"g": g, "γ": w, "x̂": y, "std": spread(x, eps), "mean(g)": mean(g)} | means
 
 
 @points(1, "layer_norm: the example")
@@ -307,6 +338,7 @@ def test_layer_norm_value(submission):
         shapes=LAYER + [(x, w, w) for x, w in EDGES],
         axes=AXES,
         eps=1e-5,
+        formula=("γ · (x − mean) / std + b", of_layer),
         mistakes={
             "the mean is not subtracted: that is RMSNorm": (
                 lambda x, w, b, eps: w * x / rms(x, eps=eps) + b
@@ -454,6 +486,9 @@ def test_layer_norm_vjp(submission):
                     -hat(x, eps) * mean(g * w * hat(x, eps)) * r(x, eps)
                 ),
             }
+        },
+        formulas={
+            "x": ("(u − mean(u) − x̂ · mean(u x̂)) / std, with u = g γ,", of_layer_gradient),
         },
         mistakes={
             "mean and variance are held constant": lambda x, w, b, g, eps: (

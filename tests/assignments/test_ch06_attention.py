@@ -54,6 +54,27 @@ def over_a_sum_and(small, x, axis):
     return e / (e.sum(axis, keepdims=True) + small)
 
 
+def of_softmax(x, axis=-1):
+    e = np.exp(x)
+    made = {"e^x": e, "Σ e^x": e.sum(axis, keepdims=True), "p": weights_of(x, axis), "x": x}
+    made |= {"max x": x.max(axis, keepdims=True), "Σ x": x.sum(axis, keepdims=True)}
+    return made | {"ln Σ e^x": np.log(made["Σ e^x"]), "e^(max x)": np.exp(made["max x"])}
+
+
+def of_softmax_gradient(x, g, axis=-1):
+    p = weights_of(x, axis)
+    sums = {"Σ g p": (g * p).sum(axis, keepdims=True), "Σ g": g.sum(axis, keepdims=True)}
+    sums |= {"Σ p²": (p * p).sum(axis, keepdims=True)}
+    return {"g": g, "p": p, "(1 − p)": 1 - p, "x": x, "e^x": np.exp(x)} | sums
+
+
+def of_logsumexp(x, axis, keepdims):
+    e, top = np.exp(x), x.max(axis, keepdims=keepdims)
+    made = {"ln Σ e^x": np.log(e.sum(axis, keepdims=keepdims)), "max x": top}
+    made |= {"Σ e^x": e.sum(axis, keepdims=keepdims), "Σ x": x.sum(axis, keepdims=keepdims)}
+    return made | {"e^(max x)": np.exp(top), "max e^x": e.max(axis, keepdims=keepdims)}
+
+
 def check_boolean(mask, name):
     check(
         isinstance(mask, np.ndarray) and mask.dtype == bool,
@@ -81,6 +102,7 @@ def test_softmax_value(submission):
         submission.softmax,
         [case(normal(*shape)) for shape in SOFTMAX]
         + [case(normal(3, 4), axis=0), case(normal(2, 3, 4), axis=1)],
+        formula=("e^x / Σ e^x", of_softmax),
         mistakes={
             "the sum runs over the whole array; it belongs to one axis": lambda x, axis=-1: (
                 np.exp(x) / np.exp(x).sum()
@@ -165,6 +187,7 @@ def test_softmax_vjp(submission):
         submission.softmax,
         [case(normal(*shape)) for shape in SOFTMAX]
         + [case(normal(3, 4), axis=0), case(normal(2, 3, 4), axis=1)],
+        formulas={"x": ("g · p − p · Σ g p", of_softmax_gradient)},
         mistakes={
             "only the diagonal of the Jacobian is used: p_i depends on all x_j": (
                 lambda x, g, axis=-1: (g * weights_of(x, axis) * (1 - weights_of(x, axis)),)
@@ -859,6 +882,7 @@ def test_logsumexp_value(submission):
     check_value(
         submission.logsumexp,
         list(soft_maxima()),
+        formula=("ln Σ e^x", of_logsumexp),
         mistakes={
             "the maximum that was subtracted is not added again": shifted,
             "this is the sum alone: its logarithm is missing": lambda x, axis, keepdims: np.exp(
@@ -888,6 +912,14 @@ def test_logsumexp_vjp(submission):
     check_vjp(
         submission.logsumexp,
         list(soft_maxima()),
+        formulas={
+            "x": (
+                "g · p, with p = softmax(x),",
+                lambda x, g, axis, keepdims: of_softmax_gradient(
+                    x, widened(g, axis, keepdims), axis
+                ),
+            )
+        },
         mistakes={
             "g goes to every entry as it is; it is shared by the softmax": (
                 lambda x, g, axis, keepdims: (widened(g, axis, keepdims) * np.ones_like(x),)

@@ -31,6 +31,7 @@ from tinyqwen.course.authoring.diagnosis import GUESS, CheckFailed, as_array, co
 from tinyqwen.course.authoring.differences import OWN, compare_numeric, fits_output
 from tinyqwen.course.authoring.elsewhere import KEPT, Results, arrays_of, fits, fits_guessed
 from tinyqwen.course.authoring.forms import gradients_of, pair_of, pulled_back, value_of
+from tinyqwen.course.authoring.formulas import formula_of
 from tinyqwen.course.authoring.gradients import Gradients, upstream
 from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
@@ -106,6 +107,7 @@ def check_value(
     rtol=None,
     scale=1.0,
     beside=(),
+    formula=None,
     **options,
 ):
     """The output of fn has the reference's numbers, within 1e-6, in float64.
@@ -116,6 +118,8 @@ def check_value(
     against: the reference, if it is not the library's function of fn's name
     beside:  ordinary cases that are not checked here; a mistake that explains neither what comes
              for them nor for another case is not told
+    formula: (the right one, (*arrays, **options) -> {name: factor}), to spell a wrong one; for a
+             function of one output
     """
     call, passed, left = Call(fn, against), [], made_cases(cases, shapes, scale, options)
     every = list(left)
@@ -123,12 +127,12 @@ def check_value(
         one, *left = left
         with told_apart(call.names, one, every, partial(_is_right, fn, call)):
             others = [*left, *beside]
-            settings = mistakes, axes, outputs, rtol, bool(beside)
+            settings = mistakes, axes, outputs, rtol, bool(beside), formula
             expected = _check_case(fn, call, one, passed, others, *settings)
         passed.append((one, expected))
 
 
-def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, strict):
+def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, strict, formula):
     """The expected outputs of one case, or CheckFailed; passed and left are the cases beside it."""
     words = call.words(one)
     result = call.reference(one)
@@ -178,8 +182,25 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, stri
             mistakes=variants(),
             rtol=rtol,
             sizes=sizes_of(one),
+            formula=_spelled(formula, one),
         )
     return expected
+
+
+def _spelled(formula, case, *g, terms=None):
+    """A function of wrong numbers that spells the formula by which they come about, or None."""
+    if formula is None:
+        return None
+    right, factors = formula
+
+    def told(mine):
+        given = (*case.args, *g)
+        with np.errstate(all="ignore"):
+            made = {name: term(*given, **case.options) for name, term in (terms or {}).items()}
+            text = formula_of(mine, factors(*given, **case.options), made)
+        return text and f"this is {text}; {right} is asked for"
+
+    return told
 
 
 def _is_right(fn, call, case):
@@ -205,6 +226,7 @@ def check_vjp(
     against=None,
     mistakes=None,
     terms=None,
+    formulas=None,
     axes="",
     rtol=None,
     scale=1.0,
@@ -219,16 +241,17 @@ def check_vjp(
     axes:  names of the axes of each gradient: {"x": "batch feature", "weight": "out in"}
     terms: {argument: {name of a term: (*arrays, g, **options) -> array}}: what an argument's
         gradient is the sum of; a missing one, a wrong sign or factor is told by its name
+    formulas: {argument: as check_value's formula, of (*arrays, g, **options)}
     The rest is as for `check_value`.
     """
     call, every = Call(fn, against), made_cases(cases, shapes, scale, options)
     made = Gradients(fn, call, every, mistakes)
     for one in every:
         with told_apart(call.names, one, every, partial(_has_right_gradients, fn, call)):
-            _check_gradients(fn, call, one, made, terms or {}, axes, rtol)
+            _check_gradients(fn, call, one, made, terms or {}, formulas or {}, axes, rtol)
 
 
-def _check_gradients(fn, call, one, made, terms, axes, rtol):
+def _check_gradients(fn, call, one, made, terms, formulas, axes, rtol):
     words = call.words(one)
     right_out, right_vjp = call.reference(one)
     out, vjp = pair_of(fn, fn(*one.args, **one.options), words)
@@ -243,13 +266,16 @@ def _check_gradients(fn, call, one, made, terms, axes, rtol):
         what = f"{call.name}: the gradient of {name}"
         settings = {"case": words, "axes": _axes(axes, name)}
 
-        def told_by(mine, name=name, position=position):
-            told = _combined(terms[name], one, g)(mine) if name in terms else None
-            fits_own = told is None and not is_right and fits_output(fn, one, g, mine, position)
-            return OWN if fits_own else told
+        def own(mine=grads[position], position=position):
+            return mine if not is_right and fits_output(fn, one, g, mine, position) else None
 
-        variants = made.variants(one, g, position, right_vjp)
+        variants = made.variants(one, g, position, right_vjp, (OWN, own, lambda: 1))
+        told_by = _combined(terms[name], one, g) if name in terms else None
         known = {"mistakes": variants, "sizes": sizes_of(one), "told_by": told_by}
+        more = terms.get(name, {})  # a formula has two products; with three, one is as it should be
+        known["formula"] = _spelled(
+            formulas.get(name), one, g, terms=more if len(more) > 2 else None
+        )
         compare(grads[position], expected, what, rtol=rtol, **known, **settings)
         trusted = fn if is_right else call.solution
         compare_numeric(call, trusted, one, g, grads[position], position, what, settings)

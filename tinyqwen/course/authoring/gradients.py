@@ -8,6 +8,7 @@ import numpy as np
 from tinyqwen.course.authoring.agreement import agrees
 from tinyqwen.course.authoring.cases import normal
 from tinyqwen.course.authoring.diagnosis import GUESS
+from tinyqwen.course.authoring.other_numbers import of_other_numbers
 from tinyqwen.course.authoring.wrong_calls import (
     by_an_argument,
     other_settings,
@@ -33,14 +34,22 @@ class Gradients:
         self._fn, self._call, self._cases, self._mistakes = fn, call, cases, mistakes or {}
         self._made = None
 
-    def variants(self, case, g, position, right_vjp):
-        """(what it is, a function that returns the gradient, whether it fits the other cases)."""
+    def variants(self, case, g, position, right_vjp, own):
+        """(what it is, a function that returns the gradient, whether it fits the other cases).
+
+        own: one of these, which comes behind the author's and before those of every VJP
+        """
+        left = own
         for text, wrong in self._wrong(case, g, position, right_vjp):
+            author = text in self._mistakes
+            if left and not author:
+                yield left
+                left = None
 
             def elsewhere(text=text):
                 return self._fits(text, case, position)
 
-            yield text, wrong, elsewhere, *([] if text in self._mistakes else [GUESS])
+            yield text, wrong, elsewhere, *([] if author else [GUESS])
 
     def _wrong(self, case, g, position, right_vjp):
         for text, wrong in self._mistakes.items():
@@ -103,5 +112,7 @@ def wrong_gradients(call, case, g, position, right_vjp):
         return call.solution(*args, **case.options)[1](g)[position]
 
     yield from without_an_argument(call.names, case.args, gradient_of)
+    for text, made in of_other_numbers(call.names, case.args, gradient_of):
+        yield f"on the way back, {text}", made
     more = [("g", g), ("the output", out), *zip(call.names, case.args)]
     yield from by_an_argument(*zip(*more), np.asarray(right_vjp(g)[position]))

@@ -1,5 +1,7 @@
 """What the numbers alone give away, whatever function they come from: a sign, a factor, a shift."""
 
+from itertools import combinations, permutations
+
 import numpy as np
 
 from tinyqwen.course.authoring.agreement import agrees, allowed, wrong_entries
@@ -14,7 +16,23 @@ FUNCTIONS = {
     "their logarithms": np.log,
     "e to the power of each": np.exp,
     "those below zero cut off": lambda x: np.maximum(x, 0),
+    "to the power of three": lambda x: x**3,
+    "one minus the square of each": lambda x: 1 - x * x,
+    "√(1 - x²) of each": lambda x: np.sqrt(1 - x * x),
+    "(1 + x) / 2 of each": lambda x: (1 + x) / 2,
+    "2 x - 1 of each": lambda x: 2 * x - 1,
+    "x (1 - x) of each": lambda x: x * (1 - x),
+    "the angle of which each is the cosine": np.arccos,
+    "the tanh of each": np.tanh,
+    "the sigmoid of each": lambda x: 1 / (1 + np.exp(-x)),
+    "ln(1 + x) of each": np.log1p,
+    "each less 1": lambda x: x - 1,
 }
+
+
+def is_told_apart(array):
+    """True if an array has so many different numbers that their order is no chance."""
+    return len(np.unique(array)) > max(2, array.size // 3)
 
 
 def pattern(yours, expected, like=None, sizes=None):
@@ -58,11 +76,8 @@ def pattern(yours, expected, like=None, sizes=None):
             made = function(expected.astype(np.float64))
         if not np.array_equal(made, expected, equal_nan=True) and same(yours, made):
             return f"the right numbers, but {told}"
-    if any(cut.any() and same(yours, cut) for cut in (np.floor(expected), np.trunc(expected))):
-        return "the right numbers, without what is behind the point: // divides whole numbers"
-    for digits in range(7):
-        if np.round(expected, digits).any() and same(yours, np.round(expected, digits)):
-            return f"the right numbers, rounded to {digits} digits: return them as they are"
+    if told := _rounded(yours, expected, same):
+        return told
     wrong = wrong_entries(yours, expected, like=like)
     if not expected[wrong].any():
         if np.abs(yours[wrong]).max() < 1e-5:
@@ -87,6 +102,12 @@ def pattern(yours, expected, like=None, sizes=None):
                 f"along axis {axis} all entries are off by one number, which differs elsewhere: "
                 "look at what is added or subtracted, a mean, a maximum or the logarithm of a sum"
             )
+    if not is_told_apart(expected):
+        return None
+    for one, other in combinations(range(expected.ndim), 2):
+        turned = np.swapaxes(yours, one, other)
+        if turned.shape == expected.shape and expected.shape[one] > 1 and same(turned, expected):
+            return f"axes {one} and {other} are exchanged"
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1:
             if same(np.flip(yours, axis), expected):
@@ -184,11 +205,28 @@ def _has_one_difference_along(axis, yours, expected, same):
     return bool(np.isfinite(more).all() and same(yours, expected + more))
 
 
+def _rounded(yours, expected, same):
+    """What is said of numbers that have been rounded; large ones are hardly changed by it."""
+    if expected.size < 3 or not is_told_apart(expected) or np.abs(expected).max() > 1000:
+        return None
+    if any(cut.any() and same(yours, cut) for cut in (np.floor(expected), np.trunc(expected))):
+        return "the right numbers, without what is behind the point: // divides whole numbers"
+    for digits in range(7):
+        if np.round(expected, digits).any() and same(yours, np.round(expected, digits)):
+            return f"the right numbers, rounded to {digits} digits: return them as they are"
+    return None
+
+
 def _shape_pattern(yours, expected, same):
-    if yours.ndim == expected.ndim and yours.ndim > 1:
-        for axes in ((-1, -2), (0, 1)):
-            if same(np.swapaxes(yours, *axes), expected):
-                return "it is transposed"
+    if yours.ndim == expected.ndim and 1 < yours.ndim < 5:
+        for axes in permutations(range(yours.ndim)):
+            turned = yours.transpose(axes)
+            if turned.shape == expected.shape and same(turned, expected):
+                moved = [axis for axis, place in enumerate(axes) if axis != place]
+                if len(moved) > 2:
+                    return f"its axes stand in another order: transpose{axes} puts them right"
+                told = " and ".join(map(str, moved))
+                return f"it is transposed: axes {told} are exchanged"
     if yours.size == expected.size and same(yours.reshape(expected.shape), expected):
         return _only_the_shape(yours.shape, expected.shape)
     if yours.ndim > expected.ndim:

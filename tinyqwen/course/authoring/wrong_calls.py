@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from tinyqwen.course.authoring.other_numbers import of_other_numbers
+
 EACH = {  # by whether several gradients are asked for
     False: "a comma is missing: `return (dx,)`",
     True: "a gradient is missing: there is one for each array, in their order",
@@ -76,6 +78,7 @@ def guesses(call, case, position):
         right = np.asarray(out(*case.args))
     yield from by_an_argument(call.names, case.args, right)
     yield from without_an_argument(call.names, case.args, out)
+    yield from of_other_numbers(call.names, case.args, out)
 
 
 def without_an_argument(names, args, of):
@@ -150,6 +153,10 @@ def other_settings(call, case):
         if default is not inspect.Parameter.empty and default is not value:
             text = f"{parameter.name} is not used: this is what its default, {default!r}, gives"
             yield text, [*case.args[:i], default, *case.args[i + 1 :]], case.options
+    for name, default in _left_out(known, case):
+        for other in _other_defaults(default):
+            text = f"{name} is {other!r} where it is not given; its default is {default!r}"
+            yield text, case.args, {**case.options, name: other}
     for name, value in case.options.items():
         for told, other in other_numbers(name, value):
             yield told, case.args, {**case.options, name: other}
@@ -165,6 +172,25 @@ def other_settings(call, case):
         for name, value in case.options.items():
             if type(value) is int:
                 yield told.format(name + " "), case.args, {**case.options, name: value + step}
+
+
+def _left_out(known, case):
+    """(name, default) of the options that a case leaves out."""
+    for name, parameter in [*known.items()][len(case.args) :]:
+        if name not in case.options and parameter.default is not inspect.Parameter.empty:
+            yield name, parameter.default
+
+
+def _other_defaults(default):
+    """What may be taken for an option that is not given, instead of its default."""
+    match default:
+        case bool():
+            return (not default,)
+        case int():
+            return (default + 1, default - 1)
+        case float():
+            return (0.0, default * 10, default / 10, default * 100, default / 100)
+    return ()
 
 
 def other_numbers(name, value):
