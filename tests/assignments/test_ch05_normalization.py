@@ -79,6 +79,10 @@ def of_rms(x, w, eps):
     return {"x": x, "γ": w, "rms": rms(x, eps=eps), "mean(x)": mean(x), "std": rms(x - mean(x))}
 
 
+def of_weights(g, w, x, y, rms):
+    return {"g": g, "γ": w, "x": x, "x̂": y, "rms": rms}
+
+
 def of_rms_gradient(x, w, g, eps):
     u, y = g * w, hat(x, eps)
     means = {"mean(u x̂)": mean(u * y), "mean(g x̂)": mean(g * y), "mean(u)": mean(u)}
@@ -88,6 +92,7 @@ def of_rms_gradient(x, w, g, eps):
 
 RMS_FORMULAS = {
     "x": ("g · γ / rms − x̂ · mean(u x̂) / rms, with u = g γ,", of_rms_gradient),
+    "weight": ("Σ g · x̂", lambda x, w, g, eps: of_weights(g, w, x, hat(x, eps), rms(x, eps=eps))),
 }
 RMS_GRADIENTS = {
     "the root is held constant: its own gradient is missing": lambda x, w, g, eps: (
@@ -254,6 +259,9 @@ def test_rms_norm_eps(submission):
         axes=AXES,
         mistakes={
             "epsilon is outside the square root": lambda x, w, eps=1e-6: w * x / (rms(x) + eps),
+            "epsilon is a least value of the root, max(rms, ε); it is added to mean(x²)": (
+                lambda x, w, eps=1e-6: w * x / np.maximum(rms(x), eps)
+            ),
             "epsilon is squared": lambda x, w, eps=1e-6: w * x / rms(x, eps=eps * eps),
             "the argument eps is not used": lambda x, w, eps=1e-6: w * x / rms(x, eps=1e-6),
             "there is no epsilon": lambda x, w, eps=1e-6: w * x / rms(x),
@@ -473,6 +481,10 @@ def test_layer_norm_vjp(submission):
     def hat(x, eps):
         return standardized(x, eps=eps)
 
+    def of_parameters(x, w, b, g, eps):
+        made = of_weights(g, w, x, normed(x, eps), spread(x, eps))
+        return made | {"b": b, "(x − mean)": x - mean(x)}
+
     check_vjp(
         submission.layer_norm,
         shapes=LAYER + [(x, w, w) for x, w in EDGES],
@@ -489,6 +501,8 @@ def test_layer_norm_vjp(submission):
         },
         formulas={
             "x": ("(u − mean(u) − x̂ · mean(u x̂)) / std, with u = g γ,", of_layer_gradient),
+            "weight": ("Σ g · x̂", of_parameters),
+            "bias": ("Σ g", of_parameters),
         },
         mistakes={
             "mean and variance are held constant": lambda x, w, b, g, eps: (

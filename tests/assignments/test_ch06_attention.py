@@ -64,7 +64,7 @@ def of_softmax(x, axis=-1):
 def of_softmax_gradient(x, g, axis=-1):
     p = weights_of(x, axis)
     sums = {"Σ g p": (g * p).sum(axis, keepdims=True), "Σ g": g.sum(axis, keepdims=True)}
-    sums |= {"Σ p²": (p * p).sum(axis, keepdims=True)}
+    sums |= {"Σ p²": (p * p).sum(axis, keepdims=True), "Σ g x": (g * x).sum(axis, keepdims=True)}
     return {"g": g, "p": p, "(1 − p)": 1 - p, "x": x, "e^x": np.exp(x)} | sums
 
 
@@ -243,6 +243,18 @@ def distances(queries, keys=None):
     return np.arange(keys - queries, keys)[:, None] - np.arange(keys)
 
 
+def seen_at(mine, t, s=None, window=None):
+    """Which keys a mask shows, if that depends on how far they are from the query alone."""
+    away = distances(t, s)
+    shown = {int(n): mine[away == n] for n in np.unique(away)}
+    if not all(one.all() == one.any() for one in shown.values()):
+        return None
+    places = ", ".join(str(n) for n, one in shown.items() if one.all())
+    last = (window or s or t) - 1
+    asked = f"0 is itself, -1 the next; 0 to {last} are asked for"
+    return f"a query sees the keys {places} places before it ({asked})"
+
+
 @points(1, "causal_mask: the example")
 def test_causal_mask_example(submission):
     """The examples in the docstring."""
@@ -257,6 +269,7 @@ def test_causal_mask_value(submission):
         submission.causal_mask,
         [case(5), case(1), case(3, 3), case(3, 7), case(1, 4), case(4, 2), case(0, 3), drawn],
         axes="query key",
+        formula=seen_at,
         mistakes={
             "the mask is inverted: True is for what may be seen": lambda t, s=None: (
                 distances(t, s) < 0
@@ -288,6 +301,7 @@ def test_causal_mask_window(submission):
         submission.causal_mask,
         [case(6, window=3), case(3, 7, window=2), case(4, window=1), case(3, window=9)],
         axes="query key",
+        formula=seen_at,
         mistakes={
             "window is not used": lambda t, s=None, window=None: distances(t, s) >= 0,
             "the window is one too wide: the query itself counts": (

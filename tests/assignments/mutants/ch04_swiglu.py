@@ -317,7 +317,7 @@ def maximum_not_unbroadcast(x, y):
     return out, lambda g: (g * (x > y) + g * (x == y) / 2, g * (y > x) + g * (x == y) / 2)
 
 
-@mutant(of="maximum", killed_by="test_maximum_vjp", named="in each other's place")
+@mutant(of="maximum", killed_by="test_maximum_vjp", named="gradients go in the order")
 def maximum_gradients_swapped(x, y):
     out, vjp = maximum(x, y)
     return out, lambda g: vjp(g)[::-1]

@@ -23,6 +23,12 @@ class Case:
         """The same case with other numbers in its arrays."""
         return Case(tuple(_map_floats(lambda a: a * a.dtype.type(0.5), self.args)), self.options)
 
+    def ordinary(self):
+        """The same case with normal numbers where its arrays have huge ones; None without such."""
+        huge = [a.size > 1 and bool(np.abs(a).max() > 50) for a in _floats(self.args)]
+        args = _map_floats(lambda a: normal(*a.shape, dtype=a.dtype), self.args)
+        return Case(tuple(args), self.options) if any(huge) else None
+
     def strided(self):
         """The same case with its arrays as views that are not contiguous."""
         return Case(tuple(_map_floats(_strided, self.args)), self.options)
@@ -45,6 +51,15 @@ def made_cases(cases, shapes, scale, options):
         several = shape if shape and not isinstance(shape[0], int) else [shape]
         made.append(Case(tuple(normal(*one, scale=scale) for one in several)))
     return [Case(c.args, {**options, **c.options}, c.label) for c in made]
+
+
+def with_ordinary(cases):
+    """The cases, and an ordinary one for each with huge numbers: to see what a mistake explains."""
+    return [*cases, *filter(None, (one.ordinary() for one in cases))]
+
+
+def _floats(args):
+    return [a for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
 
 
 def _map_floats(change, args):

@@ -118,21 +118,21 @@ def check_value(
     against: the reference, if it is not the library's function of fn's name
     beside:  ordinary cases that are not checked here; a mistake that explains neither what comes
              for them nor for another case is not told
-    formula: (the right one, (*arrays, **options) -> {name: factor}), to spell a wrong one; for a
-             function of one output
+    formula: (the right one, (*arrays, **options) -> {name: factor}), to spell a wrong one, or a
+             function (yours, *arrays, **options) -> what it is made of; for one output
     """
     call, passed, left = Call(fn, against), [], made_cases(cases, shapes, scale, options)
     every = list(left)
     while left:
         one, *left = left
         with told_apart(call.names, one, every, partial(_is_right, fn, call)):
-            others = [*left, *beside]
-            settings = mistakes, axes, outputs, rtol, bool(beside), formula
+            others = [*left, *beside, *filter(None, [one.ordinary()])]
+            settings = mistakes, axes, outputs, rtol, formula
             expected = _check_case(fn, call, one, passed, others, *settings)
         passed.append((one, expected))
 
 
-def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, strict, formula):
+def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, formula):
     """The expected outputs of one case, or CheckFailed; passed and left are the cases beside it."""
     words = call.words(one)
     result = call.reference(one)
@@ -158,8 +158,7 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, stri
 
                 def elsewhere(wrong=wrong, others=others):
                     beside = [fits(output_of, wrong, n, [(one, yours)]) for n in others]
-                    share = min(*beside, fits(output_of, wrong, position, passed, behind), 1)
-                    return share if strict else max(share, 0.01)
+                    return min(*beside, fits(output_of, wrong, position, passed, behind), 1)
 
                 yield text, lambda wrong=wrong: output_of(wrong, one, position), elsewhere
             for before, made in passed:
@@ -191,10 +190,12 @@ def _spelled(formula, case, *g, terms=None):
     """A function of wrong numbers that spells the formula by which they come about, or None."""
     if formula is None:
         return None
-    right, factors = formula
 
     def told(mine):
         given = (*case.args, *g)
+        if callable(formula):
+            return formula(mine, *given, **case.options)
+        right, factors = formula
         with np.errstate(all="ignore"):
             made = {name: term(*given, **case.options) for name, term in (terms or {}).items()}
             text = formula_of(mine, factors(*given, **case.options), made)

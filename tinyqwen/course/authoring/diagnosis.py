@@ -139,9 +139,9 @@ def known_mistake(yours, expected, mistakes, like=None):
     """The name of the first mistake whose wrong variant gives the student's numbers.
 
     mistakes: (name, wrong) or (name, wrong, elsewhere): one for which elsewhere() is false does not
-        explain what comes for other inputs. It is told only if no other does, and says so,
-        and not where elsewhere() is 0; with GUESS
-        behind them, it is not told then at all
+        explain what comes for other inputs: elsewhere() is the share of those that it explains.
+        If that is half of them or more, and nothing else explains all, it is told, and says so;
+        with GUESS behind them, it is not told then
     """
     doubtful = None
     for name, wrong, *elsewhere in mistakes:
@@ -159,7 +159,7 @@ def known_mistake(yours, expected, mistakes, like=None):
             share = min((fits() for fits in elsewhere[:1]), default=1)
             if share == 1:
                 return name
-            doubtful = doubtful or (name if yours.size and share and not guess else None)
+            doubtful = doubtful or (name if yours.size and share >= 0.5 and not guess else None)
     return doubtful and f"{doubtful} (that fits this input, and not all of the others)"
 
 

@@ -6,33 +6,38 @@ numbers, and true of them whatever the mistake was: nothing has to be listed.
 """
 
 from itertools import combinations_with_replacement
+from math import comb
 
 import numpy as np
 
 from tinyqwen.course.authoring.agreement import agrees
 
 COEFFICIENTS = {"": 1.0, "-": -1.0, "2 ": 2.0, "-2 ": -2.0, "½ ": 0.5, "-½ ": -0.5}
+MOST = 5000  # products that are tried
 
 
-def formula_of(yours, factors, terms=(), most=4):
+def formula_of(yours, factors, terms=()):
     """The simplest formula that gives `yours`, as text, or None.
 
-    factors: {name: array}, which broadcast to `yours`
+    factors: {name: array}; where together they have more rows than `yours`, each product is summed
+             over the axes that `yours` lacks
     terms:   {name: array} of the right formula, where it has three: one of them may stand beside
-    most:    how many factors a product has
     """
     target = yours.ravel().astype(np.float64)
-    columns = {n: np.broadcast_to(f, yours.shape).ravel() for n, f in factors.items()}
-    if target.size < 3 or not _ordinary(target) or not all(map(_ordinary, columns.values())):
+    shape = np.broadcast_shapes(yours.shape, *(np.shape(f) for f in factors.values()))
+    columns = {name: np.broadcast_to(f, shape).ravel() for name, f in factors.items()}
+    columns = {name: column for name, column in columns.items() if _ordinary(column)}
+    if target.size < 3 or not _ordinary(target) or not columns:
         return None
-    names, products = _products(columns, most)
-    known = {"": 0 * target} | {
-        f" + {name}": np.broadcast_to(term, yours.shape).ravel()
-        for name, term in dict(terms).items()
-    }
-    found = []
-    for beside, term in known.items():
-        found += [text + beside for text in _sums(target - term, names, products)]
+    if shape[len(shape) - yours.ndim :] != yours.shape:
+        return None
+    names, products = _products(columns)
+    summed = "Σ " if len(shape) > yours.ndim else ""
+    products = products.reshape(len(names), -1, target.size).sum(1)
+    found = _sums(target, [summed + name for name in names], products)
+    for name, term in dict(terms).items():
+        beside = target - np.broadcast_to(term, yours.shape).ravel()
+        found += [f"{text} + {name}" for text in _sums(beside, names, products)]
     return min(found, key=len).replace("+ -", "- ") if found else None
 
 
@@ -41,29 +46,27 @@ def _ordinary(array):
     return np.isfinite(array).all() and np.abs(array).max() < 1e4 and np.unique(array).size > 1
 
 
-def _products(columns, most):
-    """The names and values of all products of at most so many factors, each as simple as can be."""
-    factors = {"1": None} | columns
-    factors |= {f"/ {name}": 1 / column for name, column in columns.items() if column.all()}
-    names, values, seen = [], [], set()
-    size = len(next(iter(columns.values())))
+def _products(columns):
+    """The names and values of all products of a few factors, and one divided by them."""
+    factors = [(name, False, column) for name, column in columns.items()]
+    factors += [(name, True, 1 / column) for name, column in columns.items() if column.all()]
+    most = max(n for n in range(1, 5) if n == 1 or comb(len(factors) + n, n) <= MOST)
+    seen = {}
     for count in range(most + 1):
-        for chosen in combinations_with_replacement([*factors][1:], count):
-            if any(name.removeprefix("/ ") in chosen for name in chosen if name[:2] == "/ "):
+        for chosen in combinations_with_replacement(factors, count):
+            over, under = ([name for name, below, _ in chosen if below == b] for b in (False, True))
+            if set(over) & set(under):
                 continue
-            value = np.prod([factors[name] for name in chosen], axis=0) * np.ones(size)
-            key = tuple(np.format_float_scientific(n, 8) for n in value[:3])
-            if key not in seen:
-                seen.add(key)
-                names.append(_spelled(chosen))
-                values.append(value)
-    return names, np.array(values)
+            value = np.ones(len(factors[0][2]))
+            for *_, column in chosen:
+                value = value * column
+            key = f"{value @ np.cos(np.arange(value.size)):.9e}"
+            seen.setdefault(key, (_spelled(over, under), value))
+    return [name for name, _ in seen.values()], np.array([value for _, value in seen.values()])
 
 
-def _spelled(chosen):
-    over = " · ".join(_powers([n for n in chosen if n[:2] != "/ "])) or "1"
-    under = _powers([n.removeprefix("/ ") for n in chosen if n[:2] == "/ "])
-    return over + "".join(f" / {name}" for name in under)
+def _spelled(over, under):
+    return (" · ".join(_powers(over)) or "1") + "".join(f" / {name}" for name in _powers(under))
 
 
 def _powers(names):
@@ -72,13 +75,10 @@ def _powers(names):
 
 def _sums(target, names, products):
     """The texts of what has one or two of the products and gives the target."""
-    signed = [
-        (sign + name, c * p) for sign, c in COEFFICIENTS.items() for name, p in zip(names, products)
-    ]
-    values = np.array([value for _, value in signed])
+    signed = [sign + name for sign in COEFFICIENTS for name in names]
+    values = np.concatenate([c * products for c in COEFFICIENTS.values()])
     weights = np.cos(np.arange(target.size) * 1.7)  # one number stands for a column
     sums, wanted = values @ weights, target @ weights
-    order = np.argsort(sums)
     room = 1e-7 * (1 + abs(wanted))
 
     def fits(made):
@@ -86,7 +86,8 @@ def _sums(target, names, products):
 
     alone = [i for i in np.flatnonzero(np.abs(sums - wanted) < room) if fits(values[i])]
     if alone:
-        return [signed[i][0] for i in alone]
+        return [signed[i] for i in alone]
+    order = np.argsort(sums)
     first, last = (np.searchsorted(sums[order], wanted - sums + step) for step in (-room, room))
     pairs = [
         (i, j)
@@ -94,4 +95,4 @@ def _sums(target, names, products):
         for j in order[first[i] : last[i]]
         if i < j and fits(values[i] + values[j])
     ]
-    return [f"{signed[i][0]} + {signed[j][0]}" for i, j in pairs]
+    return [f"{signed[i]} + {signed[j]}" for i, j in pairs]

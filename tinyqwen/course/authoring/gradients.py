@@ -6,7 +6,7 @@ As with outputs, that explanation is told which fits all inputs of a check.
 import numpy as np
 
 from tinyqwen.course.authoring.agreement import agrees
-from tinyqwen.course.authoring.cases import normal
+from tinyqwen.course.authoring.cases import normal, with_ordinary
 from tinyqwen.course.authoring.diagnosis import GUESS
 from tinyqwen.course.authoring.other_numbers import of_other_numbers
 from tinyqwen.course.authoring.wrong_calls import (
@@ -31,7 +31,8 @@ class Gradients:
     """
 
     def __init__(self, fn, call, cases, mistakes):
-        self._fn, self._call, self._cases, self._mistakes = fn, call, cases, mistakes or {}
+        self._fn, self._call, self._mistakes = fn, call, mistakes or {}
+        self._cases = with_ordinary(cases)
         self._made = None
 
     def variants(self, case, g, position, right_vjp, own):
@@ -73,8 +74,7 @@ class Gradients:
                     found.append(agrees(grads[position], np.asarray(values), 1e-5))
             except (ArithmeticError, LookupError, TypeError, ValueError):
                 continue  # the mistake cannot be made there, or what came is no array
-        share = sum(found) / len(found) if found else 1
-        return share or 0.01  # an author's is told, as doubtful, though others look otherwise
+        return sum(found) / len(found) if found else 1
 
     def _of(self, case):
         out, right_vjp = self._call.reference(case)
