@@ -370,7 +370,7 @@ def rms_norm_by_the_sum(x, w, eps=1e-6):
 @mutant(
     of="rms_norm",
     killed_by="test_rms_norm_eps",
-    named="along axis 1 all entries have one wrong factor",
+    named="its default is 1e-06",
 )
 def rms_norm_eps_default(x, w, eps=1e-5):
     return rms_norm(x, w, eps)

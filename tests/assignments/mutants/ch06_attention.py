@@ -986,7 +986,7 @@ def scaled_dot_product_attention_gradients_swapped(
     return o, lambda g: (v(g)[1], v(g)[0], v(g)[2])
 
 
-@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="squeeze() drops every axis")
+@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="squeeze() drops all")
 def logsumexp_squeezes_everything(x, axis=-1, keepdims=False):
     out, vjp = logsumexp(x, axis, keepdims)
     return out if keepdims else out.squeeze(), vjp

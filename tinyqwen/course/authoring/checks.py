@@ -273,10 +273,7 @@ def _check_gradients(fn, call, one, made, terms, formulas, axes, rtol):
         variants = made.variants(one, g, position, right_vjp, (OWN, own, lambda: 1))
         told_by = _combined(terms[name], one, g) if name in terms else None
         known = {"mistakes": variants, "sizes": sizes_of(one), "told_by": told_by}
-        more = terms.get(name, {})  # a formula has two products; with three, one is as it should be
-        known["formula"] = _spelled(
-            formulas.get(name), one, g, terms=more if len(more) > 2 else None
-        )
+        known["formula"] = _spelled(formulas.get(name), one, g, terms=terms.get(name))
         compare(grads[position], expected, what, rtol=rtol, **known, **settings)
         trusted = fn if is_right else call.solution
         compare_numeric(call, trusted, one, g, grads[position], position, what, settings)

@@ -5,7 +5,7 @@ one out, takes another or misplaces a bracket returns another formula of them. I
 numbers, and true of them whatever the mistake was: nothing has to be listed.
 """
 
-from itertools import combinations_with_replacement
+from itertools import chain, combinations_with_replacement
 from math import comb
 
 import numpy as np
@@ -21,7 +21,7 @@ def formula_of(yours, factors, terms=()):
 
     factors: {name: array}; where together they have more rows than `yours`, each product is summed
              over the axes that `yours` lacks
-    terms:   {name: array} of the right formula, where it has three: one of them may stand beside
+    terms:   {name: array} of the right formula: one of them may stand beside
     """
     target = yours.ravel().astype(np.float64)
     shape = np.broadcast_shapes(yours.shape, *(np.shape(f) for f in factors.values()))
@@ -34,10 +34,13 @@ def formula_of(yours, factors, terms=()):
     names, products = _products(columns)
     summed = "Σ " if len(shape) > yours.ndim else ""
     products = products.reshape(len(names), -1, target.size).sum(1)
-    found = _sums(target, [summed + name for name in names], products)
-    for name, term in dict(terms).items():
+    names = [summed + name for name in names]
+    found = _multiple(target, names, products) or _sums(target, names, products)
+    for name, term in () if found else dict(terms).items():
         beside = target - np.broadcast_to(term, yours.shape).ravel()
-        found += [f"{text} + {name}" for text in _sums(beside, names, products)]
+        if beside.any():
+            texts = _multiple(beside, names, products) or _sums(beside, names, products)
+            found += [f"{text} + {name}" for text in texts]
     return min(found, key=len).replace("+ -", "- ") if found else None
 
 
@@ -48,13 +51,14 @@ def _ordinary(array):
 
 def _products(columns):
     """The names and values of all products of a few factors, and one divided by them."""
-    factors = [(name, False, column) for name, column in columns.items()]
-    factors += [(name, True, 1 / column) for name, column in columns.items() if column.all()]
-    most = max(n for n in range(1, 5) if n == 1 or comb(len(factors) + n, n) <= MOST)
+    above = [(name, False, column) for name, column in columns.items()]
+    below = [(name, True, 1 / column) for name, column in columns.items() if column.all()]
     seen = {}
-    for count in range(most + 1):
-        for chosen in combinations_with_replacement(factors, count):
-            over, under = ([name for name, below, _ in chosen if below == b] for b in (False, True))
+    for factors in (above + below, above):  # without divisors products can be longer
+        most = max(n for n in range(1, 6) if n == 1 or comb(len(factors) + n, n) <= MOST)
+        several = (combinations_with_replacement(factors, n) for n in range(most + 1))
+        for chosen in chain.from_iterable(several):
+            over, under = ([name for name, down, _ in chosen if down == d] for d in (False, True))
             if set(over) & set(under):
                 continue
             value = np.ones(len(factors[0][2]))
@@ -70,11 +74,26 @@ def _spelled(over, under):
 
 
 def _powers(names):
-    return [n + {1: "", 2: "²", 3: "³", 4: "⁴"}[names.count(n)] for n in dict.fromkeys(names)]
+    return [
+        n + {1: "", 2: "²", 3: "³", 4: "⁴", 5: "⁵"}[names.count(n)] for n in dict.fromkeys(names)
+    ]
+
+
+def _multiple(target, names, products):
+    """The texts of those products that give the target, times any number."""
+    with np.errstate(all="ignore"):
+        factors = products @ target / np.square(products).sum(1)
+    found = []
+    for i in np.flatnonzero(np.isfinite(factors)):
+        c = float(factors[i])
+        if agrees(c * products[i], target, 1e-7) and np.unique(products[i]).size > 1:
+            told = {1.0: "", -1.0: "-", 0.5: "½ ", -0.5: "-½ "}.get(round(c, 6), f"{c:.5g} ")
+            found.append(told + names[i])
+    return found
 
 
 def _sums(target, names, products):
-    """The texts of what has one or two of the products and gives the target."""
+    """The texts of what is the sum of two of the products and gives the target."""
     signed = [sign + name for sign in COEFFICIENTS for name in names]
     values = np.concatenate([c * products for c in COEFFICIENTS.values()])
     weights = np.cos(np.arange(target.size) * 1.7)  # one number stands for a column
@@ -84,9 +103,6 @@ def _sums(target, names, products):
     def fits(made):
         return agrees(made, target, 1e-7)
 
-    alone = [i for i in np.flatnonzero(np.abs(sums - wanted) < room) if fits(values[i])]
-    if alone:
-        return [signed[i] for i in alone]
     order = np.argsort(sums)
     first, last = (np.searchsorted(sums[order], wanted - sums + step) for step in (-room, room))
     pairs = [

@@ -155,7 +155,8 @@ def other_settings(call, case):
             yield text, [*case.args[:i], default, *case.args[i + 1 :]], case.options
     for name, default in _left_out(known, case):
         for other in _other_defaults(default):
-            text = f"{name} is {other!r} where it is not given; its default is {default!r}"
+            told = f"{other:.6g}" if type(other) is float else other
+            text = f"{name} is {told} where it is not given; its default is {default!r}"
             yield text, case.args, {**case.options, name: other}
     for name, value in case.options.items():
         for told, other in other_numbers(name, value):
