@@ -26,7 +26,6 @@ FUNCTIONS = {
     "the tanh of each": np.tanh,
     "the sigmoid of each": lambda x: 1 / (1 + np.exp(-x)),
     "ln(1 + x) of each": np.log1p,
-    "each less 1": lambda x: x - 1,
 }
 
 
