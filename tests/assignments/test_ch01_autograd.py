@@ -268,7 +268,8 @@ def test_topological_order_many_paths(submission):
     graph = {0: []}
     for n in range(0, 120, 3):
         graph |= {n + 1: [n], n + 2: [n], n + 3: [n + 1, n + 2]}
-    with likely("every path is walked anew: remember which vertices have been visited"):
+    anew = "every path is walked anew: remember which vertices have been visited"
+    with likely(anew, unless=lambda: submission.topological_order(3, graph.__getitem__)):
         yours = submission.topological_order(120, graph.__getitem__)
     check_order(yours, 120, graph, "40 diamonds in a row")
 
@@ -817,6 +818,7 @@ def test_cumsum_vjp(submission):
             "g is multiplied by how many sums x_i is in; each of them has a g of its own": against(
                 lambda g, axis: g * np.flip(np.cumsum(np.ones_like(g), axis), axis)
             ),
+            "g is turned round, and not summed: x_i is in every sum from i on": against(np.flip),
             "the sums of g are not turned back into x's order": against(
                 lambda g, axis: np.cumsum(np.flip(g, axis), axis)
             ),

@@ -258,6 +258,8 @@ def factors_of_cosine(x, y):
         "Σ |x|": absolute(x),
         "Σ |y|": absolute(y),
         "Σ |x y|": np.abs(x * y).sum(-1),
+        "std(x)": x.std(-1),
+        "std(y)": y.std(-1),
     }
 
 
@@ -441,6 +443,11 @@ def test_principal_components_value(submission):
             ),
             "these are the left singular vectors: the singular values are missing": (
                 lambda v, k=2: components(v, k, scale=True)
+            ),
+            "the singular values are squared: u · s is asked for, or the vectors times the rows": (
+                lambda v, k=2: turned(
+                    components(v, k) * np.linalg.svd(v - v.mean(0), compute_uv=False)[:k]
+                )
             ),
             "these are the directions of smallest spread": lambda v, k=2: components(
                 v, k, first=False

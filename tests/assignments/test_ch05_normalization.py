@@ -76,7 +76,8 @@ RMS_TERMS = {
 
 
 def of_rms(x, w, eps):
-    return {"x": x, "γ": w, "rms": rms(x, eps=eps), "mean(x)": mean(x), "std": rms(x - mean(x))}
+    made = {"x": x, "γ": w, "rms": rms(x, eps=eps), "rms(γ x)": rms(w * x, eps=eps)}
+    return made | {"mean(x)": mean(x), "std": rms(x - mean(x))}
 
 
 def of_weights(g, w, x, y, rms):

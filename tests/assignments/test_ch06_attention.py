@@ -65,7 +65,8 @@ def of_softmax_gradient(x, g, axis=-1):
     p = weights_of(x, axis)
     sums = {"Σ g p": (g * p).sum(axis, keepdims=True), "Σ g": g.sum(axis, keepdims=True)}
     sums |= {"Σ p²": (p * p).sum(axis, keepdims=True), "Σ g x": (g * x).sum(axis, keepdims=True)}
-    return {"g": g, "p": p, "(1 − p)": 1 - p, "x": x, "e^x": np.exp(x)} | sums
+    made = {"g": g, "p": p, "(1 − p)": 1 - p, "x": x, "e^x": np.exp(x)}
+    return made | sums | {"σ(x)": 1 / (1 + np.exp(-x))}
 
 
 def of_logsumexp(x, axis, keepdims):
@@ -187,6 +188,14 @@ def test_softmax_vjp(submission):
         submission.softmax,
         [case(normal(*shape)) for shape in SOFTMAX]
         + [case(normal(3, 4), axis=0), case(normal(2, 3, 4), axis=1)],
+        terms={
+            "x": {
+                "the term p g": lambda x, g, axis=-1: weights_of(x, axis) * g,
+                "the term -p Σ g p": lambda x, g, axis=-1: (
+                    -weights_of(x, axis) * (weights_of(x, axis) * g).sum(axis, keepdims=True)
+                ),
+            }
+        },
         formulas={"x": ("g · p − p · Σ g p", of_softmax_gradient)},
         mistakes={
             "only the diagonal of the Jacobian is used: p_i depends on all x_j": (
@@ -660,7 +669,8 @@ def test_attention_edges(submission):
     with likely(overflow, unless=lambda: check_value(attend, plain)):
         check_value(attend, [case(*large)], axes=AXES)
     unseen = "-inf - (-inf) is NaN, and so is 0 / 0: where nothing is allowed, give zeros"
-    with likely(unseen, of=StudentError):
+    some = masked_cases()[1:2]
+    with likely(unseen, of=StudentError, unless=lambda: check_value(attend, some)):
         check_value(
             submission.scaled_dot_product_attention,
             [heads_case(2, 1, 4, 5, 3, mask=blind, label="query 1 may see nothing")],
@@ -758,6 +768,20 @@ def test_attention_vjp(submission):
                     (lambda p, dp, ds, s: dp.swapaxes(-1, -2) @ q * s)(*parts(q, k, v, g, o)),
                     None,
                 )
+            ),
+            "dS is not transposed: dK = dSᵀ Q · scale": lambda q, k, v, g, **o: (
+                None,
+                parts(q, k, v, g, o)[2] @ q * parts(q, k, v, g, o)[3]
+                if q.shape[-2] == k.shape[-2]
+                else None,
+                None,
+            ),
+            "dS is transposed: dQ = dS K · scale": lambda q, k, v, g, **o: (
+                parts(q, k, v, g, o)[2].swapaxes(-1, -2) @ k * parts(q, k, v, g, o)[3]
+                if q.shape[-2] == k.shape[-2]
+                else None,
+                None,
+                None,
             ),
             "the softmax's sum runs over the queries; it belongs to the keys": (
                 lambda q, k, v, g, **o: (

@@ -53,8 +53,9 @@ def _products(columns):
     """The names and values of all products of a few factors, and one divided by them."""
     above = [(name, False, column) for name, column in columns.items()]
     below = [(name, True, 1 / column) for name, column in columns.items() if column.all()]
+    norms = [factor for factor in below if (factor[2] > 0).all()]  # what is divided by, most often
     seen = {}
-    for factors in (above + below, above):  # without divisors products can be longer
+    for factors in (above + below, above + norms, above):  # of fewer factors, longer products
         most = max(n for n in range(1, 6) if n == 1 or comb(len(factors) + n, n) <= MOST)
         several = (combinations_with_replacement(factors, n) for n in range(most + 1))
         for chosen in chain.from_iterable(several):

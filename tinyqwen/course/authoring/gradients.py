@@ -85,6 +85,28 @@ class Gradients:
             return None
 
 
+def _of_other_upstream(g, gradient):
+    """Mistakes in what is done with g: a gradient is linear in it.
+
+    gradient: g -> the right gradient for it
+    """
+    for axis in range(g.ndim):
+        if g.shape[axis] > 1:
+            backwards = np.flip(g, axis)
+            yield f"this is g, read backwards along axis {axis}", lambda b=backwards: b
+            text = f"g is read backwards along axis {axis}"
+            yield text, lambda b=backwards: gradient(b)
+    rows = g.reshape(-1, g.shape[-1]) if g.ndim and g.size else g[..., None]
+    for told, kept in (("first", 0), ("last", -1)):
+        if len(rows) > 1:
+            one = np.zeros_like(rows)
+            one[kept] = rows[kept]
+            text = f"only the {told} row counts; the gradient is a sum over all"
+            yield text, lambda one=one: gradient(one.reshape(g.shape))
+    yield "the signs of g are dropped", lambda: gradient(np.abs(g))
+    yield "g is squared", lambda: gradient(g * g)
+
+
 def wrong_gradients(call, case, g, position, right_vjp):
     """Mistakes that every VJP can have: (what it is, a function that returns the gradient)."""
     for text, args, options in other_settings(call, case):
@@ -96,6 +118,7 @@ def wrong_gradients(call, case, g, position, right_vjp):
     yield "the upstream gradient g is not used", lambda: right_vjp(ones)[position]
     if not isinstance(g, tuple):  # whatever its shape is
         yield "this is the upstream gradient g as it came", lambda: g
+        yield from _of_other_upstream(g, lambda other: right_vjp(other)[position])
     out = call.reference(case)[0]
     if not isinstance(out, tuple) and np.shape(out) == np.shape(case.args[0]):
         name, moved = call.names[0], (out, *case.args[1:])

@@ -77,6 +77,8 @@ def pattern(yours, expected, like=None, sizes=None):
             return f"the right numbers, but {told}"
     if told := _rounded(yours, expected, same):
         return told
+    if told := _of_all(yours, expected, same):
+        return told
     wrong = wrong_entries(yours, expected, like=like)
     if not expected[wrong].any():
         if np.abs(yours[wrong]).max() < 1e-5:
@@ -202,6 +204,19 @@ def _has_one_difference_along(axis, yours, expected, same):
         return False
     more = np.nanmean(difference, axis, keepdims=True)
     return bool(np.isfinite(more).all() and same(yours, expected + more))
+
+
+def _of_all(yours, expected, same):
+    """What is said where one number stands for all entries, or for all along an axis."""
+    kinds = {"sum": np.sum, "mean": np.mean, "largest": np.max, "smallest": np.min}
+    for axis in (None, *range(expected.ndim)):
+        where = "all entries" if axis is None else f"those along axis {axis}"
+        for kind, made in kinds.items():
+            if axis is None or expected.shape[axis] > 1:
+                one = np.broadcast_to(made(expected, axis=axis, keepdims=True), expected.shape)
+                if np.any(one) and same(yours, one):
+                    return f"in place of each entry stands the {kind} of {where}: they stay apart"
+    return None
 
 
 def _rounded(yours, expected, same):
