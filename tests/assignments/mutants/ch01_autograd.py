@@ -1313,3 +1313,8 @@ def matmul_vector_reshaped_for_good(x, y):
 @mutant(of=order_of, killed_by=parents_first, named="root belongs in the list as well")
 def order_up_to_the_root(root, parents):
     return topological_order(root, parents)[:-1]
+
+
+@mutant(of="cumsum", killed_by="test_cumsum_vjp", named="g is turned round, and not summed")
+def cumsum_g_turned_round(x, axis=-1):
+    return np.cumsum(x, axis), lambda g: (np.flip(g, axis),)

@@ -699,3 +699,35 @@ def principal_components_one_mean(vectors, k=2):
     centered = vectors - vectors.mean()
     flat = centered @ np.linalg.svd(centered, full_matrices=False)[2][:k].T
     return flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(k)])
+
+
+# ---------------------------------------------------------------------------------------------
+# What is recognized without a list
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="√(1 - x²) of each")
+def cosine_similarity_is_the_sine(x, y, eps=1e-8):
+    return np.sqrt(1 - cosine_similarity(x, y, eps) ** 2)
+
+
+@mutant(of="cosine_similarity", killed_by="test_cosine_similarity_value", named="(1 + x) / 2")
+def cosine_similarity_from_0_to_1(x, y, eps=1e-8):
+    return (1 + cosine_similarity(x, y, eps)) / 2
+
+
+@mutant(
+    of="cosine_similarity", killed_by="test_cosine_similarity_value", named="this is Σ x y / ‖x‖²"
+)
+def cosine_similarity_x_twice(x, y, eps=1e-8):
+    return (x * y).sum(-1) / np.maximum(length(x), eps) ** 2
+
+
+@mutant(
+    of="principal_components",
+    killed_by="test_principal_components_value",
+    named="the singular values are squared",
+)
+def principal_components_squared_sizes(vectors, k=2):
+    sizes = np.linalg.svd(vectors - vectors.mean(0), compute_uv=False)
+    return principal_components(vectors, k) * sizes[:k]

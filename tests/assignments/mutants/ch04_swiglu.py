@@ -717,3 +717,72 @@ def linear_bias_never_used(x, weight, bias=None):
 @mutant(of="swiglu", killed_by="test_swiglu_value", named="up is added")
 def swiglu_added(gate, up):
     return silu(gate)[0] + up, swiglu(gate, up)[1]
+
+
+# ---------------------------------------------------------------------------------------------
+# What is recognized without a list
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="linear", killed_by="test_linear_vjp", named="only the first row counts")
+def linear_weight_of_the_first_row(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+
+    def first(g):
+        dx, _, *dbias = vjp(g)
+        rows = g.reshape(-1, g.shape[-1])[:1].T @ x.reshape(-1, x.shape[-1])[:1]
+        return dx, rows, *dbias
+
+    return out, first
+
+
+@mutant(of="linear", killed_by="test_linear_vjp", named="stands the sum of all entries")
+def linear_bias_summed_over_everything(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+    return out, lambda g: (*vjp(g)[:2], *(np.full_like(b, g.sum()) for b in vjp(g)[2:]))
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="this is x + σ(x)")
+def silu_added(x):
+    return x + sigmoid(x), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_value", named="clipped at 20 inside of the sigmoid")
+def silu_of_a_clipped_gate(x):
+    return x * sigmoid(np.clip(x, -20, 20)), silu(x)[1]
+
+
+@mutant(of="silu", killed_by="test_silu_vjp", named="· (1 − σ(x))² · g; g · σ(x)")
+def silu_vjp_square(x):
+    s = sigmoid(x)
+    return silu(x)[0], lambda g: (g * (s + x * s * (1 - s) ** 2),)
+
+
+@mutant(of="gelu", killed_by="test_gelu_value", named="this is ½ x + ½ x · erf(x/2)")
+def gelu_half_of_x(x):
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return (x * (0.5 + 0.5 * erf(x / 2))).astype(x.dtype), gelu(x)[1]
+
+
+@mutant(of="gelu", killed_by="test_gelu_vjp", named="½ x² · φ(x) · g; g · Φ(x)")
+def gelu_vjp_integrated(x):
+    out, vjp = gelu(x)
+    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return out, lambda g: ((vjp(g)[0] + g * (0.5 * x * x - x) * density).astype(g.dtype),)
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_vjp", named="gate stands where up belongs")
+def swiglu_gate_beside_its_slope(gate, up):
+    out, vjp = swiglu(gate, up)
+    return out, lambda g: (swiglu(gate, gate)[1](g)[0], vjp(g)[1])
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_vjp", named="gate and up are exchanged")
+def swiglu_slope_of_up(gate, up):
+    out, vjp = swiglu(gate, up)
+    return out, lambda g: (swiglu(up, gate)[1](g)[0], vjp(g)[1])
+
+
+@mutant(of="swiglu", killed_by="test_swiglu_large", named="gate stands where up belongs")
+def swiglu_gate_beside_its_slope_far_out(gate, up):
+    return swiglu_gate_beside_its_slope(gate, up)

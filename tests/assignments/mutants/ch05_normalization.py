@@ -772,3 +772,53 @@ def layer_norm_weight_gradient_not_divided(x, weight, bias, eps=1e-5):
     out, vjp = layer_norm(x, weight, bias, eps)
     away = x - mean(x)
     return out, lambda g: (vjp(g)[0], (g * away).reshape(-1, x.shape[-1]).sum(0), vjp(g)[2])
+
+
+# ---------------------------------------------------------------------------------------------
+# What is recognized without a list
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_value", named="this is x / γ / rms")
+def rms_norm_divided_by_the_weight(x, weight, eps=1e-6):
+    return x / weight / np.sqrt(mean(x * x) + eps), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_value", named="/ rms(γ x)")
+def rms_norm_of_weighted_x(x, weight, eps=1e-6):
+    return rms_norm(weight * x, np.ones_like(weight), eps)[0], rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_eps", named="a least value of the root")
+def rms_norm_eps_limits_the_root(x, weight, eps=1e-6):
+    return weight * x / np.maximum(np.sqrt(mean(x * x)), eps), rms_norm(x, weight, eps)[1]
+
+
+@mutant(of="rms_norm", killed_by="test_rms_norm_vjp", named="this is Σ g · x̂ / rms")
+def rms_norm_weight_divided_twice(x, weight, eps=1e-6):
+    out, vjp = rms_norm(x, weight, eps)
+    square = mean(x * x) + eps
+    return out, lambda g: (vjp(g)[0], (g * x / square).reshape(-1, x.shape[-1]).sum(0))
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_value", named="weight and bias are exchanged")
+def layer_norm_weight_for_bias(x, w, b, eps=1e-5):
+    return layer_norm(x, b, w, eps)
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="Σ g · b")
+def layer_norm_weight_of_the_output(x, w, b, eps=1e-5):
+    out, vjp = layer_norm(x, w, b, eps)
+    return out, lambda g: (vjp(g)[0], (g * out).reshape(-1, x.shape[-1]).sum(0), vjp(g)[2])
+
+
+@mutant(of="layer_norm", killed_by="test_layer_norm_vjp", named="this is -mean(u) - x̂ · mean(u x̂)")
+def layer_norm_mean_not_divided(x, w, b, eps=1e-5):
+    out, vjp = layer_norm(x, w, b, eps)
+    spread = np.sqrt(x.var(-1, keepdims=True) + eps)
+    return out, lambda g: (vjp(g)[0] + mean(g * w) * (1 / spread - 1), *vjp(g)[1:])
+
+
+@mutant(of="var", killed_by="test_var_value", named="correction is 1 where it is not given")
+def var_of_a_sample(x, axis=None, keepdims=False, correction=1):
+    return var(x, axis, keepdims, correction)

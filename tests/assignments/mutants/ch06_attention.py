@@ -1093,3 +1093,91 @@ def causal_mask_shifted_the_other_way(num_queries, num_keys=None, window=None):
 @mutant(of="padding_mask", killed_by="test_padding_mask_value", named="axis 3 runs backwards")
 def padding_mask_backwards(attention_mask):
     return padding_mask(attention_mask)[..., ::-1]
+
+
+# ---------------------------------------------------------------------------------------------
+# What is recognized without a list
+# ---------------------------------------------------------------------------------------------
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="the signs of x are dropped first")
+def softmax_of_sizes(x, axis=-1):
+    return softmax(np.abs(x), axis)[0], softmax(x, axis)[1]
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="x is halved first")
+def softmax_of_a_temperature(x, axis=-1):
+    return softmax(x / 2, axis)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="this is p · (1 − p); g · p")
+def softmax_diagonal_without_g(x, axis=-1):
+    p, _ = softmax(x, axis)
+    return p, lambda g: (p * (1 - p),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_vjp", named="p · Σ g + the term p g")
+def softmax_mean_of_g(x, axis=-1):
+    p, _ = softmax(x, axis)
+    return p, lambda g: (p * (g - g.sum(axis, keepdims=True) / max(1, g.shape[axis])),)
+
+
+@mutant(of="causal_mask", killed_by="test_causal_mask_window", named="sees the keys 3, 4, 5 places")
+def causal_mask_window_hides(nq, nk=None, window=None):
+    seen = causal_mask(nq, nk)
+    return seen if window is None else seen & ~causal_mask(nq, nk, window)
+
+
+@mutant(of="padding_mask", killed_by="test_padding_mask_value", named="axes 0 and 3 are exchanged")
+def padding_mask_transposed(attention_mask):
+    return padding_mask(attention_mask).T
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_value",
+    named="query and key are exchanged",
+)
+def attention_keys_ask(query, key, value, *rest, **options):
+    if query.shape != key.shape:
+        return attention(query, key, value, *rest, **options)
+    return attention(key, query, value, *rest, **options)
+
+
+@mutant(
+    of="scaled_dot_product_attention",
+    killed_by="test_attention_vjp",
+    named="dS is not transposed",
+)
+def attention_key_gradient_not_transposed(query, key, value, *rest, **options):
+    out, vjp = attention(query, key, value, *rest, **options)
+    if query.shape != key.shape:
+        return out, vjp
+    seen = attention(
+        query,
+        key,
+        np.broadcast_to(np.eye(key.shape[-2]), (*key.shape[:-1], key.shape[-2])),
+        *rest,
+        **options,
+    )[0]
+
+    def turned(g):
+        dp = g @ value.swapaxes(-1, -2)
+        ds = seen * (dp - (seen * dp).sum(-1, keepdims=True))
+        scale = options.get("scale") or query.shape[-1] ** -0.5
+        return vjp(g)[0], ds @ query * scale, vjp(g)[2]
+
+    return out, turned
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_value", named="added inside of the logarithm")
+def logsumexp_maximum_inside(x, axis=-1, keepdims=False):
+    top = x.max(axis, keepdims=True)
+    total = np.exp(x - top).sum(axis, keepdims=True) + top
+    return np.log(total if keepdims else total.squeeze(axis)), logsumexp(x, axis, keepdims)[1]
+
+
+@mutant(of="logsumexp", killed_by="test_logsumexp_vjp", named="this is g · σ(x)")
+def logsumexp_gradient_of_sigmoids(x, axis=-1, keepdims=False):
+    out, _ = logsumexp(x, axis, keepdims)
+    return out, lambda g: ((g if keepdims else np.expand_dims(g, axis)) / (1 + np.exp(-x)),)
