@@ -162,7 +162,7 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, form
 
                 yield text, lambda wrong=wrong: output_of(wrong, one, position), elsewhere
             for before, made in passed:
-                if arrays_of(before) != arrays_of(one):
+                if arrays_of(before) != arrays_of(one) and len(np.unique(made[position])) > 2:
                     yield KEPT, lambda made=made: made[position], lambda: True
             for other in others:
                 order = f"this is {names[other]}; the order is {', '.join(names)}"

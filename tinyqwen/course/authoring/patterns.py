@@ -70,7 +70,7 @@ def pattern(yours, expected, like=None, sizes=None):
         return "the sign is wrong"
     if same(np.abs(yours), np.abs(expected)):
         return "the right numbers, of which some have the wrong sign"
-    for told, function in FUNCTIONS.items():
+    for told, function in FUNCTIONS.items() if len(np.unique(expected)) > 2 else ():
         with np.errstate(all="ignore"):
             made = function(expected.astype(np.float64))
         if not np.array_equal(made, expected, equal_nan=True) and same(yours, made):
