@@ -574,7 +574,7 @@ def test_matmul_value(submission):
         shapes=MATRICES + STACKS + VECTORS,
         axes=MATMUL_AXES,
         mistakes={
-            "this is the elementwise product": lambda x, y: x * y,
+            "this is the elementwise product": lambda x, y: x * y if x.shape == y.shape else None,
             "y is transposed; rows of x meet columns of y": lambda x, y: x @ np.swapaxes(y, -1, -2),
             "np.dot is another product for more than two axes; use x @ y": np.dot,
         },

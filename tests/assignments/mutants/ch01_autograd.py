@@ -1060,7 +1060,7 @@ def sum_keepdims_ignored(x, axis=None, keepdims=False):
     return total(x, axis)
 
 
-@mutant(of="sum", killed_by="test_sum_value", named="axis is not used")
+@mutant(of="sum", killed_by="test_sum_value", named="axis = 0 is taken for None")
 def sum_axis0_falsy(x, axis=None, keepdims=False):
     return total(x, axis or None, keepdims)
 

@@ -145,6 +145,9 @@ def other_settings(call, case):
     known = inspect.signature(call.solution).parameters
     for name, value in case.options.items():
         default = known[name].default if name in known else inspect.Parameter.empty
+        if type(value) in (int, float) and value == 0 and default is None:
+            text = f"{name} = 0 is taken for None: ask `if {name} is None`"
+            yield text, case.args, {**case.options, name: None}
         if default is not inspect.Parameter.empty and default is not value:
             text = f"{name} is not used: this is what its default, {default!r}, gives"
             yield text, case.args, {k: v for k, v in case.options.items() if k != name}
