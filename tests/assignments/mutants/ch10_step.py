@@ -85,7 +85,7 @@ def mean_over_ignored_labels(logits, labels, ignore_index=-100, num_items=None, 
     return cross_entropy(logits, labels, ignore_index, num_items=num_items or max(1, labels.size))
 
 
-@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="as if it were a class")
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_ignore", named="ignore_index is not used")
 def cross_entropy_ignores_100_only(logits, labels, ignore_index=-100, **options):
     return cross_entropy(logits, labels, **options)
 
@@ -612,7 +612,7 @@ def cross_entropy_num_items_ignored(
 @mutant(
     of="cross_entropy",
     killed_by="test_cross_entropy_ignore",
-    named="rows with the label ignore_index count, as if",
+    named="ignore_index is not used",
 )
 def cross_entropy_hard_ignore(
     logits, labels, ignore_index=-100, label_smoothing=0.0, num_items=None
