@@ -29,7 +29,14 @@ from tinyqwen.course.authoring.apart import told_apart
 from tinyqwen.course.authoring.cases import Case, made_cases
 from tinyqwen.course.authoring.diagnosis import GUESS, CheckFailed, as_array, compare
 from tinyqwen.course.authoring.differences import OWN, compare_numeric, fits_output
-from tinyqwen.course.authoring.elsewhere import KEPT, Results, arrays_of, fits, fits_guessed
+from tinyqwen.course.authoring.elsewhere import (
+    KEPT,
+    Results,
+    arrays_of,
+    fits,
+    fits_guessed,
+    has_options_of,
+)
 from tinyqwen.course.authoring.forms import gradients_of, pair_of, pulled_back, value_of
 from tinyqwen.course.authoring.formulas import formula_of
 from tinyqwen.course.authoring.gradients import Gradients, upstream
@@ -158,7 +165,10 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, form
 
                 def elsewhere(wrong=wrong, others=others):
                     beside = [fits(output_of, wrong, n, [(one, yours)]) for n in others]
-                    return min(*beside, fits(output_of, wrong, position, passed, behind), 1)
+                    alike = [pair for pair in (*passed, *behind) if has_options_of(pair[0], one)]
+                    all_of_them = fits(output_of, wrong, position, passed, behind)
+                    some = 0.5 * (fits(output_of, wrong, position, alike) == 1)
+                    return min(*beside, max(all_of_them, some), 1)
 
                 yield text, lambda wrong=wrong: output_of(wrong, one, position), elsewhere
             for before, made in passed:

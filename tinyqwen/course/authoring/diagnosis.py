@@ -141,7 +141,7 @@ def known_mistake(yours, expected, mistakes, like=None):
     mistakes: (name, wrong) or (name, wrong, elsewhere): one for which elsewhere() is false does not
         explain what comes for other inputs: elsewhere() is the share of those that it explains.
         If that is half of them or more, and nothing else explains all, it is told, and says so;
-        with GUESS behind them, it is not told then
+        with GUESS behind them, it is not told then. One half stands for all with the same options
     """
     doubtful = None
     for name, wrong, *elsewhere in mistakes:

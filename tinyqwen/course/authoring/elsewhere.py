@@ -14,6 +14,11 @@ def arrays_of(case):
     return [x.tobytes() for x in case.args if isinstance(x, np.ndarray)]
 
 
+def has_options_of(case, other):
+    """True if two cases give the same options: an author's mistake may be without some of them."""
+    return case.options.keys() == other.options.keys()
+
+
 class Results:
     """What a student's function returns for the cases that a check has not come to.
 
