@@ -7,7 +7,7 @@ import tinyqwen as tq
 from tinyqwen.generation import GenerationConfig
 from tinyqwen.generation.prompts import check_prompts
 from tinyqwen.models.heads import shift_tokens_right
-from tinyqwen.models.inputs import check_mask
+from tinyqwen.models.inputs import check_ids, check_mask, check_positions, for_cache
 
 SIZES = dict(vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
              num_attention_heads=2)  # fmt: skip
@@ -66,3 +66,45 @@ def test_what_a_decoder_reads_by_hand():
     np.testing.assert_array_equal(labels, [[5, -100, 7, 8], [-100, 9, 4, -100]])
     with pytest.raises(ValueError, match="labels need pad_token_id in the config"):
         shift_tokens_right(labels, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("positions", "found"),
+    [
+        (None, [[3, 4, 5, 6]]),
+        ([4, 5, 6, 7], [[4, 5, 6, 7]]),
+        ([[4, 5, 6, 7]], [[4, 5, 6, 7]]),
+        ([[0, 0, 1, 2], [0, 1, 2, 3]], [[0, 0, 1, 2], [0, 1, 2, 3]]),
+    ],
+)
+def test_positions_are_one_for_each_new_token(positions, found):
+    assert check_positions(positions, IDS, past=3).tolist() == found
+    if positions is not None:
+        assert check_positions(tq.Tensor(np.array(positions, float)), IDS).tolist() == found
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 5), (1, 3), (5,), (2, 4, 1), ()])
+def test_other_positions_are_refused(shape):
+    told = r"expected \(2, 4\) or \(4,\): one position for each new token"
+    with pytest.raises(ValueError, match=told):
+        check_positions(np.zeros(shape, int), IDS)
+
+
+def test_ids_have_two_axes_and_a_cache_takes_no_gradients():
+    assert check_ids(IDS.tolist()).tolist() == IDS.tolist()
+    for wrong in (IDS[0], IDS[None], np.array(3)):
+        with pytest.raises(ValueError, match=r"input_ids must be \(batch, time\), they have shape"):
+            check_ids(wrong)
+    array = np.ones(2)
+    assert for_cache(array) is array and for_cache(tq.Tensor(array)).tolist() == [1, 1]
+    with pytest.raises(ValueError, match="a cache keeps no gradients"):
+        for_cache(tq.Tensor(array, requires_grad=True))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 5), (4,), (2, 4, 4)])
+def test_a_mask_has_an_entry_for_each_token(shape):
+    with pytest.raises(ValueError, match=r"expected \(batch, 4\): one entry for each token"):
+        check_mask(np.ones(shape, int), 4)
+    assert check_mask(None, 4) is None and check_mask(np.ones((2, 4)), 4) is None
+    four = np.zeros((2, 1, 4, 4))
+    assert check_mask(four, 9) is four
