@@ -1,20 +1,34 @@
 """The allocator's settings: memory is kept, in large pages; and all of it can be switched off."""
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tinyqwen.parallel.resources import keep_memory
+from tinyqwen.parallel.resources import (
+    default_threads,
+    is_shared,
+    keep_memory,
+    physical_memory,
+    shared_zeros,
+)
 
 PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 GLIBC = sys.platform == "linux" and "glibc" in os.confstr("CS_GNU_LIBC_VERSION")
 PROGRAM = """
 import resource
 import numpy as np
-from tinyqwen.parallel.resources import keep_memory
+from tinyqwen.parallel.resources import (
+    default_threads,
+    is_shared,
+    keep_memory,
+    physical_memory,
+    shared_zeros,
+)
 
 keep_memory()
 def faults():
@@ -59,3 +73,39 @@ def test_large_pages_are_asked_for():
 def test_it_can_be_switched_off(monkeypatch):
     monkeypatch.setenv("TINYQWEN_KEEP_MEMORY", "0")
     assert keep_memory.__wrapped__() is False
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 5, 6}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert default_threads() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
+    assert default_threads() == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert default_threads() == 1
+
+
+def test_memory_in_bytes_or_without_a_bound(monkeypatch):
+    sizes = {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__, raising=False)
+    assert physical_memory() == 3 * 4096
+
+    def unknown(name):
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "sysconf", unknown)
+    assert physical_memory() == math.inf
+    monkeypatch.delattr(os, "sysconf")
+    assert physical_memory() == math.inf
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_shared_arrays_are_zeros_and_known_again(size, dtype):
+    array = shared_zeros(size, dtype)
+    assert array.shape == (size,) and array.dtype == dtype and not array.any()
+    assert array.flags.writeable
+    for same in (array, array[1:], array.reshape(1, -1), array[::2].view()):
+        assert is_shared(same)
+    for other in (array.copy(), np.zeros(3), np.frombuffer(bytearray(8), np.int64), None):
+        assert not is_shared(other)

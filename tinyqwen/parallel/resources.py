@@ -85,7 +85,7 @@ def _grow_in_large_pages(libc):
 
 def shared_zeros(size, dtype):
     """An array (size,) in memory that processes forked from now on share with this one."""
-    memory = mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize))
+    memory = mmap.mmap(-1, max(1, size) * np.dtype(dtype).itemsize)  # of no byte there is no map
     return np.frombuffer(memory, dtype)[:size]
 
 
