@@ -16,7 +16,15 @@ from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import plain, shortened, value_pattern
 from tinyqwen.course.authoring.wrong_calls import by_an_argument, other_numbers, other_settings
-from tinyqwen.course.calls import Symptom
+from tinyqwen.course.calls import (
+    Here,
+    StudentError,
+    StudentFunction,
+    Symptom,
+    ToDo,
+    described,
+    enclosing_loop,
+)
 
 A, B = np.random.default_rng(0).standard_normal((2, 3, 4))
 TERMS = {"a": A, "b": B[:1]}
@@ -358,3 +366,108 @@ def test_symptoms_are_marked_as_such():
     assert isinstance(failure_of(np.full_like(A, np.nan), A).mistake, Symptom)
     assert isinstance(failure_of(0 * A, A).mistake, Symptom)
     assert not isinstance(failure_of(-A, A).mistake, Symptom)
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "words"),
+    [
+        ((), None, "nothing"),
+        ((A, np.arange(3)), {"eps": 1e-6}, "(3, 4) float64, (3,) int64, eps=1e-06"),
+        (((A, B), (1, 2)), {}, "((3, 4) float64, (3, 4) float64), (1, 2)"),
+        ((np.add, abs, None, "a"), {}, "add, abs, None, 'a'"),
+        (("x" * 58,), {}, f"'{'x' * 58}'"),
+        (("x" * 59,), {}, f"'{'x' * 56}…"),
+        ((np.float32(2),), {}, f"{np.float32(2)!r}"),
+    ],
+)
+def test_what_a_function_was_called_with(args, options, words):
+    assert described(args, options) == words
+
+
+LOOPS = """
+for i in a:
+    while b:
+        for j in c:
+            x = 1
+    y = 2
+z = 3
+while d: e()
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "loop"),
+    [
+        (2, "line 2: for i in a:"),
+        (3, "line 3: while b:"),
+        (5, "line 3: while b:"),  # a `for` ends by itself
+        (6, "line 2: for i in a:"),
+        (7, None),
+        (8, "line 8: while d: e()"),
+        (1, None),
+    ],
+)
+def test_the_loop_around_a_line(tmp_path, line, loop):
+    (tmp_path / "f.py").write_text(LOOPS)
+    assert enclosing_loop(str(tmp_path / "f.py"), line) == loop
+
+
+def test_no_loop_of_what_cannot_be_read(tmp_path):
+    (tmp_path / "f.py").write_text("while (:")
+    assert enclosing_loop(str(tmp_path / "f.py"), 1) is None
+    assert enclosing_loop(str(tmp_path / "g.py"), 1) is None
+
+
+def raising(error):
+    def f(x):
+        raise error
+
+    return StudentFunction("f", Here(f, "a/b/mine.py"), "a/b/mine.py")
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "likely"),
+    [
+        (ValueError("a\nb"), "f raised ValueError: a\n  | b", None),
+        (ZeroDivisionError("division by zero"), "f raised ZeroDivisionError:", "a divisor is 0"),
+        (TypeError("unhashable type: 'list'"), "f raised TypeError", "make it a tuple"),
+        (SystemExit(), "f ended the whole program; return a value instead.", None),
+        (RecursionError(), "f called itself too often (RecursionError).", "write a loop"),
+    ],
+)
+def test_an_exception_in_words(error, says, likely):
+    with pytest.raises(StudentError) as told:
+        raising(error)(np.zeros(3))
+    assert str(told.value).startswith(says)
+    assert str(told.value).endswith("\nIt was called with (3,) float64.")
+    assert told.value.mistake is None if likely is None else likely in told.value.mistake
+    assert told.value.late is None
+
+
+def test_what_has_the_name_of_numpys_is_told_to_be_ones_own():
+    def exp(x):
+        raise RecursionError
+
+    with pytest.raises(StudentError) as told:
+        StudentFunction("exp", Here(exp))(np.zeros(3))
+    assert told.value.mistake == "exp is what you are writing; NumPy's is np.exp"
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), ToDo("f")])
+def test_what_is_not_written_is_to_do(error):
+    for call in (lambda f: f(1), lambda f: f.many([(1,), (2,)])):
+        with pytest.raises(ToDo, match=r"^f$"):
+            call(raising(error))
+
+
+def test_every_call_gets_copies_and_tells_what_was_changed():
+    def f(x, *, y):
+        y += 1
+        return x, lambda g: (g, x)
+
+    fn, x, y = StudentFunction("f", Here(f)), np.ones(2), np.ones(3)
+    out, vjp = fn(x, y=y)
+    assert y.tolist() == [1, 1, 1] and out is not x
+    assert (fn.edited, fn.views) == (["y"], [0])
+    assert vjp.__name__ == "f's vjp" and vjp(np.ones(2))[0].tolist() == [1, 1]
+    assert [out.tolist() for out in fn.many([(x,), (2 * x,)], y=y)] == [[1, 1], [2, 2]]
