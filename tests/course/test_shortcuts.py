@@ -117,3 +117,85 @@ def test_a_function_that_nothing_proves_gives_no_points_and_is_told():
     tests = {"test_f": (["silu"], True), "test_g": (["gelu"], False)}
     assert strong_tests(chapter("ch04"), tests)["silu"] == []
     assert strong_tests(chapter("ch04"), tests)["gelu"] == ["test_g"]
+
+
+X, Y = np.array([[1.0, 2.0]]), np.array([3, 4])
+
+
+def same(found, expected):
+    """Equal in type, dtype and numbers; functions by what they return."""
+    if callable(expected):
+        return callable(found) and same(found(X), expected(X))
+    if isinstance(expected, tuple):
+        pairs = zip(found, expected, strict=True)
+        return type(found) is tuple and all(same(*pair) for pair in pairs)
+    if isinstance(expected, np.ndarray):
+        return found.dtype == expected.dtype and np.array_equal(found, expected)
+    return type(found) is type(expected) and found == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "zeros"),
+    [
+        (X, 0 * X),
+        (Y, 0 * Y),
+        ((X, Y), (0 * X, 0 * Y)),
+        (3, 0),
+        (True, False),
+        (0.5, 0.0),
+        ("text", ""),
+        ([1, 2], []),
+        ({"a": 1}, {}),
+        (None, None),
+        ((X, lambda g: (g, g)), (0 * X, lambda g: (0 * g, 0 * g))),
+    ],
+)
+def test_what_can_be_had_without_looking(result, zeros):
+    """Something of the same kind; the input as it came; what has the output's shape."""
+    assert same(shortcuts._filled(result, (), 0), zeros)
+    if isinstance(result, tuple) and callable(result[1]):
+        assert same(shortcuts._argument(result, (Y, X), 0), (Y, lambda g: (g, g)))
+        assert same(shortcuts._by_fit(result, (Y, 2 * X)), (2 * X, lambda g: (g, g)))
+    elif not isinstance(result, tuple):
+        assert shortcuts._argument(result, (Y, X), -1) is X
+        assert shortcuts._argument(result, (), 0) is None
+
+
+def test_the_first_input_of_an_outputs_shape_in_its_dtype():
+    ids = np.array([[7, 8]])
+    assert same(shortcuts._by_fit(X, (Y, ids, X)), np.array([[7.0, 8.0]]))
+    assert same(shortcuts._by_fit(X, (Y,)), 0 * X)
+    assert same(shortcuts._by_fit((X, Y), (ids, Y, X)), (1.0 * ids, Y))
+
+
+def test_what_is_lent_is_called_and_what_it_returns_is_handed_on():
+    called = []
+
+    def lent(x):
+        called.append(x)
+        return 10 * x
+
+    def broken(*args):
+        raise TypeError
+
+    args = (X, lent, broken, lambda x: 20 * x)
+    assert same(shortcuts._last_lent(X, args), 20 * X)
+    assert shortcuts._last_lent(X, (X, Y)) is None
+    assert shortcuts._lent_called(Y, args) is X and len(called) == 2
+    assert same(shortcuts._lent_called((X, Y), (2 * X, lent)), (2 * X, Y))
+    with pytest.raises(ValueError, match="refused"):
+        shortcuts._refusal(X, args)
+
+
+def test_keys_of_inputs():
+    """Equal for equal inputs; and another, for those that differ in their numbers alone."""
+    one, again, other = (shortcuts._keys("f", (a,), {"n": 1}) for a in (X, X.copy(), 2 * X))
+    assert one == again and one[0] != other[0] and one[1] == other[1]
+    for name, args, more in (("g", (X,), {"n": 1}), ("f", (Y,), {"n": 1}), ("f", (X,), {"n": 2})):
+        assert shortcuts._keys(name, args, more)[1] != one[1]
+    endless = []
+    endless.append(endless)
+    assert shortcuts._keys("f", (endless,), {}) == (None, None)
+    assert sorted(shortcuts._words(("the cat", ["a"], {1: {"dog"}, 2: 3}))) == [
+        *("a", "cat", "dog", "the"),
+    ]  # fmt: skip
