@@ -10,8 +10,16 @@ from tinyqwen.course.authoring import examples
 from tinyqwen.course.authoring.agreement import agrees, allowed
 from tinyqwen.course.authoring.apart import apart
 from tinyqwen.course.authoring.cases import made_cases
-from tinyqwen.course.authoring.diagnosis import as_array, compare, named_index
+from tinyqwen.course.authoring.diagnosis import (
+    GUESS,
+    as_array,
+    compare,
+    known_mistake,
+    likely,
+    named_index,
+)
 from tinyqwen.course.authoring.differences import _close, central_differences
+from tinyqwen.course.authoring.elsewhere import fits
 from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
 from tinyqwen.course.authoring.values import plain, shortened, value_pattern
@@ -471,3 +479,84 @@ def test_every_call_gets_copies_and_tells_what_was_changed():
     assert (fn.edited, fn.views) == (["y"], [0])
     assert vjp.__name__ == "f's vjp" and vjp(np.ones(2))[0].tolist() == [1, 1]
     assert [out.tolist() for out in fn.many([(x,), (2 * x,)], y=y)] == [[1, 1], [2, 2]]
+
+
+def breaks(error):
+    def wrong():
+        raise error
+
+    return wrong
+
+
+RIGHT, WRONG = np.array([1.0, 2.0]), np.array([2.0, 4.0])
+DOUBTFUL = "(that fits this input, and not all of the others)"
+
+
+@pytest.mark.parametrize(
+    ("mistakes", "told"),
+    [
+        ([], None),
+        ([("a", lambda: WRONG)], "a"),
+        ([("a", lambda: WRONG + 1e-4), ("b", lambda: WRONG)], "b"),
+        ([("a", lambda: WRONG), ("b", lambda: WRONG)], "a"),  # the first one of the list
+        ([("a", lambda: None), ("b", lambda: RIGHT)], None),  # it does not show with this input
+        ([("a", breaks(ValueError())), ("b", breaks(IndexError())), ("c", lambda: WRONG)], "c"),
+        ([("a", breaks(ZeroDivisionError())), ("b", breaks(TypeError()))], None),
+        ([("a", lambda: WRONG, lambda: 1)], "a"),
+        ([("a", lambda: WRONG, lambda: 0.5)], f"a {DOUBTFUL}"),
+        ([("a", lambda: WRONG, lambda: 0)], None),  # it explains nothing else
+        ([("a", lambda: WRONG, lambda: 0.5), ("b", lambda: WRONG, lambda: 1)], "b"),
+        ([("a", lambda: WRONG, lambda: 0.5), ("b", lambda: WRONG, lambda: 0.6)], f"a {DOUBTFUL}"),
+        ([("a", lambda: WRONG, lambda: 0.5, GUESS)], None),  # a guess is sure, or is none
+        ([("a", lambda: WRONG, lambda: 1, GUESS)], "a"),
+        (
+            [("a", lambda: WRONG, lambda: 0.5), ("b", lambda: WRONG, lambda: 1, GUESS)],
+            f"a {DOUBTFUL}",  # an author's, though doubtful, goes before a guess
+        ),
+    ],
+)
+def test_which_mistake_is_known(mistakes, told):
+    assert known_mistake(WRONG, RIGHT, mistakes) == told
+
+
+@pytest.mark.parametrize(
+    ("seen", "mistake", "told"),
+    [
+        (None, "a cause", "a cause"),
+        ("a sign", "a cause", "a sign"),
+        (Symptom("NaN"), "a cause", "NaN; a cause"),
+        (Symptom("NaN"), None, "NaN"),
+    ],
+)
+def test_a_cause_is_given_to_what_has_none(seen, mistake, told):
+    with pytest.raises(CheckFailed) as failure, likely(mistake):
+        raise CheckFailed("it is wrong", seen)
+    assert failure.value.mistake == told
+    with pytest.raises(CheckFailed) as failure, likely(mistake, of=ValueError):
+        raise CheckFailed("it is wrong", seen)
+    assert failure.value.mistake == seen  # it explains other failures
+    for check, expected in ((lambda: None, told), (breaks(ValueError()), seen)):
+        with pytest.raises(CheckFailed) as failure, likely(mistake, unless=check):
+            raise CheckFailed("it is wrong", seen)
+        assert failure.value.mistake == expected
+
+
+def test_the_share_of_other_inputs_that_a_mistake_explains():
+    """Those for which it cannot be made do not count; and of none it explains all."""
+
+    def made(wrong, one, position):
+        if one == "breaks":
+            raise ValueError
+        return None if one == "none" else np.array([wrong, position])
+
+    right, other = (np.array([0, 0]), np.array([7.0, 1.0])), (None, np.array([7.0, 2.0]))
+    for results, share in (
+        ([], 1),
+        ([("a", right)], 1),
+        ([("a", right), ("b", other)], 0.5),
+        ([("a", right), ("none", other), ("breaks", other)], 1),
+        ([("a", other)], 0),
+        ([("a", ())], 0),  # nothing came there: no such output
+    ):
+        assert fits(made, 7.0, 1, results) == share
+        assert fits(made, 7.0, 1, results[:1], results[1:]) == share
