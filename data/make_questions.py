@@ -17,13 +17,13 @@ import make_stories as stories
 from grammar import sample
 
 DATA = Path(__file__).parent
-# Split: (seed, number of conversations, how often a question counts that is OFTEN asked).
-SPLITS = {"train": (11, 5000, 3), "validation": (12, 300, 1)}
-RIDDLE_SPLITS = {"train": (31, 2000, 1), "validation": (32, 200, 1)}
+# Plots with questions that are learned last: to train on, they are told twice as often.
+OFTEN = ("lost_and_found", "lost_pet", "tired_or_wide")
+# Split: (seed, number of conversations, the plots that are told twice as often as the others).
+SPLITS = {"train": (11, 5000, OFTEN), "validation": (12, 300, ())}
+RIDDLE_SPLITS = {"train": (31, 2000, ()), "validation": (32, 200, ())}
 LABELS = {"train": (21, 1500), "validation": (22, 500)}  # name: (seed, number of stories)
 UNKNOWN = "The story does not say."
-# Kinds that are learned last: to train on, they are asked more often.
-OFTEN = {"where was it found", "why"}
 UNANSWERABLE = 1 / 8  # the share of draws that the story does not answer; most are asked once
 
 
@@ -227,19 +227,18 @@ class Later(dict):
 def converse(rng, about, often, traps):
     """A conversation: a story and one to three different questions, with answers.
 
-    about: the questions of each plot; often: how often one counts that is OFTEN asked; traps: the
-    share of questions that the story does not answer.
+    about: the questions of each plot; often: plots that come twice as often; traps: the share of
+    questions that the story does not answer.
     """
-    plot = one_of(list(about), rng)
+    plot = one_of([plot for plot in about for _ in range(2 if plot in often else 1)], rng)
     story, memory = tell(plot, rng)
     questions = fitting(about[plot], story, memory)
-    weighted = [q for q in questions for _ in range(often if q.kind in OFTEN else 1)]
     asked, count = {}, min(one_of((1, 2, 3, 3, 3, 3, 3, 3), rng), len(questions))
     while len(asked) < count:
         if rng.random() < traps:
             asked[foreign(story, memory, rng)] = UNKNOWN
         else:
-            question = one_of(weighted, rng)
+            question = one_of(questions, rng)
             answer = question.answer.format_map(memory)
             asked[question.ask.format_map(memory)] = f"{answer[0].upper()}{answer[1:]}."
     messages = []
@@ -294,10 +293,10 @@ def draw(splits, make, seen):
     """{file name: text} of the splits; no story comes twice, or was `seen` elsewhere."""
     files = {}
     for split in sorted(splits, reverse=True):  # validation first, so that train can avoid it
-        seed, count, *weight = splits[split]
+        seed, count, *options = splits[split]
         rng, lines = random.Random(seed), []
         while len(lines) < count:
-            story, record = make(rng, *weight)
+            story, record = make(rng, *options)
             if story not in seen:
                 seen.add(story)
                 lines.append(json.dumps(record) + "\n")

@@ -62,8 +62,8 @@ class TrainConfig:
     lora_rank: int = 0
     lora_alpha: float = 0.0
     teacher: str = ""
-    distill_weight: float = 0.5
-    distill_temperature: float = 2.0
+    distill_weight: float = 0.9
+    distill_temperature: float = 1.0
     source: str = "zh"
     target: str = "en"
     vocab_size: int = 0
