@@ -67,7 +67,7 @@ def test_a_teacher_is_asked_without_dropout_and_shares_the_divisor(rng):
     student, teacher = tq.Qwen2ForCausalLM(config).eval(), tq.Qwen2ForCausalLM(config).train()
     ids = rng.integers(0, 20, (2, 6))
     batch, mixed = {"input_ids": ids, "labels": ids}, Distillation(Objective(), teacher, 0.25)
-    assert (mixed.weight, mixed.temperature) == (0.25, 2.0) and mixed.num_items(batch) == 10
+    assert (mixed.weight, mixed.temperature) == (0.25, 1.0) and mixed.num_items(batch) == 10
     loss = mixed.loss(student, batch, 10).item()
     assert mixed.loss(student, batch, 10).item() == loss
     assert mixed.loss(student, batch, 20).item() == pytest.approx(loss / 2, rel=1e-6)

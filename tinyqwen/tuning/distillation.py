@@ -55,7 +55,7 @@ class Distillation(Objective):
     which is only asked. What is measured stays the task's.
     """
 
-    def __init__(self, task, teacher, weight=0.5, temperature=2.0):
+    def __init__(self, task, teacher, weight=0.9, temperature=1.0):
         self.task, self.teacher = task, teacher.eval()
         self.weight, self.temperature = weight, temperature
 
