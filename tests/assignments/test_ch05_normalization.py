@@ -406,6 +406,13 @@ def test_layer_norm_value(submission):
             "mean and variance are taken over the first axis: that is batch normalization": (
                 lambda x, w, b, eps: w * standardized(x, axis=0, eps=eps) + b
             ),
+            "the spread is that along the first axis; it belongs to the last, as the mean": (
+                lambda x, w, b, eps: (
+                    w * (x - mean(x)) / np.sqrt(x.var(0, keepdims=True) + eps) + b
+                    if x.ndim > 1
+                    else None
+                )
+            ),
             "mean and variance are taken over all axes": lambda x, w, b, eps: (
                 w * (x - x.mean()) / np.sqrt(x.var() + eps) + b
             ),
@@ -718,6 +725,13 @@ def test_var_vjp(submission):
             ),
             "correction is added to n; it is subtracted": lambda x, g, axis, keepdims, correction: (
                 spread_over(g, x, axis, keepdims) * slope(x, axis, -correction),
+            ),
+            "this is the gradient of the standard deviation, the root": (
+                lambda x, g, axis, keepdims, correction: (
+                    spread_over(g, x, axis, keepdims)
+                    * slope(x, axis, correction)
+                    / (2 * np.std(x, axis=axis, keepdims=True, ddof=correction)),
+                )
             ),
             "the factor 2 of the square is missing": lambda x, g, axis, keepdims, correction: (
                 spread_over(g, x, axis, keepdims) * slope(x, axis, correction, factor=1.0),

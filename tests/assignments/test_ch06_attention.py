@@ -58,7 +58,8 @@ def of_softmax(x, axis=-1):
     e = np.exp(x)
     made = {"e^x": e, "Σ e^x": e.sum(axis, keepdims=True), "p": weights_of(x, axis), "x": x}
     made |= {"max x": x.max(axis, keepdims=True), "Σ x": x.sum(axis, keepdims=True)}
-    return made | {"ln Σ e^x": np.log(made["Σ e^x"]), "e^(max x)": np.exp(made["max x"])}
+    made |= {"ln Σ e^x": np.log(made["Σ e^x"]), "e^(max x)": np.exp(made["max x"])}
+    return made | {"Σ x²": (x * x).sum(axis, keepdims=True)}
 
 
 def of_softmax_gradient(x, g, axis=-1):

@@ -786,3 +786,14 @@ def swiglu_slope_of_up(gate, up):
 @mutant(of="swiglu", killed_by="test_swiglu_large", named="gate stands where up belongs")
 def swiglu_gate_beside_its_slope_far_out(gate, up):
     return swiglu_gate_beside_its_slope(gate, up)
+
+
+@mutant(of="linear", killed_by="test_linear_vjp", named="summed before they are multiplied")
+def linear_weight_of_sums(x, weight, bias=None):
+    out, vjp = linear(x, weight, bias)
+    sums = x.reshape(-1, x.shape[-1]).sum(0)
+    return out, lambda g: (
+        vjp(g)[0],
+        np.outer(g.reshape(-1, g.shape[-1]).sum(0), sums),
+        *vjp(g)[2:],
+    )

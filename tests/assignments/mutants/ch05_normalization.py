@@ -822,3 +822,17 @@ def layer_norm_mean_not_divided(x, w, b, eps=1e-5):
 @mutant(of="var", killed_by="test_var_value", named="correction is 1 where it is not given")
 def var_of_a_sample(x, axis=None, keepdims=False, correction=1):
     return var(x, axis, keepdims, correction)
+
+
+@mutant(
+    of="layer_norm", killed_by="test_layer_norm_value", named="the spread is that along the first"
+)
+def layer_norm_spread_of_the_batch(x, w, b, eps=1e-5):
+    spread = np.sqrt(x.var(0, keepdims=True) + eps)
+    return w * (x - mean(x)) / spread + b, layer_norm(x, w, b, eps)[1]
+
+
+@mutant(of="var", killed_by="test_var_vjp", named="gradient of the standard deviation")
+def var_gradient_of_the_root(x, axis=None, keepdims=False, correction=0):
+    out, vjp = var(x, axis, keepdims, correction)
+    return out, lambda g: vjp(g / (2 * np.sqrt(np.where(out > 0, out, 1))))

@@ -1181,3 +1181,8 @@ def logsumexp_maximum_inside(x, axis=-1, keepdims=False):
 def logsumexp_gradient_of_sigmoids(x, axis=-1, keepdims=False):
     out, _ = logsumexp(x, axis, keepdims)
     return out, lambda g: ((g if keepdims else np.expand_dims(g, axis)) / (1 + np.exp(-x)),)
+
+
+@mutant(of="softmax", killed_by="test_softmax_value", named="this is x² / Σ x²")
+def softmax_of_squares(x, axis=-1):
+    return ratio(x * x, axis), softmax(x, axis)[1]

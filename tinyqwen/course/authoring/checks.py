@@ -312,9 +312,10 @@ def sizes_of(case):
             sizes |= {
                 n: f"the length of axis {axis} of an input" for axis, n in enumerate(array.shape)
             }
-            sizes[array.size // max(1, array.shape[-1])] = "the number of rows"
     for array in case.args:
         if isinstance(array, np.ndarray):
+            if array.ndim > 1:
+                sizes.setdefault(array.size // max(1, array.shape[-1]), "the number of rows")
             sizes.setdefault(array.size, "how many numbers an input has")
     return sizes
 
