@@ -429,6 +429,15 @@ def test_grouped_query_attention_value(submission):
             "the scores are divided by √(D · groups); D is the size of one head": lambda q, k, v: (
                 attention(q, k, v, scale=(q.shape[-1] * q.shape[1] / k.shape[1]) ** -0.5)
             ),
+            "the scores are divided by √T, of the number of queries; D is the size of one head": (
+                lambda q, k, v: attention(q, k, v, scale=q.shape[2] ** -0.5)
+            ),
+            "the scores are divided by √S, of the number of keys; D is the size of one head": (
+                lambda q, k, v: attention(q, k, v, scale=k.shape[2] ** -0.5)
+            ),
+            "the scores are divided by √H, of the number of heads; D is the size of one": (
+                lambda q, k, v: attention(q, k, v, scale=q.shape[1] ** -0.5)
+            ),
             "the scores are multiplied by √D; they are divided": lambda q, k, v: attention(
                 q, k, v, scale=q.shape[-1] ** 0.5
             ),
@@ -512,6 +521,13 @@ def test_grouped_query_attention_mask(submission):
         ),
         "the mask is used transposed: a row for each query": lambda q, k, v, mask: attention(
             q, k, v, mask.swapaxes(-1, -2)
+        ),
+        "a float mask multiplies the scores; it is added to them": (
+            lambda q, k, v, mask: (
+                attention(q, k, v, scaled(q, repeated(k, q)) * (mask - 1))
+                if mask.dtype.kind == "f"
+                else None
+            )
         ),
         "True and False are added to the scores as 1 and 0": (
             lambda q, k, v, mask: attention(q, k, v, mask.astype(np.float64))
@@ -758,6 +774,9 @@ def check_bytes(fn, config, *, heads=None, each=4, **options):
             ),
             too_many: cache_bytes(config, H, each),
             "the argument num_key_value_heads is not used": cache_bytes(config, None, each),
+            "num_key_value_heads takes the place of the config's; here it is a factor beside it": (
+                cache_bytes(config, None, each) * (heads or 1)
+            ),
             "the argument bytes_per_number is not used": cache_bytes(config, heads, 4),
             "every layer has its own cache: the number of layers is missing": cache_bytes(
                 config, heads, each, layers=1
@@ -812,9 +831,9 @@ def test_kv_cache_bytes_per_token_defaults(submission):
 def test_kv_cache_bytes_per_token_options(submission):
     """Another number of key/value heads, and other numbers."""
     fn, config = submission.kv_cache_bytes_per_token, some_config()
-    check_bytes(fn, config, heads=1, num_key_value_heads=1)
     H = config["num_attention_heads"]
     check_bytes(fn, config, heads=H, num_key_value_heads=H)
+    check_bytes(fn, config, heads=1, num_key_value_heads=1)
     check_bytes(fn, config, each=2, bytes_per_number=2)
 
 

@@ -1,5 +1,7 @@
 """Graders of chapter 09: the decoder layer, and what a model has and computes, from its config."""
 
+from fractions import Fraction
+
 import numpy as np
 
 from tinyqwen.course import (
@@ -7,6 +9,7 @@ from tinyqwen.course import (
     check_close,
     check_equal,
     check_example,
+    exchange_of,
     likely,
     made_of,
     normal,
@@ -136,6 +139,13 @@ def wrong_layers(x, parts):
         "the two norms are exchanged": (y := x + attend(second(x))) + feed(first(y)),
         "the first norm is used twice; the mlp has post_attention_layernorm": h + feed(first(h)),
         "the mlp comes first; the attention does": ((y := x + feed(second(x))) + attend(first(y))),
+        "the mlp's sum adds what the attention put out; the stream h is added to": (
+            attend(first(x)) + feed(second(h))
+        ),
+        "the first norm comes after the attention; it comes before": (
+            (y := x + first(attend(x))) + feed(second(y))
+        ),
+        "the second norm comes after the mlp; it comes before": h + second(feed(h)),
         "the mlp's input is not normalized": h + feed(h),
         "the attention's input is not normalized": (y := x + attend(x)) + feed(second(y)),
         "the stream x is added a second time": x + h + feed(second(h)),
@@ -305,14 +315,68 @@ def made_of_sizes(config, expected, **more):
         "(key/value heads · head_dim)": keys,
         **more,
     }
-    return lambda yours: made_of(yours, expected, named)
+    single = {
+        "num_attention_heads": config["num_attention_heads"],
+        "num_key_value_heads": config.get("num_key_value_heads"),
+        "head_dim": queries // config["num_attention_heads"],
+    }
+    known = {name: n for name, n in {**named, **single}.items() if n}
+    beside = "sequence_length" not in more  # so many products make operations that some fit
+
+    def told(yours):
+        return exchange_of(yours, expected, known) or made_of(yours, expected, named, beside=beside)
+
+    return told
 
 
-def check_parts(fn, config, right, mistakes, equal, **options):
-    """fn's dict against the right one, part by part.  mistakes: {part: {mistake: number}}"""
+def part_told(config, part, expected, counted, **length):
+    """What a wrong part is made of: of nothing, of a size in the place of another, of a product."""
+    made = made_of_sizes(config, expected, **length)
+    *_, queries, keys = sizes(config)
+
+    def told(yours):
+        if yours == 0:
+            return "nothing is counted here"
+        return made(yours) or taken_for(yours) or _share(yours, expected)
+
+    def taken_for(yours):
+        """The one size that stands where another belongs."""
+        full = {**config, "head_dim": queries // config["num_attention_heads"]}
+        full["num_key_value_heads"] = keys // full["head_dim"]
+        known = [key for key in SIZES if isinstance(full.get(key), int)]
+        found = []
+        for a, b in ((a, b) for a in known for b in known if full[a] != full[b]):
+            if a == "num_hidden_layers" and "layer_types" in full:
+                continue
+            other = counted({**full, a: full[b]})
+            found += [f"{b} is taken where {a} belongs"] if other[part] == yours else []
+        return found[0] if len(found) == 1 else None
+
+    return told
+
+
+def _share(yours, expected):
+    """A small fraction, or multiple, of the right number, or None."""
+    share = Fraction(yours) / Fraction(expected) if expected and yours > 0 else 0
+    small = share and max(share.numerator, share.denominator) <= 8
+    return f"this is {share} of the right number" if small else None
+
+
+SIZES = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim"),
+)
+
+
+def check_parts(fn, config, right, mistakes, equal, counted, **options):
+    """fn's dict against the right one, part by part.
+
+    mistakes: {part: {mistake: number}};  counted: config -> the right parts of another one
+    """
     name = fn.__name__
     words = f"config {config}" + "".join(f", {k}={v}" for k, v in options.items())
-    arguments = [options.pop("sequence_length")] if "sequence_length" in options else []
+    length = {k: options[k] for k in ("sequence_length",) if k in options}
+    arguments = [options.pop(k) for k in length]
     yours = fn(config, *arguments, **options)
     check(
         isinstance(yours, dict),
@@ -348,7 +412,7 @@ def check_parts(fn, config, right, mistakes, equal, **options):
             f"{name}: {part}",
             case=words,
             mistakes=mistakes.get(part, {}),
-            told_by=made_of_sizes(config, expected),
+            told_by=part_told(config, part, expected, counted, **length),
         )
 
 
@@ -420,7 +484,7 @@ def check_counts(fn, config):
         "the embedding is there once, not in every layer": L * V * h,
         "this is the size of the vocabulary": V,
     }
-    check_parts(fn, config, right, mistakes, check_equal)
+    check_parts(fn, config, right, mistakes, check_equal, reference("parameter_counts"))
 
 
 @points(1, "parameter_counts: the example")
@@ -605,7 +669,11 @@ def check_flops(fn, config, s, training=False, causal=False, wrong_scores=None):
     options = {"sequence_length": s}
     options |= {"training": True} if training else {}
     options |= {"causal": True} if causal else {}
-    check_parts(fn, config, right, mistakes, check_number, **options)
+
+    def counted(config):
+        return reference("flops_per_token")(config, s, training, causal)
+
+    check_parts(fn, config, right, mistakes, check_number, counted, **options)
 
 
 @points(1, "flops_per_token: the example")
@@ -703,6 +771,12 @@ def test_flops_per_token_windows(submission):
             wrong_scores={
                 "the sliding window is not used": L * mean,
                 "only the layers of sliding_attention have a window": L * one,
+                "full and sliding layers are exchanged": full * one + (L - full) * mean,
+                "the layers of full_attention have scores as well": (L - full) * one,
+                "the layers of sliding_attention have scores as well": full * mean,
+                "the longer of window and text is taken; a token sees the shorter": (
+                    full * mean + (L - full) * (max(s, window) if not causal else np.nan)
+                ),
                 **{
                     f"off by one: this is a window of {window + step}": (
                         full * mean + (L - full) * mean_of_window(s, window + step, causal)
@@ -781,4 +855,8 @@ def check_memory(fn, config, batch, s, each):
         return fn(config, batch, length, **options)
 
     fitted.__name__ = "training_memory"
-    check_parts(fitted, config, right, mistakes, check_equal, **options)
+
+    def counted(config):
+        return reference("training_memory")(config, batch, s, each)
+
+    check_parts(fitted, config, right, mistakes, check_equal, counted, **options)

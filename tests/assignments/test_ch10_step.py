@@ -125,6 +125,24 @@ def test_cross_entropy_value(submission):
             "the logarithm has base 2; a nat is its natural unit": lambda z, y: (
                 row_losses(z, y).mean() / np.log(2)
             ),
+            "the logarithm of the mean p is taken; the mean of the logarithms is asked for": (
+                lambda z, y: -np.log(np.exp(-row_losses(z, y)).mean())
+            ),
+            "this is the mean squared error of p; the cross-entropy is -ln p[label]": (
+                lambda z, y: np.square(np.subtract(*p_and_y(z, y))).sum(-1).mean()
+            ),
+            "this is the entropy of p, without the labels": (
+                lambda z, y: -(p_and_y(z, y)[0] * np.log(p_and_y(z, y)[0])).sum(-1).mean()
+            ),
+            "the likeliest class stands where the label belongs": (
+                lambda z, y: -np.log(p_and_y(z, y)[0].max(-1)).mean()
+            ),
+            "the median of the rows is taken; their mean is asked for": (
+                lambda z, y: np.median(row_losses(z, y))
+            ),
+            "this is the perplexity, e to the power of the loss; the loss is asked for": (
+                lambda z, y: np.exp(row_losses(z, y).mean())
+            ),
             "this is the mean of 1 - p[label]; its logarithm is missing": lambda z, y: (
                 1 - np.exp(-row_losses(z, y))
             ).mean(),
@@ -292,6 +310,7 @@ def test_cross_entropy_vjp(submission):
             "only the label's entry has a gradient here; all logits take part in ln Σ e^z": rows(
                 lambda p, y, n: (p - y) * y / n
             ),
+            "this is p + y; the gradient is p - y": rows(lambda p, y, n: (p + y) / n),
             "this is y - p; the gradient is p - y": rows(lambda p, y, n: (y - p) / n),
             "p - y has gone through the softmax's gradient again: it is the whole of it": rows(
                 lambda p, y, n: p * ((p - y) - (p * (p - y)).sum(-1, keepdims=True)) / n
@@ -344,9 +363,13 @@ def adamw(
     t = t + t_for_correction
     c1 = 1 - b1**t if "m" in correct else 1.0
     c2 = 1 - (b1 if "b1" in correct else b2) ** t if "v" in correct else 1.0
+    if correct == "exchanged":
+        c1, c2 = 1 - b2**t, 1 - b1**t
     if not power:
         c1, c2 = 1 - b1 * t, 1 - b2 * t
     step = {"m": m / c1, "g": g, "old m": old / c1}[numerator] * lr
+    if root in ("sign", "gradient descent"):
+        return (1 - lr * wd) * p - lr * (np.sign(m) if root == "sign" else g), m, v
     step = (
         step
         / {
@@ -373,6 +396,20 @@ def adamw(
 
 def wrong(**switches):
     return lambda *args, **options: adamw(*args, **options, **switches)
+
+
+def the_step(p, g, m, v, t, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    """- lr · m̂ / (√v̂ + ε), by which the new parameter differs beside the decay."""
+    return adamw(p, g, m, v, t, lr, betas, eps, 0.0)[0] - p
+
+
+# What the new parameter is the sum of.
+TERMS = {
+    "parameter": {
+        "the old parameter": lambda p, *_, **__: p,
+        "the step, -lr · m̂ / (√v̂ + ε),": the_step,
+    }
+}
 
 
 def adamw_cases(*steps, shape=(3, 5), **options):
@@ -462,12 +499,21 @@ def test_adamw_step_value(submission):
             ),
             "the root is missing: m̂ is divided by √v̂": wrong(root="missing"),
             "the step goes uphill: it is subtracted": wrong(root="uphill"),
+            "the corrections are exchanged: m goes with β₁, v with β₂": wrong(correct="exchanged"),
+            "this is plain gradient descent, lr · g; the step is lr · m̂ / (√v̂ + ε)": (
+                wrong(root="gradient descent")
+            ),
+            "only the sign of m̂ is left: m̂ is divided by √v̂": wrong(root="sign"),
             "the step follows the gradient; it follows its average, m̂": wrong(numerator="g"),
             "the old m is in the numerator; it is the new one": wrong(numerator="old m"),
             "the defaults of lr and betas are used, whatever is given": (
                 lambda *args, lr=0, betas=0, **options: adamw(*args, **options)
             ),
+            "the factor lr is missing in the step": (
+                lambda p, *rest, lr, **options: p + the_step(p, *rest, lr=1.0, **options)
+            ),
         },
+        terms=TERMS,
     )
 
 
@@ -556,6 +602,10 @@ WARMUP_MISTAKES = {
     "the warmup begins at the minimum; it is a line from 0": (
         lambda step, rate, warmup, total: rate * (0.1 + 0.9 * (step + 1) / warmup)
     ),
+    "the line is squared": lambda step, rate, warmup, total: rate * ((step + 1) / warmup) ** 2,
+    "the root of the line is taken": (
+        lambda step, rate, warmup, total: rate * ((step + 1) / warmup) ** 0.5
+    ),
     "the line is a part of learning_rate; that factor is missing": (
         lambda step, rate, warmup, total: (step + 1) / warmup
     ),
@@ -573,6 +623,38 @@ def test_cosine_with_warmup_warmup(submission):
 
 
 COSINE_MISTAKES = {
+    "the rate stays where the warmup has brought it; it falls, along half a cosine": (
+        lambda step, rate, *_, **__: rate
+    ),
+    "there is nothing between the warmup and the minimum: half a cosine is asked for": (
+        lambda step, rate, *_, min_ratio=0.1: rate * min_ratio
+    ),
+    "it falls by one factor a step; half a cosine is asked for": (
+        lambda s, rate, w, total, min_ratio=0.1: rate * min_ratio ** ((s - w) / (total - w))
+    ),
+    "π is missing: it is cos πx": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: (1 + math.cos(x)) / 2
+        )
+    ),
+    "the factor of the cosine is 1 - min_ratio; here it is 1 + min_ratio": (
+        lambda s, rate, w, total, min_ratio=0.1: (
+            rate * (min_ratio + (1 + min_ratio) * cosine(s, 1.0, w, total, 0.0))
+        )
+    ),
+    "the factor 1 - min_ratio is missing: it begins above learning_rate": (
+        lambda s, rate, w, total, min_ratio=0.1: rate * (min_ratio + cosine(s, 1.0, w, total, 0.0))
+    ),
+    "x is squared: it is cos πx": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: (1 + math.cos(math.pi * x * x)) / 2
+        )
+    ),
+    "the cosine is squared": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(
+            s, rate, w, total, min_ratio, shape=lambda x: (0.5 * (1 + math.cos(math.pi * x))) ** 2
+        )
+    ),
     "the rate goes up: it is 1 + cos, not 1 - cos": (
         lambda s, rate, w, total, min_ratio=0.1: cosine(
             s, rate, w, total, min_ratio, shape=lambda x: (1 - math.cos(math.pi * x)) / 2
@@ -743,11 +825,14 @@ def clip(submission, gradients, max_norm):
         if type(result) is tuple and len(result) == 2 and isinstance(result[1], (list, tuple))
         else "the norm is missing"
         if type(result) is list and len(result) == len(gradients)
+        else "a list itself is asked for, not what makes one: list(…) makes one of a generator"
+        if type(result) is tuple and len(result) == 2
         else None,
     )
     check(
         len(result[0]) == len(gradients),
         f"clip_by_global_norm returned {len(result[0])} arrays for {len(gradients)} gradients.",
+        "each gradient has an array of its own, in its shape: are they joined, or some left out?",
     )
     return result
 
@@ -779,6 +864,8 @@ def test_clip_by_global_norm_value(submission):
             "this is the norm after clipping; the one before it is asked for": max_norm,
             "this is the largest of the arrays' norms": max(single),
             "this is the norm of the last array alone": single[-1],
+            "the last array is left out of the norm": norm_of(gradients[:-1]),
+            "the first array is left out of the norm": norm_of(gradients[1:]),
             "this is the norm of the first array alone": single[0],
             "the mean of the squares is taken; it is their sum": (
                 right / math.sqrt(sum(g.size for g in gradients))

@@ -107,6 +107,10 @@ def test_temperature_value(submission):
         axes=AXES,
         mistakes={
             "the temperature multiplies; it divides": lambda x, t: x * t,
+            "the temperature is added; it divides": lambda x, t: x + t,
+            "the logits are raised to a power; they are divided": (
+                lambda x, t: np.sign(x) * np.abs(x) ** (1 / t)
+            ),
             "these are probabilities; logits are wanted": lambda x, t: softmax(x / t),
             "these are log-probabilities; logits stay logits": lambda x, t: np.log(softmax(x / t)),
             "the logits are divided by the square of the temperature": lambda x, t: x / t**2,
@@ -483,6 +487,9 @@ TOP_P_MISTAKES = {
     "each probability is compared with p; p is for their sum": (
         lambda x, p: keep(softmax(x) >= p, x)
     ),
+    "each probability is compared with p, the likeliest spared; p is for their sum": (
+        lambda x, p: keep((softmax(x) >= p) | (x >= kth(x, 1)), x)
+    ),
     "each probability is compared with 1 - p; p is for a sum": (
         lambda x, p: keep(softmax(x) >= 1 - p, x)
     ),
@@ -534,6 +541,7 @@ def test_top_p_value(submission):
             case(normal(6, 9), 0.4),
             case(normal(2, 6), 0.7),
             case(normal(4, 12, scale=2), 0.9),
+            case(normal(5, 8), 0.1),
             case(np.log([[0.05, 0.5, 0.15, 0.3], [0.4, 0.1, 0.3, 0.2]]), 0.55),
         ],
         beside=[case(x, 0.6) for x in ordinary()],

@@ -26,6 +26,7 @@ from tinyqwen.course.authoring.mutants import mutants_of
 from tinyqwen.course.calls import Here, StudentFunction
 from tinyqwen.course.classroom import grading
 from tinyqwen.course.isolation import inside, outside, serving, wire
+from tinyqwen.course.isolation.copies import FORWARD
 from tinyqwen.course.isolation.outside import Remote, Worker, available
 from tinyqwen.course.registry import ROOT, chapter, chapters
 from tinyqwen.course.runner import Result, graders_of, result_of, run
@@ -240,14 +241,17 @@ def test_a_worker_answers_and_tells_what_was_edited(tmp_path):
         def double(x, *, factor=2):
             return x * factor, lambda g: (g * factor,)
 
+        def careless(x):
+            return x * 1, lambda g: (x.__iadd__(1),)
+
         def nosy(x, y, words, pairs):
             x[0] = 7
             words.append("!")
             return x.flags.c_contiguous, y.flags.c_contiguous
     """
-    with Worker(written(tmp_path, code), ["double", "nosy", "missing"]) as worker:
+    with Worker(written(tmp_path, code), ["double", "careless", "nosy", "missing"]) as worker:
         assert os.getsid(worker._process.pid) == worker._process.pid  # no terminal reaches it
-        assert set(worker.functions) == {"double", "nosy"}
+        assert set(worker.functions) == {"double", "careless", "nosy"}
         x = np.arange(3.0)
         (out, vjp), edited, views = worker.functions["double"].run((x,), {"factor": 3}, 5)
         assert out.tolist() == [0, 3, 6] and edited == views == []
@@ -257,6 +261,8 @@ def test_a_worker_answers_and_tells_what_was_edited(tmp_path):
         assert flags == (True, False) and edited == [0, "words"]
         assert x.tolist() == [0, 1, 2]
         assert worker.functions["double"].run_many([(1,), (2,)], {}, 5) == [2, 4]
+        _, vjp = worker.functions["careless"].run((x,), {}, 5)[0]
+        assert worker.run(vjp._number, (x,), {}, 5)[1] == [FORWARD]
 
 
 def test_a_worker_counts_the_pages_that_a_call_goes_through(tmp_path):

@@ -29,6 +29,7 @@ from tinyqwen.course.authoring.mutants import self_test
 from tinyqwen.course.calls import Here, StudentError, StudentFunction, ToDo, enclosing_loop
 from tinyqwen.course.classroom import reports
 from tinyqwen.course.classroom.gradescope import make_zip
+from tinyqwen.course.isolation.copies import FORWARD
 from tinyqwen.course.registry import GRADERS, ROOT, chapter, chapters, reference
 from tinyqwen.course.runner import Result, graders_of
 from tinyqwen.course.submission import (
@@ -456,6 +457,20 @@ def test_students_get_copies_and_views_stay_views():
     assert np.all(x == 1) and words == ["a"] and pairs == {"a": 1}
     assert seen["contiguous"] is False
     assert fn.edited == [0, 1, "pairs"]
+
+
+def test_a_vjp_that_writes_into_the_forward_pass_is_seen():
+    def doubled(x):
+        def vjp(g):
+            x[...] = 2 * g
+            return (2 * g,)
+
+        return 2 * x, vjp
+
+    _, vjp = StudentFunction("doubled", Here(doubled))(np.ones(3))
+    assert vjp(np.zeros(3))[0].tolist() == [0, 0, 0] and vjp.edited == [FORWARD]
+    vjp(np.zeros(3))
+    assert vjp.edited == []  # it writes what is there by now
 
 
 # ---------------------------------------------------------------------------------------------

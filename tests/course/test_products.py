@@ -1,6 +1,6 @@
 """What a wrong count is made of: told where one product of sizes has that number, or nothing is."""
 
-from tinyqwen.course import made_of
+from tinyqwen.course import exchange_of, made_of
 
 SIZES = {"layers": 7, "width": 61, "vocabulary": 997}
 
@@ -25,3 +25,13 @@ def test_nothing_is_told_where_two_products_have_the_number():
 def test_nothing_is_told_of_what_is_no_number():
     assert made_of("854", 61, SIZES) is None
     assert made_of(float("nan"), 61, SIZES) is None
+
+
+def test_a_size_too_many_or_in_another_place_is_told():
+    right = 7 * 61 * 997
+    assert exchange_of(right * 61, right, SIZES) == "width is a factor too many"
+    assert exchange_of(right / 61, right, SIZES) == "the factor width is missing"
+    assert exchange_of(7 * 997 * 997, right, SIZES) == "vocabulary stands where width belongs"
+    assert exchange_of(right + 1, right, SIZES) is None
+    assert exchange_of(3 * right, right, SIZES | {"heads": 3}) is None  # as small a ratio is chance
+    assert exchange_of(right * 61, right, SIZES | {"also width": 61}) is None

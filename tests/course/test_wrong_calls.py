@@ -1,6 +1,7 @@
 """Mistakes that no author listed are named all the same, in any function, and not misnamed."""
 
 import doctest
+import math
 
 import numpy as np
 import pytest
@@ -64,6 +65,22 @@ def cosine_of_a_rate_squared(step, rate, *rest, **options):
     return cosine(step, rate**2, *rest, **options)
 
 
+def rms_norm_of_another_epsilon(x, weight, eps=1e-6):
+    return rms_norm(x, weight, 1e-3)
+
+
+def cosine_of_a_ratio_squared(step, rate, warmup, total, min_ratio=0.1):
+    return cosine(step, rate, warmup, total, min_ratio**2)
+
+
+def cosine_exchanged(step, rate, warmup, total, **options):
+    return cosine(step, rate, total, warmup, **options)
+
+
+def cosine_as_a_power(*args, **options):
+    return math.exp(cosine(*args, **options))
+
+
 def cosine_a_step_ahead(step, *rest, **options):
     return cosine(step + 1, *rest, **options)
 
@@ -90,6 +107,20 @@ x, square = np.random.default_rng(0).standard_normal((2, 5, 5))
         ("linear", linear_of_shifted_biases, case(x, square, x[0]), "bias is read one place"),
         ("softmax", softmax_of_the_first_row, case(x), "only the first row of x is used"),
         ("cosine_with_warmup", cosine_of_a_rate_squared, case(7, 0.3, 2, 20), "rate is squared"),
+        ("rms_norm", rms_norm_of_another_epsilon, case(x, np.ones(5)), "eps is 0.001 here"),
+        (
+            "cosine_with_warmup",
+            cosine_of_a_ratio_squared,
+            case(7, 1.0, 2, 20, 0.3),
+            "ratio is squared",
+        ),
+        (
+            "cosine_with_warmup",
+            cosine_exchanged,
+            case(7, 1.0, 2, 20),
+            "warmup_steps and total_steps",
+        ),
+        ("cosine_with_warmup", cosine_as_a_power, case(7, 1.0, 2, 20), "e to the power of it"),
         ("cosine_with_warmup", cosine_a_step_ahead, case(7, 1.0, 2, 20), "off by one"),
     ],
 )

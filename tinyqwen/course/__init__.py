@@ -72,6 +72,7 @@ follow.
        check_close(yours, expected, what, mistakes={name: array})          properties of arrays
        check_equal(yours, expected, what, mistakes={name: value})          tokens, merges, counts
        made_of(yours, expected, sizes)          which product of sizes a wrong count is, or None
+       exchange_of(yours, expected, sizes)      which size is a factor too many or stands amiss
        check(condition, message, mistake)                                  everything else
        output(fn, …)                            fn's output, to compute a property with
        with likely(mistake): …                 the diagnosis if a check in the block finds none
@@ -126,7 +127,7 @@ from tinyqwen.course.authoring.diagnosis import CheckFailed, likely
 from tinyqwen.course.authoring.equality import check_all_equal, check_equal
 from tinyqwen.course.authoring.examples import check_example
 from tinyqwen.course.authoring.mutants import mutant
-from tinyqwen.course.authoring.products import made_of
+from tinyqwen.course.authoring.products import exchange_of, made_of
 from tinyqwen.course.notebook import grade
 from tinyqwen.course.registry import reference
 from tinyqwen.course.runner import points, rng
@@ -143,6 +144,7 @@ __all__ = [
     "check_manners",
     "check_value",
     "check_vjp",
+    "exchange_of",
     "grade",
     "likely",
     "made_of",

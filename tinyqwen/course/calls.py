@@ -115,8 +115,12 @@ class Here:
         """(result, edited, views); raises wire.Raised for whatever the function raises.  The time
         limit is the runner's."""
         own_args, own_kwargs = copies.copied(args), copies.copied(kwargs)
+        forward = copies.made_from(self.function)
+        kept = copies.copied(forward)
         result = self._called(*own_args, **own_kwargs)
         edited = copies.edited(args, kwargs, own_args, own_kwargs)
+        edited += [] if copies.same(kept, forward) else [copies.FORWARD]
+        copies.remember(result, own_args)
         return result, edited, copies.views(result, own_args, own_kwargs)
 
     def _called(self, *args, **kwargs):

@@ -1296,7 +1296,7 @@ def sum_times_x(x, axis=None, keepdims=False):
     return out, lambda g: (x * vjp(g)[0],)
 
 
-@mutant(of="matmul", killed_by="test_matmul_manners", named="overwrites something that it needs")
+@mutant(of="matmul", killed_by="test_matmul_manners", named="writes into an input of the forward")
 def matmul_vector_reshaped_for_good(x, y):
     out = x @ y
 

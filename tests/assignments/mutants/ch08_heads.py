@@ -1030,3 +1030,23 @@ def merge_heads_in_time(x):
 def repeat_kv_vjp_of_all_heads(x, groups):
     out, _ = repeat_kv(x, groups)
     return out, lambda g: (np.repeat(g.sum(1, keepdims=True), x.shape[1], 1),)
+
+
+@mutant(
+    of="grouped_query_attention",
+    killed_by="test_grouped_query_attention_value",
+    named="divided by √S, of the number of keys",
+)
+def grouped_query_attention_root_of_keys(query, key, value, mask=None, dropout=0.0):
+    factor = (query.shape[-1] / key.shape[2]) ** 0.5
+    return attention(query * query.dtype.type(factor), key, value, mask)
+
+
+@mutant(
+    of="kv_cache_bytes_per_token",
+    killed_by="test_kv_cache_bytes_per_token_options",
+    named="a factor beside it",
+)
+def kv_cache_of_both_heads(config, num_key_value_heads=None, bytes_per_number=4):
+    own = cache_bytes(config, bytes_per_number=bytes_per_number)
+    return own * (num_key_value_heads or 1)

@@ -612,3 +612,60 @@ def training_memory_whole_halves(config, batch_size, sequence_length, bytes_per_
     lost = batch_size * sequence_length * config["num_hidden_layers"] * half * bytes_per_number
     parts = memory(config, batch_size, sequence_length, bytes_per_number)
     return parts | {"activations": int(parts["activations"] - lost)}
+
+
+@flops_mutant("value", "sequence_length is a factor too many")
+def flops_mlp_of_all_tokens(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return flops | {"mlp": flops["mlp"] * sequence_length}
+
+
+@flops_mutant("value", "sequence_length is a factor too many")
+def flops_head_of_all_tokens(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    return flops | {"lm_head": flops["lm_head"] * sequence_length}
+
+
+@flops_mutant("value", "the factor num_attention_heads is missing")
+def flops_scores_of_one_head(config, sequence_length, training=False, causal=False):
+    flops = right_flops(config, sequence_length, training, causal)
+    scores = flops["attention scores"] / config["num_attention_heads"]
+    return flops | {"attention scores": scores}
+
+
+@flops_mutant("windows", "full and sliding layers are exchanged")
+def flops_kinds_exchanged(config, sequence_length, training=False, causal=False):
+    kinds = config.get("layer_types") or []
+    turned = [
+        k.replace("full", "x").replace("sliding", "full").replace("x", "sliding") for k in kinds
+    ]
+    config = {**config, "layer_types": turned} if kinds else config
+    return right_flops(config, sequence_length, training, causal)
+
+
+@counts_mutant("value", "head_dim is taken where hidden_size belongs")
+def counts_queries_of_a_head(config):
+    def queries(config, h, heads, kv, depth):
+        bias = config.get("attention_bias") is not False
+        return {"q_proj": config["num_hidden_layers"] * heads * depth * (depth + bias)}
+
+    return changed_counts(queries)(config)
+
+
+@counts_mutant("value", "nothing is counted here")
+def counts_no_values(config):
+    return changed_counts(lambda *_: {"v_proj": 0})(config)
+
+
+@counts_mutant("value", "this is 1/2 of the right number")
+def counts_half_a_gate(config):
+    return changed_counts(lambda *_: {"gate_proj": right_counts(config)["gate_proj"] // 2})(config)
+
+
+@mutant(
+    of="decoder_layer", killed_by="test_decoder_layer_value", named="the first norm comes after"
+)
+def layer_first_norm_behind(x, input_layernorm, self_attn, post_attention_layernorm, mlp):
+    out, weights = self_attn(x)
+    h = x + input_layernorm(out)
+    return h + mlp(post_attention_layernorm(h)), weights

@@ -1321,3 +1321,139 @@ def cross_entropy_sums_down_the_rows(
     p = (e / e.sum(0))[np.arange(len(rows)), labels.reshape(-1) % rows.shape[1]]
     right = reference("cross_entropy")(logits, labels, ignore_index, 0.0, num_items)
     return -np.log(p).mean(), right[1]
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="the perplexity")
+def cross_entropy_perplexity(logits, labels, **options):
+    loss, vjp = cross_entropy(logits, labels, **options)
+    return np.exp(loss), vjp
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="every result is 3 times")
+def cross_entropy_thrice(logits, labels, **options):
+    loss, vjp = cross_entropy(logits, labels, **options)
+    return 3 * loss, vjp
+
+
+@mutant(
+    of="cross_entropy",
+    killed_by="test_cross_entropy_manners",
+    named="writes into an input of the forward pass",
+)
+def cross_entropy_vjp_into_logits(logits, labels, **options):
+    loss, vjp = cross_entropy(logits, labels, **options)
+
+    def into(g):
+        logits[...] = vjp(g)[0]
+        return (logits.copy(),)
+
+    return loss, into
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_value", named="only the sign of m̂ is left")
+def adamw_step_sign(parameter, gradient, m, v, step, lr=1e-3, weight_decay=1e-2, **options):
+    _, m, v = adamw_step(parameter, gradient, m, v, step, lr=lr, **options)
+    return (1 - lr * weight_decay) * parameter - lr * np.sign(m), m, v
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_value", named="the factor lr is missing")
+def adamw_step_without_lr(parameter, gradient, m, v, step, lr=1e-3, weight_decay=1e-2, **options):
+    full = adamw_step(parameter, gradient, m, v, step, lr=1.0, weight_decay=0.0, **options)
+    return (full[0] - lr * weight_decay * parameter, *full[1:])
+
+
+@mutant(
+    of="adamw_step", killed_by="test_adamw_step_value", named="parameter is subtracted, or is not"
+)
+def adamw_step_update_alone(parameter, gradient, m, v, step, **options):
+    new, m, v = adamw_step(parameter, gradient, m, v, step, **options)
+    return new - parameter, m, v
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_eps", named="eps is 0.001 here")
+def adamw_step_large_eps(parameter, gradient, m, v, step, **options):
+    return adamw_step(parameter, gradient, m, v, step, **{**options, "eps": 1e-3})
+
+
+@mutant(of="cosine_with_warmup", killed_by="test_cosine_with_warmup_cosine", named="the rate stays")
+def cosine_with_warmup_constant(step, learning_rate, warmup_steps, total_steps, min_ratio=0.1):
+    return learning_rate * min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+@mutant(
+    of="cosine_with_warmup",
+    killed_by="test_cosine_with_warmup_cosine",
+    named="min_ratio is squared",
+)
+def cosine_with_warmup_ratio_squared(step, learning_rate, warmup, total, min_ratio=0.1):
+    return cosine_with_warmup(step, learning_rate, warmup, total, min_ratio**2)
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_value", named="the corrections are exchanged")
+def adamw_step_exchanged(p, g, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    _, m, v = adamw_step(p, g, m, v, step, betas=betas)
+    mean, square = m / (1 - betas[1] ** step), v / (1 - betas[0] ** step)
+    return p - lr * weight_decay * p - lr * mean / (np.sqrt(square) + eps), m, v
+
+
+@mutant(of="adamw_step", killed_by="test_adamw_step_value", named="plain gradient descent")
+def adamw_step_gradient_descent(parameter, gradient, m, v, step, lr=1e-3, **options):
+    _, m, v = adamw_step(parameter, gradient, m, v, step, **options)
+    return parameter - lr * gradient, m, v
+
+
+@gradient_mutant("this is p + y")
+def cross_entropy_p_plus_y(p, y, keep, count):
+    return (p + y) * keep / count
+
+
+@mutant(of="cosine_with_warmup", killed_by="test_cosine_with_warmup_cosine", named="π is missing")
+def cosine_with_warmup_without_pi(step, learning_rate, warmup, total, min_ratio=0.1):
+    if step < warmup:
+        return cosine_with_warmup(step, learning_rate, warmup, total)
+    x = min(1.0, (step - warmup) / max(1, total - warmup))
+    return learning_rate * (min_ratio + (1 - min_ratio) * (1 + math.cos(x)) / 2)
+
+
+@mutant(
+    of="cosine_with_warmup", killed_by="test_cosine_with_warmup_warmup", named="the line is squared"
+)
+def cosine_with_warmup_squared_line(step, learning_rate, warmup, total, min_ratio=0.1):
+    rate = cosine_with_warmup(step, learning_rate, warmup, total, min_ratio)
+    return rate * (step + 1) / warmup if step < warmup else rate
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="a list itself is asked for",
+)
+def clip_by_global_norm_generator(gradients, max_norm):
+    clipped, norm = clip_by_global_norm(gradients, max_norm)
+    return (gradient for gradient in clipped), norm
+
+
+@mutant(of="cross_entropy", killed_by="test_cross_entropy_value", named="logarithm of the mean p")
+def cross_entropy_of_the_mean(logits, labels, ignore_index=-100, num_items=None, **_):
+    p, y, keep, count = parts(logits, labels, ignore_index, num_items)
+    loss = -np.log(((p * y).sum(-1) * keep[:, 0]).sum() / count)
+    return loss, cross_entropy(logits, labels, ignore_index, num_items=num_items)[1]
+
+
+@mutant(of="cosine_with_warmup", killed_by="test_cosine_with_warmup_cosine", named="x is squared")
+def cosine_with_warmup_x_squared(step, learning_rate, warmup, total, min_ratio=0.1):
+    if step < warmup:
+        return cosine_with_warmup(step, learning_rate, warmup, total)
+    x = min(1.0, (step - warmup) / max(1, total - warmup))
+    return learning_rate * (min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * x * x)) / 2)
+
+
+@mutant(
+    of="clip_by_global_norm",
+    killed_by="test_clip_by_global_norm_value",
+    named="the last array is left out of the norm",
+)
+def clip_by_global_norm_but_the_last(gradients, max_norm):
+    clipped, norm = clip_by_global_norm(gradients[:-1], max_norm)
+    factor = min(1.0, max_norm / (norm + 1e-6))
+    return [*clipped, gradients[-1] * gradients[-1].dtype.type(factor)], norm

@@ -49,7 +49,7 @@ def temperature_on_shifted_logits(logits, temperature):
     return (logits - logits.max(-1, keepdims=True)) / temperature
 
 
-@mutant(of="apply_temperature", killed_by="test_temperature_value", named="infinity")
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="raised to a power")
 def temperature_by_powers(logits, temperature):
     return np.log(np.exp(logits) ** (1 / temperature))
 
@@ -1330,7 +1330,7 @@ def apply_repetition_penalty_last_only(logits, input_ids, penalty):
 @mutant(
     of="apply_repetition_penalty",
     killed_by="test_repetition_penalty_value",
-    named="infinity: an overflow or a division by zero",
+    named="penalty is not read",
 )
 def apply_repetition_penalty_forbid(logits, input_ids, penalty):
     o = logits.copy()
@@ -2027,3 +2027,28 @@ def cache_of_one_token(keys, values, new_keys, new_values, start):
 def ngrams_nearly_forbidden(scores, input_ids, n):
     right = constraints.forbid_repeated_ngrams(scores, input_ids, n)
     return np.where(right == scores, scores, scores.dtype.type(-1e9))
+
+
+@mutant(of="sample_next", killed_by="test_sample_next_value", named="u is not read")
+def sample_next_of_a_generator_of_its_own(logits, u):
+    draw = np.random.default_rng(0)
+    return np.array([draw.choice(logits.shape[1], p=p) for p in softmax(logits.astype(float))])
+
+
+@mutant(of="apply_top_p", killed_by="test_top_p_value", named="the likeliest spared")
+def top_p_of_each_or_the_likeliest(logits, p):
+    probability = softmax(logits)
+    likely = (probability >= p) | (probability == probability.max(-1, keepdims=True))
+    return np.where(likely, logits, -np.inf).astype(logits.dtype)
+
+
+@mutant(of="cache_update", killed_by="test_cache_update_value", named="where nothing is to be read")
+def cache_update_of_one_token(keys, values, new_keys, new_values, start):
+    keys[:, :, start], values[:, :, start] = new_keys[:, :, -1], new_values[:, :, -1]
+    end = start + new_keys.shape[2]
+    return keys[:, :, :end], values[:, :, :end]
+
+
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="temperature is added")
+def temperature_added(logits, temperature):
+    return logits + temperature

@@ -33,6 +33,7 @@ from tinyqwen.course.authoring.elsewhere import (
     KEPT,
     Results,
     arrays_of,
+    by_one_number,
     fits,
     fits_guessed,
     has_options_of,
@@ -42,6 +43,7 @@ from tinyqwen.course.authoring.formulas import formula_of
 from tinyqwen.course.authoring.gradients import Gradients, upstream
 from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.terms import misweighted
+from tinyqwen.course.authoring.unread import told_unread
 from tinyqwen.course.authoring.values import shortened
 from tinyqwen.course.authoring.wrong_calls import guesses, is_pair, several
 from tinyqwen.course.registry import reference
@@ -115,6 +117,7 @@ def check_value(
     scale=1.0,
     beside=(),
     formula=None,
+    terms=None,
     **options,
 ):
     """The output of fn has the reference's numbers, within 1e-6, in float64.
@@ -127,19 +130,21 @@ def check_value(
              for them nor for another case is not told
     formula: (the right one, (*arrays, **options) -> {name: factor}), to spell a wrong one, or a
              function (yours, *arrays, **options) -> what it is made of; for one output
+    terms:   {output's name: {name of a term: (*arrays, **options) -> array}}, as for `check_vjp`
     """
     call, passed, left = Call(fn, against), [], made_cases(cases, shapes, scale, options)
     every = list(left)
     while left:
         one, *left = left
-        with told_apart(call.names, one, every, partial(_is_right, fn, call)):
+        is_right = partial(_is_right, fn, call)
+        with told_apart(call.names, one, every, is_right), told_unread(fn, call, every):
             others = [*left, *beside, *filter(None, [one.ordinary()])]
-            settings = mistakes, axes, outputs, rtol, formula
+            settings = mistakes, axes, outputs, rtol, formula, terms or {}
             expected = _check_case(fn, call, one, passed, others, *settings)
         passed.append((one, expected))
 
 
-def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, formula):
+def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, formula, terms):
     """The expected outputs of one case, or CheckFailed; passed and left are the cases beside it."""
     words = call.words(one)
     result = call.reference(one)
@@ -182,6 +187,18 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, form
                 yield text, wrong, elsewhere, GUESS
 
         what = f"{call.name}: the output" if len(expected) == 1 else f"{call.name}: {name}"
+
+        def told_by(mine, name=name, position=position, right=right):
+            if np.isnan(mine).any() and any(map(_has_nan, one.args)) and not np.isnan(right).any():
+                return "NaN stands in the input where nothing is to be read; it has been read"
+            if name in terms:
+                return _combined(terms[name], one)(mine)
+            if np.size(right) != 1:
+                return None  # of more numbers their pattern tells
+            made = [(mine, call.reference(o)) for o, mine in ((one, yours), *behind) if mine]
+            wanted = [several(w[0] if paired else w)[position] for _, w in made]
+            return by_one_number([mine[position] for mine, _ in made], wanted)
+
         compare(
             mine,
             right,
@@ -192,6 +209,7 @@ def _check_case(fn, call, one, passed, left, mistakes, axes, outputs, rtol, form
             rtol=rtol,
             sizes=sizes_of(one),
             formula=_spelled(formula, one),
+            told_by=told_by,
         )
     return expected
 
@@ -212,6 +230,10 @@ def _spelled(formula, case, *g, terms=None):
         return text and f"this is {text}; {right} is asked for"
 
     return told
+
+
+def _has_nan(array):
+    return isinstance(array, np.ndarray) and array.dtype.kind == "f" and np.isnan(array).any()
 
 
 def _is_right(fn, call, case):
@@ -298,9 +320,9 @@ def _has_right_gradients(fn, call, case):
     return all(agrees(mine, w) for mine, w in pairs) if any(w.size for _, w in pairs) else None
 
 
-def _combined(terms, case, g):
-    """A function of a wrong gradient that says which of the terms it is made of is wrong."""
-    made = {name: term(*case.args, g, **case.options) for name, term in terms.items()}
+def _combined(terms, case, *g):
+    """A function of a wrong gradient, or output, that says which of its terms is wrong."""
+    made = {name: term(*case.args, *g, **case.options) for name, term in terms.items()}
     return lambda mine: misweighted(mine, made, lambda w: meaning(w, (), sizes_of(case)))
 
 

@@ -14,6 +14,7 @@ from tinyqwen.course.authoring.checks import (
 from tinyqwen.course.authoring.diagnosis import CheckFailed, as_array, compare
 from tinyqwen.course.authoring.forms import gradients_of, pulled_back, value_of
 from tinyqwen.course.authoring.gradients import upstream
+from tinyqwen.course.isolation.copies import FORWARD
 
 
 def check_manners(
@@ -127,6 +128,12 @@ def _check_float32(mine, right, what, words, rtol=None, variants=()):
 
 
 def _check_untouched(fn, names):
+    if FORWARD in fn.edited:
+        raise CheckFailed(
+            f"{fn.__name__} changed {FORWARD}.",
+            "vjp writes into an input of the forward pass, or into a view of one (*=, out=, "
+            "x[...] = …, x.shape = …): work on a copy",
+        )
     changed = " and ".join(names[i] if isinstance(i, int) else i for i in fn.edited)
     if changed:
         raise CheckFailed(

@@ -155,6 +155,8 @@ def known_mistake(yours, expected, mistakes, like=None):
             continue  # this mistake cannot be made with this input
         if wrong_values is None or agrees(wrong_values, expected, like=like):
             continue  # nor does it show with this one
+        if guess and (not np.any(wrong_values) or np.isnan(wrong_values).any()):
+            continue  # zeros have many reasons, and so has NaN
         if agrees(yours, wrong_values, 1e-5, like=like) and _nearer(yours, wrong_values, expected):
             share = min((fits() for fits in elsewhere[:1]), default=1)
             if share == 1:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinyqwen.course.authoring.agreement import agrees
+from tinyqwen.course.authoring.patterns import meaning
 from tinyqwen.course.authoring.wrong_calls import guesses, several
 from tinyqwen.course.calls import StudentError
 
@@ -68,3 +69,23 @@ def fits_guessed(call, text, position, *results):
         return None if made is None else made()
 
     return fits(output_of, text, position, *results)
+
+
+def by_one_number(yours, expected):
+    """What is said where single results are off by one factor, or one number, for every input that
+    is left of a check, at least three of them."""
+    shapes = [[np.shape(x) for x in some] for some in (yours, expected)]
+    if len(yours) < 3 or shapes[0] != shapes[1]:
+        return None
+    try:
+        mine, right = (np.array([*map(np.ravel, x)], float).ravel() for x in (yours, expected))
+    except (TypeError, ValueError):
+        return None
+    if not np.isfinite([mine, right]).all() or np.ptp(right) <= 1e-3 * np.abs(right).max():
+        return None
+    factor, step = mine[0] / right[0] if right[0] else 0.0, mine[0] - right[0]
+    if factor and agrees(mine, factor * right, 1e-5):
+        return f"every result is {factor:.6g} times what it should be{meaning(factor, ())}"
+    if agrees(mine, right + step, 1e-5):
+        return f"every result is off by {step:+.6g}"
+    return None

@@ -116,8 +116,22 @@ def pattern(yours, expected, like=None, sizes=None):
             for step in (1, -1):
                 if same(np.roll(yours, step, axis), expected):
                     return f"axis {axis} is shifted by one"
+    if told := _one_for_all(yours, expected, same):
+        return told
     if same(np.sort(yours, axis=None), np.sort(expected, axis=None)):
         return "the right numbers in the wrong places: look at the order of transpose and reshape"
+    return None
+
+
+def _one_for_all(yours, expected, same):
+    """What is said where along an axis the first, or the last, right entry stands everywhere."""
+    for axis in range(expected.ndim):
+        if expected.shape[axis] < 2 or _is_level(axis, expected) or not np.isfinite(yours).all():
+            continue
+        for told, index in (("first", 0), ("last", -1)):
+            one = np.broadcast_to(expected.take([index], axis), expected.shape)
+            if same(yours, one):
+                return Symptom(f"along axis {axis} the {told} right entry stands everywhere")
     return None
 
 
@@ -260,6 +274,8 @@ def _shape_pattern(yours, expected, same):
             return f"the right numbers, summed over {over}: they stay apart"
     if yours.ndim <= expected.ndim and _spreads(yours, expected):
         return "the right numbers, not copied to every entry of the input's shape"
+    if told := _of_slices(yours, expected, same):
+        return told
     if yours.ndim != expected.ndim:
         return Symptom(f"it has {yours.ndim} axes, where {expected.ndim} are asked for")
     if expected.ndim:
@@ -297,6 +313,23 @@ def _of_groups(yours, expected, same):
         if same(parts.sum(summed), expected):
             told = f"along axis {axis} there are {many} where {few} are due"
             return f"{told}: {many // few} belong to each, and their sum is missing"
+    return None
+
+
+def _of_slices(yours, expected, same):
+    """What is said where the right entries come, and too few or too many of them along an axis."""
+    unequal = [i for i, (a, b) in enumerate(zip(yours.shape, expected.shape)) if a != b]
+    if yours.ndim != expected.ndim or len(unequal) != 1 or not yours.size or not expected.size:
+        return None
+    (axis,) = unequal
+    pair = yours, expected
+    few, many = sorted(pair, key=lambda array: array.shape[axis])
+    count, more = few.shape[axis], many.shape[axis] - few.shape[axis]
+    for part, end in ((range(count), "end"), (range(more, more + count), "beginning")):
+        if same(few, many.take(part, axis)):
+            missing = few is yours
+            told = "missing at" if missing else "too many at"
+            return f"along axis {axis} {more} {told} the {end}; the others are right"
     return None
 
 

@@ -7,6 +7,7 @@ reference returns for other arguments.
 
 import inspect
 import math
+from itertools import combinations
 
 import numpy as np
 
@@ -15,6 +16,20 @@ from tinyqwen.course.authoring.other_numbers import of_other_numbers
 EACH = {  # by whether several gradients are asked for
     False: "a comma is missing: `return (dx,)`",
     True: "a gradient is missing: there is one for each array, in their order",
+}
+
+# What may have been done to the right number, where there is one.
+OF_ONE_NUMBER = {
+    "squared": np.square,
+    "its root": np.sqrt,
+    "one divided by it": np.reciprocal,
+    "one minus it": lambda x: 1 - x,
+    "its logarithm": np.log,
+    "e to the power of it": np.exp,
+    "with the wrong sign": np.negative,
+    "doubled": lambda x: 2 * x,
+    "halved": lambda x: x / 2,
+    "cut off at zero": lambda x: np.maximum(x, 0),
 }
 
 
@@ -79,6 +94,9 @@ def guesses(call, case, position):
     yield from by_an_argument(call.names, case.args, right)
     yield from without_an_argument(call.names, case.args, out)
     yield from of_other_numbers(call.names, case.args, out)
+    if right.size == 1 and right.dtype.kind == "f":  # `pattern` does so where there are more
+        for told, function in OF_ONE_NUMBER.items():
+            yield f"the right number, but {told}", lambda function=function: function(right)
 
 
 def without_an_argument(names, args, of):
@@ -128,7 +146,10 @@ def other_arrays(call, case):
     for i, x in enumerate(case.args):
         if not isinstance(x, np.ndarray) or x.ndim == 0 or x.dtype.kind not in "biuf":
             continue
-        changes = {"only the first row of {} is used": np.repeat(x[:1], len(x), axis=0)}
+        changes = {
+            "only the first row of {} is used": np.repeat(x[:1], len(x), axis=0),
+            "only the last row of {} is used": np.repeat(x[-1:], len(x), axis=0),
+        }
         if i:
             changes |= {
                 "{} is sorted first": np.sort(x),
@@ -137,7 +158,7 @@ def other_arrays(call, case):
                 "{} is read one place too early": np.roll(x, -1, -1),
             }
         for text, changed in changes.items():
-            yield text.format(call.names[i]), [*case.args[:i], changed, *case.args[i + 1 :]]
+            yield text.replace("{}", call.names[i]), [*case.args[:i], changed, *case.args[i + 1 :]]
 
 
 def other_settings(call, case):
@@ -156,14 +177,19 @@ def other_settings(call, case):
         if default is not inspect.Parameter.empty and default is not value:
             text = f"{parameter.name} is not used: this is what its default, {default!r}, gives"
             yield text, [*case.args[:i], default, *case.args[i + 1 :]], case.options
-    for name, default in _left_out(known, case):
+    left = dict(_left_out(known, case))
+    for name, default in left.items():
         for other in _other_defaults(default):
             told = f"{other:.6g}" if type(other) is float else other
             text = f"{name} is {told} where it is not given; its default is {default!r}"
             yield text, case.args, {**case.options, name: other}
-    for name, value in case.options.items():
+    for name, value in {**left, **case.options}.items():
         for told, other in other_numbers(name, value):
             yield told, case.args, {**case.options, name: other}
+        if type(value) is bool and name in case.options:
+            text = f"{name} has no effect, or the opposite one: this is what {not value} gives"
+            yield text, case.args, {**case.options, name: not value}
+    yield from exchanged(call, case)
     for i, value in enumerate(case.args):
         for told, other in other_numbers(call.names[i], value):
             yield told, [*case.args[:i], other, *case.args[i + 1 :]], case.options
@@ -197,10 +223,26 @@ def _other_defaults(default):
     return ()
 
 
+def exchanged(call, case):
+    """(what it is, args, options) of calls with two numbers of one type in each other's place."""
+    args = case.args
+    for i, j in combinations(range(len(args)), 2):
+        if type(args[i]) is type(args[j]) and isinstance(args[i], (int, float)):
+            turned = [*args[:i], args[j], *args[i + 1 : j], args[i], *args[j + 1 :]]
+            text = f"{call.names[i]} and {call.names[j]} are in each other's place"
+            yield text, turned, case.options
+
+
 def other_numbers(name, value):
     """(what it is, number) of what may be taken for a positive float, 1 / value for one."""
     if type(value) is not float or value <= 0 or not math.isfinite(value):
         return ()
+    if name == "eps":
+        small = (10.0**-n for n in range(2, 13))
+        return (
+            ("eps has no effect: this is what 0 gives", 0.0),
+            *((f"eps is {n:g} here, whatever is asked for", n) for n in small if n != value),
+        )
     return (
         (f"{name} has no effect: this is what 0 gives", 0.0),
         (f"{name} is used the other way round, as 1/{name}", 1 / value),

@@ -117,6 +117,21 @@ def is_array(value):
     return isinstance(value, np.ndarray)
 
 
+FORWARD = "the forward pass's inputs"  # what a vjp may have changed, beside its own argument
+
+
+def remember(result, args):
+    """Let the vjp of a result know what the forward pass was given: that is not its to change."""
+    if is_pair(result):
+        with suppress(AttributeError, TypeError):  # not every callable takes an attribute
+            result[1].made_from = args
+
+
+def made_from(function):
+    """What the forward pass of a vjp was given; nothing for any other function."""
+    return getattr(function, "made_from", ())
+
+
 class Handed:
     """Arrays handed over lately, on either side in the same order, with equal numbers.
 

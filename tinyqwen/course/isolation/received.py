@@ -9,6 +9,8 @@ import math
 import re
 import unicodedata
 
+from . import copies
+
 MAX_NAME, MAX_LINE, MAX_TEXT = 80, 200, 4000  # characters of a name, of a line, of a message
 MAX_NUMBER = 1 << 31
 BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters that nobody sees
@@ -79,8 +81,9 @@ def failure(value) -> dict:
 
 
 def places(value, args, kwargs) -> list:
-    """Of the arguments of a call, the positions and names that are told: those changed, say."""
-    known = [*range(len(args)), *kwargs]
+    """Of the arguments of a call, the positions and names that are told: those changed, say; with
+    copies.FORWARD for what a vjp was made from."""
+    known = [*range(len(args)), *kwargs, copies.FORWARD]
     told = [e for e in _sequence(value) if type(e) in (int, str)]
     return [place for place in known if place in told]
 

@@ -57,6 +57,8 @@ class Server(wire.Peer):
 
     def run(self, function, args, kwargs, seconds):
         before, before_options = copies.copied(args), copies.copied(kwargs)
+        forward = copies.made_from(function)
+        kept = copies.copied(forward)
         depth, began = self._depth, time.process_time()
         try:
             try:
@@ -76,6 +78,8 @@ class Server(wire.Peer):
         changed = self._handed.changed(), self.shown.changed()
         self._handed.add(result)
         edited = copies.edited(before, before_options, args, kwargs)
+        edited += [] if copies.same(kept, forward) else [copies.FORWARD]
+        copies.remember(result, args)
         views = copies.views(result, args, kwargs)
         return "returned", (result, edited, views, changed, time.process_time() - began)
 
