@@ -207,6 +207,9 @@ def test_cross_entropy_ignore(submission):
         submission.cross_entropy,
         cases,
         mistakes={
+            "ignore_index is not used: this is what its default, -100, gives": (
+                lambda z, y, ignore_index=-100: row_losses(z, y)[counted(y)].mean()
+            ),
             "the mean is taken over all rows; only those that count belong in it": (
                 lambda z, y, ignore_index=-100: (
                     (row_losses(z, y) * counted(y, ignore_index)).sum() / y.size
@@ -644,6 +647,9 @@ COSINE_MISTAKES = {
     ),
     "the factor 1 - min_ratio is missing: it begins above learning_rate": (
         lambda s, rate, w, total, min_ratio=0.1: rate * (min_ratio + cosine(s, 1.0, w, total, 0.0))
+    ),
+    "min_ratio is squared": (
+        lambda s, rate, w, total, min_ratio=0.1: cosine(s, rate, w, total, min_ratio**2)
     ),
     "x is squared: it is cos πx": (
         lambda s, rate, w, total, min_ratio=0.1: cosine(

@@ -49,7 +49,7 @@ def temperature_on_shifted_logits(logits, temperature):
     return (logits - logits.max(-1, keepdims=True)) / temperature
 
 
-@mutant(of="apply_temperature", killed_by="test_temperature_value", named="raised to a power")
+@mutant(of="apply_temperature", killed_by="test_temperature_value", named="infinity")
 def temperature_by_powers(logits, temperature):
     return np.log(np.exp(logits) ** (1 / temperature))
 

@@ -228,8 +228,10 @@ def _of_all(yours, expected, same):
         for kind, made in kinds.items():
             if axis is None or expected.shape[axis] > 1:
                 one = np.broadcast_to(made(expected, axis=axis, keepdims=True), expected.shape)
-                if np.any(one) and same(yours, one):
-                    return f"in place of each entry stands the {kind} of {where}: they stay apart"
+                if np.any(one) and np.isfinite(one).all() and same(yours, one):
+                    return Symptom(
+                        f"in place of each entry stands the {kind} of {where}: they stay apart"
+                    )
     return None
 
 
