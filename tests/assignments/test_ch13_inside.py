@@ -228,6 +228,9 @@ def test_induction_score_value(submission):
             "the first key is compared with the last token, ids[-1]; nothing stands before it": (
                 lambda w, ids: scored(w, follows(ids) & np.tri(ids.shape[1], dtype=bool))
             ),
+            "two places behind the earlier token, up to the query; right after it is meant": (
+                lambda w, ids: scored(w, matches(ids, 2) & np.tri(ids.shape[1], dtype=bool))
+            ),
             "this looks two places behind the earlier token; the one right after it is meant": (
                 lambda w, ids: scored(w, matches(ids, 2))
             ),

@@ -237,12 +237,7 @@ def other_numbers(name, value):
     """(what it is, number) of what may be taken for a positive float, 1 / value for one."""
     if type(value) is not float or value <= 0 or not math.isfinite(value):
         return ()
-    if name == "eps":
-        small = (10.0**-n for n in range(2, 13))
-        return (
-            ("eps has no effect: this is what 0 gives", 0.0),
-            *((f"eps is {n:g} here, whatever is asked for", n) for n in small if n != value),
-        )
+    small = [10.0**-n for n in range(2, 13)] if name == "eps" else []
     return (
         (f"{name} has no effect: this is what 0 gives", 0.0),
         (f"{name} is used the other way round, as 1/{name}", 1 / value),
@@ -254,4 +249,5 @@ def other_numbers(name, value):
         (f"1 - {name} stands where {name} belongs", 1 - value),
         (f"{name} is not used below 1: 1 stands there", max(value, 1.0)),
         (f"{name} is not used above 1: 1 stands there", min(value, 1.0)),
+        *((f"eps is {n:g} here, whatever is asked for", n) for n in small if n != value),
     )
