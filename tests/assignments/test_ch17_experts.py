@@ -141,8 +141,7 @@ def test_top_k_routing_edges(submission):
                 chosen, lambda z, k: z.shape[1] - 1 - largest(z[:, ::-1], k)
             ),
             "e^z overflows: subtract each row's largest logit before": lambda z, k, **_: (
-                np.full((len(z), k), np.nan),
-                largest(z, k),
+                (np.full((len(z), k), np.nan), largest(z, k)) if np.abs(z).max() > 700 else None
             ),
         },
     )
