@@ -137,6 +137,12 @@ HIDING_MISTAKES = {
         random_first
     ),
     "tokens that were not chosen are hidden, too": everywhere,
+    "maskable is not used for the ids, where [CLS], [SEP] and padding are hidden, too": (
+        lambda ids, maskable, *rest: (
+            labeled()(ids, np.ones_like(maskable), *rest)[0],
+            labeled()(ids, maskable, *rest)[1],
+        )
+    ),
     "maskable is not used: [CLS], [SEP] and padding are hidden, too": (
         lambda ids, maskable, *rest: labeled()(ids, np.ones_like(maskable), *rest)
     ),
