@@ -17,11 +17,11 @@ import make_stories as stories
 from grammar import sample
 
 DATA = Path(__file__).parent
-# Plots with questions that are learned last: to train on, they are told twice as often.
-OFTEN = ("lost_and_found", "lost_pet", "tired_or_wide")
-# Split: (seed, number of conversations, the plots that are told twice as often as the others).
-SPLITS = {"train": (11, 5000, OFTEN), "validation": (12, 300, ())}
-RIDDLE_SPLITS = {"train": (31, 2000, ()), "validation": (32, 200, ())}
+# Kinds that are learned last, and plots with them: to train on, they come more often.
+OFTEN = {"where was it found": 3, "why": 3, "lost_and_found": 2, "lost_pet": 2, "tired_or_wide": 2}
+# Split: (seed, number of conversations, how often what is named here counts, else once).
+SPLITS = {"train": (11, 5000, OFTEN), "validation": (12, 300, {})}
+RIDDLE_SPLITS = {"train": (31, 2000, {}), "validation": (32, 200, {})}
 LABELS = {"train": (21, 1500), "validation": (22, 500)}  # name: (seed, number of stories)
 UNKNOWN = "The story does not say."
 UNANSWERABLE = 1 / 8  # the share of draws that the story does not answer; most are asked once
@@ -227,18 +227,19 @@ class Later(dict):
 def converse(rng, about, often, traps):
     """A conversation: a story and one to three different questions, with answers.
 
-    about: the questions of each plot; often: plots that come twice as often; traps: the share of
-    questions that the story does not answer.
+    about: the questions of each plot; often: {plot or kind: how often it counts, if not once};
+    traps: the share of questions that the story does not answer.
     """
-    plot = one_of([plot for plot in about for _ in range(2 if plot in often else 1)], rng)
+    plot = one_of([plot for plot in about for _ in range(often.get(plot, 1))], rng)
     story, memory = tell(plot, rng)
     questions = fitting(about[plot], story, memory)
+    weighted = [q for q in questions for _ in range(often.get(q.kind, 1))]
     asked, count = {}, min(one_of((1, 2, 3, 3, 3, 3, 3, 3), rng), len(questions))
     while len(asked) < count:
         if rng.random() < traps:
             asked[foreign(story, memory, rng)] = UNKNOWN
         else:
-            question = one_of(questions, rng)
+            question = one_of(weighted, rng)
             answer = question.answer.format_map(memory)
             asked[question.ask.format_map(memory)] = f"{answer[0].upper()}{answer[1:]}."
     messages = []

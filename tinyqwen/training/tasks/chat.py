@@ -33,8 +33,8 @@ class Chat(Task):
 
     auto, flags = AutoModelForCausalLM, "--chat"
     recipe: ClassVar = {
-        **{"data": str(DATA / "questions"), "steps": 800, "seq_len": 512, "batch_size": 2},
-        **{"learning_rate": 1.4e-3, "eval_interval": 400},
+        **{"data": str(DATA / "questions"), "steps": 840, "seq_len": 512, "batch_size": 2},
+        **{"learning_rate": 1.4e-3, "eval_interval": 420},
     }
 
     # -- from conversations to rows ---------------------------------------------------------------
