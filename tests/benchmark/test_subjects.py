@@ -1,6 +1,8 @@
 """What each subject asks its workers and makes of the answers, with workers that only answer."""
 
+import os
 import subprocess
+import sys
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
@@ -221,3 +223,12 @@ def test_units_of_memory(monkeypatch):
     assert machine._memory_gib() == 3
     peak = machine.peak_mib()
     assert peak is None or 20 < peak < 100_000
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="processes are told apart by waitid")
+def test_a_child_that_has_ended_takes_no_memory():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is over, and not yet forgotten
+    peak = machine.peak_mib()
+    assert peak is None or peak > 20
+    child.wait()

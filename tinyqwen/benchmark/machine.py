@@ -85,6 +85,15 @@ def _version(name):
         return None
 
 
+def _peak_kib(status):
+    """What a process has held at most; 0 for a child that has ended, which holds nothing."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) if found else 0
+
+
 def peak_mib():
     """The most memory this process and its children have held, in MiB (resident), None if unknown.
 
@@ -94,7 +103,7 @@ def peak_mib():
     if own.exists():
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         statuses = [own, *(Path(f"/proc/{pid}/status") for pid in children)]
-        return sum(int(re.search(r"VmHWM:\s+(\d+) kB", s.read_text())[1]) for s in statuses) / 2**10
+        return sum(map(_peak_kib, statuses)) / 2**10
     try:
         import resource
     except ImportError:  # Windows
