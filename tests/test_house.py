@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+import subprocess
 import tokenize
 from pathlib import Path
 
@@ -133,3 +134,17 @@ def test_every_test_file_has_a_name_of_its_own():
     """pytest imports them by name: of two of one name, the second stops the whole run."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_nothing_else_stands_at_the_door():
+    """What a program leaves in the repository's folder is not to be committed with the rest."""
+    command = ["git", "-C", str(ROOT), "ls-files"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this is not a clone")
+    entries = {file.split("/")[0] for file in listed.splitlines() if not file.startswith(".")}
+    assert entries <= {
+        *("tinyqwen", "chapters", "tests", "data"),
+        *("README.md", "LICENSE", "setup.cfg", "pyproject.toml"),
+    }
